@@ -1,0 +1,34 @@
+"""Judge a registered classifier on every split, beside two references."""
+
+from entrypoints import entry_point
+from fracture_mae.config import Evaluate
+
+
+@entry_point(Evaluate)
+def main(config: Evaluate) -> None:
+    import click
+
+    from fracture_mae import assessment, evaluation, pipeline, tracking
+    from fracture_mae.training import make_accelerator
+
+    with tracking.run("evaluate", config) as run:
+        accelerator = make_accelerator(config.precision, config.device)
+        subject = assessment.load(config)
+        dataset = pipeline.load_data(config, subject.classifier.image_size)
+        subject.check(dataset)
+        leakage = subject.leakage(dataset)
+        run.dataset(dataset)
+        run.tags({"classifier": subject.name, "leakage": f"{leakage:.0%}", "threshold": subject.decision.threshold})
+        run.note(
+            f"Judging **{subject.name}** at threshold {subject.decision.threshold:.3f}. {pipeline.describe(dataset)}"
+        )
+
+        findings = assessment.judge(subject, dataset, config, leakage, accelerator)
+        run.findings(findings)
+        verdict = assessment.promote(subject, findings, dataset, leakage, config.promote)
+        run.tags({"promotion": verdict})
+        click.echo(f"{evaluation.digest(findings, evaluation.SPLITS).to_string()}\n{verdict}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""Fine-tune the masked autoencoder on X-rays."""
+
+from entrypoints import entry_point
+from fracture_mae.config import FinetuneMae
+
+
+@entry_point(FinetuneMae)
+def main(config: FinetuneMae) -> None:
+    import click
+    import pandas as pd
+
+    from fracture_mae import pipeline, pretraining, tracking
+    from fracture_mae.training import make_accelerator
+
+    with tracking.run("finetune_mae", config) as run:
+        accelerator = make_accelerator(config.precision, config.device)
+        mae = pipeline.load_mae(config.model, config)
+        dataset = pipeline.load_data(config, mae.image_size)
+        run.dataset(dataset)
+        run.tags({"model": mae.source})
+        run.note(f"Fine-tuning **{mae.source}**, recipe `{config.recipe}`. {pipeline.describe(dataset)}")
+
+        with pipeline.open_checkpoints(mae, dataset, config, run) as checkpoints:
+            before = pipeline.measure_reconstruction(mae, dataset, config, accelerator)
+            run.metrics(pipeline.flat(before, "baseline/"))
+            examples = pipeline.Examples(dataset, config, accelerator)
+            examples.rebuild(mae, "baseline")
+            progress = pretraining.finetune(
+                mae, dataset, config, accelerator=accelerator, checkpoints=checkpoints, log=run.metrics
+            )
+            run.training(progress)
+            after = pipeline.measure_reconstruction(mae, dataset, config, accelerator)
+            run.metrics(pipeline.flat(after))
+            examples.rebuild(mae, "fine-tuned")
+            run.figures(examples.figures())
+            results = pd.concat({"baseline": before, "fine-tuned": after}, names=["model"])
+            run.table(results, "reconstruction.csv", index=True)
+            version = pipeline.register_mae(mae, dataset, config, run)
+            checkpoints.remove()
+        click.echo(f"{results.round(4).to_string()}\nregistered as models:/xray-mae/{version}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Masked autoencoders and fracture classification on bone X-rays."""

@@ -1,0 +1,111 @@
+"""How certain a metric is: percentile intervals from resampling whole groups.
+
+The files of one X-ray are not independent, so an interval from resampled files would be too narrow. Here a draw takes
+X-rays with replacement, as many of each class as there are, and every file of an X-ray as often as its X-ray.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from fracture_mae.arrays import check_groups, check_scores
+from fracture_mae.errors import FractureMaeError
+from fracture_mae.metrics import summaries
+
+# Weights held at once: 4 MB for a chunk, whatever the number of draws.
+CHUNK_VALUES = 2**19
+
+
+def bootstrap_intervals(
+    label: ArrayLike,
+    probability: ArrayLike,
+    group: ArrayLike,
+    threshold: float,
+    *,
+    n_draws: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+    weight: ArrayLike | None = None,
+) -> pd.DataFrame:
+    """Return each metric of `metrics.summary` with its interval.
+
+    label: 0/1 [n]; probability: [n]; group: [n], equal for the files of one X-ray; weight: [n].
+    Index: metric. Columns: estimate, low, high (at confidence `level`), n_groups. low and high are NaN if a class has
+    a single group, which resampling cannot vary. Draws in which a metric is undefined are left out of its interval.
+
+    Raises FractureMaeError for unusable arrays or a group with both labels.
+    """
+    label, probability, weight = check_scores(label, probability, weight)
+    estimate = summaries(label, probability, threshold, weight)
+    member_of, strata = _strata(label, group)
+    chunks = [
+        summaries(label, probability, threshold, draw * weight) for draw in _draws(member_of, strata, n_draws, seed)
+    ]
+    draws = {metric: np.concatenate([chunk[metric] for chunk in chunks]) for metric in estimate}
+    rows = {metric: (estimate[metric], *_interval(draws[metric], strata, level)) for metric in estimate}
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["estimate", "low", "high"], dtype=float)
+    return table.rename_axis("metric").assign(n_groups=sum(map(len, strata)))
+
+
+def paired_difference(
+    label: ArrayLike,
+    probability_a: ArrayLike,
+    probability_b: ArrayLike,
+    group: ArrayLike,
+    metric: str = "auroc",
+    *,
+    threshold_a: float = 0.5,
+    threshold_b: float = 0.5,
+    n_draws: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+    weight: ArrayLike | None = None,
+) -> dict[str, float]:
+    """Return metric(a) - metric(b) on the same files as estimate, low and high; both see the same draws.
+
+    An interval without 0 says that they differ. Arrays, options and errors as in `bootstrap_intervals`.
+    """
+    label, probability_a, weight = check_scores(label, probability_a, weight)
+    _, probability_b, _ = check_scores(label, probability_b)
+
+    def difference(weight: np.ndarray) -> np.ndarray:
+        a = summaries(label, probability_a, threshold_a, weight)
+        b = summaries(label, probability_b, threshold_b, weight)
+        if metric not in a:
+            raise FractureMaeError(f"Unknown metric {metric!r}; expected one of {', '.join(a)}.")
+        return a[metric] - b[metric]
+
+    estimate = difference(weight)
+    member_of, strata = _strata(label, group)
+    draws = np.concatenate([difference(draw * weight) for draw in _draws(member_of, strata, n_draws, seed)])
+    low, high = _interval(draws, strata, level)
+    return {"estimate": float(estimate), "low": low, "high": high}
+
+
+def _strata(label: np.ndarray, group: ArrayLike) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return the group number of each file [n], and the group numbers of each class that is present."""
+    member_of, group_label = check_groups(label, group)
+    return member_of, [np.flatnonzero(group_label == value) for value in np.unique(label)]
+
+
+def _draws(member_of: np.ndarray, strata: list[np.ndarray], n_draws: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield how often each file is taken, int64 [chunk, n], until there were n_draws rows."""
+    # One stream per class: then the draws do not depend on the size of the chunks.
+    streams = np.random.default_rng(seed).spawn(len(strata))
+    chunk = max(1, CHUNK_VALUES // member_of.size)
+    for start in range(0, n_draws, chunk):
+        size = min(chunk, n_draws - start)
+        taken = np.empty((size, sum(map(len, strata))), dtype=np.int64)
+        for stream, groups in zip(streams, strata, strict=True):
+            taken[:, groups] = stream.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=size)
+        yield taken[:, member_of]
+
+
+def _interval(draws: np.ndarray, strata: list[np.ndarray], level: float) -> tuple[float, float]:
+    defined = draws[~np.isnan(draws)]
+    if defined.size == 0 or min(map(len, strata)) < 2:
+        return np.nan, np.nan
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

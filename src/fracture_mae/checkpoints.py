@@ -1,0 +1,107 @@
+"""Checkpoints of a training run: whole or not there, found again by what was trained rather than by a run's name."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from filelock import FileLock, Timeout
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from fracture_mae.errors import FractureMaeError
+from fracture_mae.schedule import Progress
+
+_KEPT_WEIGHTS = "kept.safetensors"
+
+
+class Checkpoints:
+    """The checkpoints of one training, in a folder named by what is trained; use as a context manager.
+
+    Args:
+        root: folder of all trainings' checkpoints.
+        name: of this training, see `training_name`.
+        resume: go on from the last checkpoint; otherwise earlier ones are removed.
+        run_id: of the present run, remembered in `Progress.run_ids`.
+
+    Raises:
+        FractureMaeError: on entering, another process is at the same training.
+    """
+
+    def __init__(self, root: Path, name: str, *, resume: bool, run_id: str = ""):
+        self.folder = root / name
+        self.resume = resume
+        self.run_id = run_id
+        self._lock = FileLock(root / f"{name}.lock")
+
+    def __enter__(self) -> "Checkpoints":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise FractureMaeError(
+                f"another process is training this very configuration on these X-rays (it holds {self._lock.lock_file}). "
+                "Wait for it, or change a parameter, such as --seed."
+            ) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def restore(self, accelerator: Accelerator) -> Progress:
+        """Load the last whole checkpoint into what `accelerator` prepared; an empty `Progress` where there is none."""
+        latest = self._latest() if self.resume else None
+        if latest is None:
+            shutil.rmtree(self.folder)
+            self.folder.mkdir()
+            return Progress(run_ids=[self.run_id])
+        accelerator.load_state(str(latest))
+        progress = Progress(**json.loads((latest / "progress.json").read_text(encoding="utf-8")))
+        progress.run_ids.append(self.run_id)
+        return progress
+
+    def write(self, accelerator: Accelerator, model: nn.Module, progress: Progress, *, keep: bool) -> None:
+        """Write an epoch's state beside the last one's, then let a rename make it the valid one."""
+        previous = self._latest()
+        target = self.folder / f"epoch-{progress.epochs_done:06d}"
+        beside = self.folder / f"unfinished-{target.name}"
+        shutil.rmtree(beside, ignore_errors=True)
+        accelerator.save_state(str(beside))
+        if keep:
+            save_file(_state_of(model), beside / _KEPT_WEIGHTS)
+        else:
+            os.link(previous / _KEPT_WEIGHTS, beside / _KEPT_WEIGHTS)
+        (beside / "progress.json").write_text(json.dumps(asdict(progress)), encoding="utf-8")
+        os.replace(beside, target)
+        if previous is not None:
+            shutil.rmtree(previous)
+
+    def load_kept(self, model: nn.Module) -> None:
+        """Put the kept epoch's weights into `model`."""
+        model.load_state_dict(load_file(self._latest() / _KEPT_WEIGHTS))
+
+    def remove(self) -> None:
+        """Forget this training, once its result is stored elsewhere."""
+        shutil.rmtree(self.folder)
+
+    def _latest(self) -> Path | None:
+        return max(self.folder.glob("epoch-*"), default=None)
+
+
+def training_name(kind: str, model: nn.Module, settings: Mapping[str, Any]) -> str:
+    """A name that two trainings share only if they do the same: same kind, same settings, same initial weights."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    for name, value in sorted(_state_of(model).items()):
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().view(torch.uint8).numpy())
+    return f"{kind}-{digest.hexdigest()[:16]}"
+
+
+def _state_of(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.contiguous() for name, value in model.state_dict().items()}

@@ -1,0 +1,129 @@
+"""Training the classifier, and what is chosen for it on validation: epoch, temperature and threshold."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import torch
+from accelerate import Accelerator
+from torch.nn import functional as F
+
+from fracture_mae import calibration, metrics, threshold
+from fracture_mae.checkpoints import Checkpoints
+from fracture_mae.config import TrainClassifier
+from fracture_mae.data import Dataset, XRays
+from fracture_mae.data.transforms import Augment
+from fracture_mae.models import classifier as classifier_model
+from fracture_mae.models.classifier import Decision, FractureClassifier
+from fracture_mae.models.mae import Mae
+from fracture_mae.prediction import predict
+from fracture_mae.schedule import Progress, Schedule
+from fracture_mae.training import Batch, Trainer, visiting_order
+
+
+def build(mae: Mae, config: TrainClassifier) -> FractureClassifier:
+    """A classifier as `config` describes it, on the encoder of `mae`."""
+    drop_path = 0.0 if config.freeze else config.drop_path
+    classifier = classifier_model.from_mae(mae, pool=config.pool, drop_path=drop_path, seed=config.seed)
+    if config.freeze:
+        classifier_model.freeze_encoder(classifier)
+    return classifier
+
+
+def train(
+    classifier: FractureClassifier,
+    dataset: Dataset,
+    config: TrainClassifier,
+    *,
+    accelerator: Accelerator,
+    checkpoints: Checkpoints,
+    log: Callable[[dict[str, float], int], None],
+) -> Progress:
+    """Train `classifier` in place on the training X-rays; validation decides which epoch's weights are kept."""
+    schedule = Schedule(
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        monitor=f"validation/xray/{config.monitor}",
+        maximise=config.monitor != "log_loss",
+        warmup_epochs=config.warmup_epochs,
+        cosine=config.optimizer == "adamw",
+        keep_best=config.selection == "best",
+        patience=config.patience,
+        seed=config.seed,
+    )
+    groups = classifier_model.layerwise_groups(
+        classifier, learning_rate=config.learning_rate, layer_decay=config.layer_decay, weight_decay=config.weight_decay
+    )
+    trainer = Trainer(
+        classifier,
+        groups,
+        optimizer=config.optimizer,
+        schedule=schedule,
+        step_loss=_step_loss(config, positive_weight(dataset.train, config.class_weight)),
+        accelerator=accelerator,
+    )
+
+    def validate(model: FractureClassifier) -> dict[str, float]:
+        table = predict(model, dataset.validation, batch_size=config.batch_size, accelerator=accelerator)
+        return validation_metrics(table)
+
+    return trainer.fit(dataset.train, visiting_order(dataset.train, config.sampler), validate, checkpoints, log)
+
+
+def positive_weight(xrays: XRays, class_weight: str | float) -> float:
+    """Weight of a positive X-ray in the loss beside 1 for a negative one; `balanced` makes both classes weigh the same."""
+    if class_weight == "none":
+        return 1.0
+    if class_weight == "balanced":
+        negatives, positives = np.bincount(xrays.label, minlength=2)
+        return float(negatives / positives)
+    return float(class_weight)
+
+
+def weighted_cross_entropy(
+    logit: torch.Tensor, label: torch.Tensor, positive_weight: float, label_smoothing: float
+) -> torch.Tensor:
+    """Mean binary cross-entropy, weighted by class.
+
+    Args:
+        logit: [B]; label: [B], 0 or 1.
+        positive_weight: weight of a positive label beside 1 for a negative one.
+        label_smoothing: share of each label that is spread evenly over both classes (Szegedy et al., CVPR 2016).
+    """
+    weight = torch.where(label > 0, positive_weight, 1.0)
+    soft = label * (1 - label_smoothing) + label_smoothing / 2
+    return (F.binary_cross_entropy_with_logits(logit, soft, reduction="none") * weight).sum() / weight.sum()
+
+
+def _step_loss(
+    config: TrainClassifier, positive_weight: float
+) -> Callable[[FractureClassifier, Batch, torch.Generator], torch.Tensor]:
+    augment = Augment(config.crop_scale, config.rotation, config.flip, config.intensity)
+
+    def loss(model: FractureClassifier, batch: Batch, generator: torch.Generator) -> torch.Tensor:
+        logit = model(augment(batch.pixels, generator))
+        return weighted_cross_entropy(logit, batch.label, positive_weight, config.label_smoothing)
+
+    return loss
+
+
+def validation_metrics(table: pd.DataFrame) -> dict[str, float]:
+    """Threshold-free metrics of predictions, for files (`image`) and with each X-ray's files averaged (`xray`)."""
+    levels = {"image": table, "xray": metrics.per_group(table)}
+    chosen = ("auroc", "average_precision", "log_loss")
+    return {
+        f"validation/{level}/{name}": metrics.summary(rows["label"], calibration.apply(rows["logit"], 1.0), 0.5)[name]
+        for level, rows in levels.items()
+        for name in chosen
+    }
+
+
+def decide(table: pd.DataFrame, config: TrainClassifier, dataset: Dataset) -> Decision:
+    """Temperature and threshold from predictions for validation, every X-ray weighing the same however many files it has."""
+    weight = metrics.equal_group_weight(table["group"])
+    temperature = calibration.fit_temperature(table["logit"], table["label"], weight) if config.calibrate else 1.0
+    chosen = config.threshold
+    if isinstance(chosen, str):
+        probability = calibration.apply(table["logit"], temperature)
+        chosen = threshold.choose(table["label"], probability, chosen, weight=weight)
+    return Decision(dataset.label_names, chosen, temperature, dataset.split_fingerprint)

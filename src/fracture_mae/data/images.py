@@ -1,0 +1,88 @@
+"""Files to grey pictures: decoding whatever X-rays come as, and letterboxing."""
+
+import io
+
+import cv2
+import numpy as np
+from PIL import Image
+
+MAX_PIXELS = 2**26  # 67 megapixels; a bedside X-ray detector gives about 10
+_JPEG, _END_OF_JPEG = b"\xff\xd8", b"\xff\xd9"
+_TAIL = 4096  # bytes at a file's end in which a whole JPEG has its end marker
+
+
+class UnreadableImage(ValueError):
+    """The content is no picture that can be used; the message says why."""
+
+
+def decode(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """The picture in a file's bytes as uint8 [height, width].
+
+    Colours become luma, transparency is laid on black, the EXIF turn is applied, of several frames the first is taken. 16-bit
+    pictures, which often use 10 or 12 bits, are stretched from their own darkest to their own brightest pixel.
+
+    Raises:
+        UnreadableImage: no picture, too many pixels, or a file that ends before its picture does.
+    """
+    _check_header(content, max_pixels)
+    picture = _decode_grey(np.frombuffer(content, np.uint8))
+    if picture is None:
+        raise UnreadableImage("the picture cannot be decoded")
+    if content.startswith(_JPEG) and _END_OF_JPEG not in content[-_TAIL:]:
+        _check_whole(content)
+    return _to_uint8(picture)
+
+
+def letterbox(picture: np.ndarray, size: int) -> np.ndarray:
+    """A picture [height, width] centred on black in a square [size, size], its sides in proportion."""
+    height, width = picture.shape
+    scale = size / max(height, width)
+    rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    square = np.zeros((size, size), np.uint8)
+    top, left = (size - rows) // 2, (size - columns) // 2
+    square[top : top + rows, left : left + columns] = cv2.resize(picture, (columns, rows), interpolation=interpolation)
+    return square
+
+
+def _check_header(content: bytes, max_pixels: int) -> None:
+    if not content:
+        raise UnreadableImage("the file is empty")
+    try:
+        with Image.open(io.BytesIO(content)) as header:
+            width, height = header.size
+    except Image.DecompressionBombError:
+        raise UnreadableImage(f"more than the {max_pixels:,} pixels allowed") from None
+    except (OSError, ValueError, SyntaxError):
+        raise UnreadableImage("not an image file") from None
+    if width * height > max_pixels:
+        raise UnreadableImage(f"{width} × {height} pixels are more than the {max_pixels:,} allowed")
+
+
+def _check_whole(content: bytes) -> None:
+    """Refuse a JPEG that ends before its picture does: OpenCV would fill the rest with grey and say nothing."""
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            picture.load()
+    except (OSError, SyntaxError):
+        raise UnreadableImage("truncated: the file ends before its picture does") from None
+
+
+def _decode_grey(content: np.ndarray) -> np.ndarray | None:
+    if bytes(content[:2]) != _JPEG:
+        unchanged = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
+        if unchanged is not None and unchanged.ndim == 3 and unchanged.shape[2] == 4:
+            return _on_black(unchanged)
+    return cv2.imdecode(content, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+
+
+def _on_black(bgra: np.ndarray) -> np.ndarray:
+    full = np.iinfo(bgra.dtype).max
+    grey = cv2.cvtColor(bgra, cv2.COLOR_BGRA2GRAY).astype(np.float64)
+    return np.round(grey * bgra[..., 3] / full).astype(bgra.dtype)
+
+
+def _to_uint8(picture: np.ndarray) -> np.ndarray:
+    if picture.dtype == np.uint8:
+        return picture
+    return cv2.normalize(picture.astype(np.float32), None, 0, 255, cv2.NORM_MINMAX).round().astype(np.uint8)

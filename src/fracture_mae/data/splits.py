@@ -1,0 +1,93 @@
+"""Training, validation and test: whole X-rays only, each label's share in each."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fracture_mae.errors import FractureMaeError
+
+NAMES = ("train", "validation", "test")
+FRACTIONS = (0.70, 0.15, 0.15)
+
+
+def grouped(table: pd.DataFrame, seed: int) -> pd.Series:
+    """A seeded split into 70/15/15 % in which all files of a group stand on one side.
+
+    Groups are taken label by label, the largest first and those of like size in random order, and each goes to the split that
+    lacks most: so each split gets its share of X-rays, of files, and of the few X-rays that have very many copies.
+
+    Args:
+        table: columns label, group and sha256.
+
+    Raises:
+        FractureMaeError: a label has fewer than three X-rays.
+    """
+    groups = (
+        table.groupby("group")
+        .agg(label=("label", "first"), size=("label", "size"), key=("sha256", "min"))
+        .sort_values("key")
+    )
+    rng = np.random.default_rng(seed)
+    side: dict[str, str] = {}
+    for label, members in groups.groupby("label"):
+        if len(members) < len(NAMES):
+            counts = ", ".join(
+                f"label {value}: {n}" for value, n in groups["label"].value_counts().sort_index().items()
+            )
+            raise FractureMaeError(
+                f"too few X-rays to split into {', '.join(NAMES)}: {counts}. Expected: three or more of label {label}."
+            )
+        side |= _assign(members, rng)
+    return table["group"].map(side)
+
+
+def _assign(members: pd.DataFrame, rng: np.random.Generator) -> dict[str, str]:
+    size_bin = np.log2(members["size"]).astype(int)
+    order = np.lexsort((rng.random(len(members)), -size_bin))
+    wanted = np.array(FRACTIONS)
+    got = np.zeros(len(NAMES))
+    side = {}
+    for taken, row in enumerate(order, start=1):
+        lack = wanted * taken - got
+        chosen = int(np.argmax(lack + 1e-9 * rng.random(len(NAMES))))
+        got[chosen] += 1
+        side[members.index[row]] = NAMES[chosen]
+    return side
+
+
+def published(table: pd.DataFrame) -> pd.Series:
+    """The split that the folders or the CSV state.
+
+    Raises:
+        FractureMaeError: it is not stated for all files, or one of the three is missing.
+    """
+    stated = table["split_published"]
+    missing = [name for name in NAMES if not (stated == name).any()]
+    if missing or (stated == "").any():
+        raise FractureMaeError(
+            f"--split published: {(stated == '').sum():,} files belong to no split and {', '.join(missing) or 'none'} is missing. "
+            "Expected: folders train, val and test, or a CSV whose column split says so for each row. Or use --split grouped."
+        )
+    return stated
+
+
+def leakage(table: pd.DataFrame) -> float:
+    """Share of the X-rays in test that have a file in training or validation too."""
+    in_test = table.loc[table["split"] == "test", "group"].unique()
+    elsewhere = set(table.loc[table["split"] != "test", "group"])
+    return float(np.mean([group in elsewhere for group in in_test]))
+
+
+def check(table: pd.DataFrame) -> None:
+    """Refuse a split in which a group stands on two sides, or a side lacks a class."""
+    sides = table.groupby("group")["split"].nunique()
+    if (sides > 1).any():
+        raise FractureMaeError(
+            f"{(sides > 1).sum()} X-rays stand on two sides of the split, the first of them {sides.idxmax()}."
+        )
+
+
+def save(table: pd.DataFrame, file: Path) -> None:
+    """Write who stands where: path, sha256, label_name, group, source, split."""
+    table[["path", "sha256", "label_name", "group", "source", "split"]].to_csv(file, index=False)

@@ -1,0 +1,8 @@
+"""The error that a user can mend."""
+
+
+class FractureMaeError(Exception):
+    """Something the user gave or has cannot be used: says what was found, what was expected and what to do.
+
+    Entry points print its message without a traceback and end with exit status 1.
+    """

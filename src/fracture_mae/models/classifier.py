@@ -1,0 +1,168 @@
+"""A fractured / not fractured classifier on the encoder of a masked autoencoder."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import ViTMAEConfig, ViTMAEModel
+
+from fracture_mae.errors import FractureMaeError
+from fracture_mae.models.mae import Mae, Normalisation
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What turns a logit into an answer, and for which data it was chosen.
+
+    Attributes:
+        label_names: names of the negative and the positive class.
+        threshold: the answer is positive from this probability on.
+        temperature: logits are divided by it before the sigmoid.
+        split_fingerprint: of the training, validation and test X-rays behind all choices.
+    """
+
+    label_names: tuple[str, str]
+    threshold: float = 0.5
+    temperature: float = 1.0
+    split_fingerprint: str = ""
+
+
+class FractureClassifier(nn.Module):
+    """Encoder, pooling, layer norm and one logit; takes grey pixels in [0, 1].
+
+    Args:
+        encoder: a ViTMAEModel; all patches are shown to it.
+        normalisation: of the encoder's input.
+        pool: "mean" of the patch tokens, or "cls".
+        drop_path: chance that the last layer is skipped for an X-ray while training, rising linearly from 0 at the first layer
+            (Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016).
+    """
+
+    def __init__(
+        self, encoder: ViTMAEModel, normalisation: Normalisation, *, pool: str = "mean", drop_path: float = 0.0
+    ):
+        super().__init__()
+        self.encoder = encoder
+        encoder.config.mask_ratio = 0.0
+        self.normalisation = normalisation
+        self.pool = pool
+        self.norm = nn.LayerNorm(encoder.config.hidden_size)
+        self.head = nn.Linear(encoder.config.hidden_size, 1)
+        nn.init.trunc_normal_(self.head.weight, std=0.02)
+        nn.init.zeros_(self.head.bias)
+        rates = torch.linspace(0, drop_path, len(encoder.layers)).tolist()
+        for layer, rate in zip(encoder.layers, rates, strict=True):
+            if rate:
+                layer.register_forward_hook(_stochastic_depth(rate))
+
+    @property
+    def image_size(self) -> int:
+        return self.encoder.config.image_size
+
+    def features(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Grey [B, 1, H, W] in [0, 1] → pooled features [B, hidden_size]."""
+        n_patches = self.encoder.embeddings.patch_embeddings.num_patches
+        # A ViTMAE shuffles its patches even when it hides none; rising noise keeps them in order.
+        ordered = torch.arange(n_patches, device=pixels.device, dtype=torch.float32).expand(len(pixels), -1)
+        tokens = self.encoder(
+            self.normalisation.apply(pixels), noise=ordered
+        ).last_hidden_state  # [B, 1 + L, hidden_size]
+        return tokens[:, 1:].mean(dim=1) if self.pool == "mean" else tokens[:, 0]
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Grey [B, 1, H, W] in [0, 1] → logits [B], float32; positive means fractured."""
+        return self.head(self.norm(self.features(pixels))).squeeze(1).float()
+
+
+def _stochastic_depth(rate: float):
+    def skip_some(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor | None:
+        if not layer.training:
+            return None
+        kept = torch.rand(len(output), 1, 1, device=output.device) >= rate
+        return inputs[0] + (output - inputs[0]) * kept / (1 - rate)
+
+    return skip_some
+
+
+def from_mae(mae: Mae, *, pool: str, drop_path: float, seed: int) -> FractureClassifier:
+    """A classifier on the encoder of `mae`, which it takes over; the head starts at random from `seed`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return FractureClassifier(mae.network.vit, mae.normalisation, pool=pool, drop_path=drop_path)
+
+
+def freeze_encoder(classifier: FractureClassifier) -> None:
+    """Leave only the layer norm and the head trainable."""
+    classifier.encoder.requires_grad_(False)
+
+
+def layerwise_groups(
+    classifier: FractureClassifier, *, learning_rate: float, layer_decay: float, weight_decay: float
+) -> list[dict]:
+    """Parameter groups for an optimizer: the deeper a layer lies below the head, the smaller its learning rate.
+
+    The head has `learning_rate`, the last of N layers `learning_rate · layer_decay`, the patch embedding
+    `learning_rate · layer_decay^(N + 1)`, as in He et al. (MAE, appendix A.2; introduced by Clark et al., ELECTRA, 2020). Biases,
+    norms and tokens are not decayed.
+    """
+    n_layers = len(classifier.encoder.layers)
+    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    for name, parameter in classifier.named_parameters():
+        if parameter.requires_grad:
+            decays = parameter.ndim > 1 and not name.endswith("cls_token")
+            groups.setdefault((_depth(name, n_layers), decays), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "lr": learning_rate * layer_decay ** (n_layers + 1 - depth),
+            "weight_decay": weight_decay if decays else 0.0,
+        }
+        for (depth, decays), parameters in sorted(groups.items(), key=lambda item: item[0])
+    ]
+
+
+def _depth(name: str, n_layers: int) -> int:
+    """0 for the embeddings, 1 … N for the layers, N + 1 for what lies behind them."""
+    if name.startswith("encoder.embeddings"):
+        return 0
+    if name.startswith("encoder.layers."):
+        return int(name.split(".")[2]) + 1
+    return n_layers + 1
+
+
+def save(classifier: FractureClassifier, decision: Decision, folder: Path) -> None:
+    """Write config.json (the encoder's), classifier.json (all else) and model.safetensors."""
+    folder.mkdir(parents=True, exist_ok=True)
+    classifier.encoder.config.save_pretrained(folder)
+    described = {
+        "pool": classifier.pool,
+        "normalisation": asdict(classifier.normalisation),
+        "decision": asdict(decision),
+    }
+    (folder / "classifier.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    save_file(
+        {name: value.contiguous() for name, value in classifier.state_dict().items()}, folder / "model.safetensors"
+    )
+
+
+def load(folder: Path) -> tuple[FractureClassifier, Decision]:
+    """What `save` wrote.
+
+    Raises:
+        FractureMaeError: the folder holds no classifier.
+    """
+    if not (folder / "classifier.json").exists():
+        raise FractureMaeError(
+            f"{folder} holds no classifier: expected are classifier.json, config.json and model.safetensors, as train_classifier "
+            "registers them."
+        )
+    described = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
+    normalisation = Normalisation(*(tuple(described["normalisation"][key]) for key in ("mean", "std")))
+    encoder = ViTMAEModel(ViTMAEConfig.from_pretrained(folder))
+    classifier = FractureClassifier(encoder, normalisation, pool=described["pool"])
+    classifier.load_state_dict(load_file(folder / "model.safetensors"))
+    names = tuple(described["decision"].pop("label_names"))
+    return classifier.eval(), Decision(label_names=names, **described["decision"])

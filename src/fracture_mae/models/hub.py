@@ -1,0 +1,126 @@
+"""Loading what transformers loads: from a local folder, the Hugging Face cache, or the hub, and never something else instead."""
+
+import logging
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import torch
+from huggingface_hub import constants
+from transformers import PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from fracture_mae.errors import FractureMaeError
+
+T = TypeVar("T")
+REACH_TIMEOUT = 5.0  # seconds until a silent hub counts as out of reach
+
+logger = logging.getLogger(__name__)
+
+
+def load_network(kind: type[PreTrainedModel], name: str, presets: Iterable[str]) -> PreTrainedModel:
+    """A network in float32, every weight of which comes from the checkpoint; safetensors only, nothing is unpickled.
+
+    Args:
+        kind: class of the network, such as ViTMAEForPreTraining.
+        name: local folder or hub name.
+        presets: names to offer where the hub is out of reach.
+
+    Raises:
+        FractureMaeError: not to be had, of another architecture, or weights are missing.
+    """
+
+    def load(**options: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
+        return kind.from_pretrained(
+            name,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=False,
+            **options,
+        )
+
+    transformers_logging.disable_progress_bar()
+    config = fetch(lambda **options: kind.config_class.get_config_dict(name, **options)[0], name, presets)
+    if config.get("model_type") != kind.config_class.model_type:
+        raise FractureMaeError(
+            f"{name} is a model of type {config.get('model_type')!r}, but {kind.config_class.model_type!r} is needed here "
+            "(such as facebook/vit-mae-base)."
+        )
+    network, info = fetch(load, name, presets)
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
+        raise FractureMaeError(
+            f"{name} lacks {len(missing)} weights of a {kind.__name__}, the first of them {missing[0]}: random values would stand "
+            "in their place. Take a checkpoint that is whole."
+        )
+    return network
+
+
+def fetch(load: Callable[..., T], name: str, presets: Iterable[str]) -> T:
+    """Call `load` on a local folder, on the cache, or on the hub, whichever has `name` first.
+
+    Args:
+        load: takes `local_files_only`, raises OSError or ValueError where the files are not to be had.
+        name: local folder or hub name.
+        presets: names to offer where the hub is out of reach.
+    """
+    if Path(name).expanduser().is_dir():
+        try:
+            return load(local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise FractureMaeError(
+                f"the folder {name} does not hold a model that can be loaded: {_first_line(error)} Expected are config.json and "
+                "model.safetensors, as save_pretrained writes them."
+            ) from error
+    if name.startswith((".", "/", "~")):
+        raise FractureMaeError(
+            f"the model folder {name} does not exist. Give an existing folder, a hub name, or {_listed(presets)}."
+        )
+    try:
+        return load(local_files_only=True)
+    except (OSError, ValueError):
+        _require_hub(name, presets)
+    try:
+        return load()
+    except (OSError, ValueError, httpx.HTTPError) as error:
+        raise FractureMaeError(f"the hub did not give {name}: {_first_line(error)} {_ways_out(presets)}") from error
+
+
+def _require_hub(name: str, presets: Iterable[str]) -> None:
+    """Fail within seconds where the hub does not answer; the hub's own client would retry for half a minute or more."""
+    reason = (
+        "HF_HUB_OFFLINE is set"
+        if constants.is_offline_mode()
+        else _unreachable(os.environ.get("HF_ENDPOINT", constants.ENDPOINT))
+    )
+    if reason:
+        raise FractureMaeError(
+            f"{name} is neither a folder here nor whole in the Hugging Face cache ({constants.HF_HUB_CACHE}), and the hub is out of "
+            f"reach ({reason}). {_ways_out(presets)}"
+        )
+
+
+def _unreachable(endpoint: str) -> str | None:
+    try:
+        httpx.head(endpoint, timeout=REACH_TIMEOUT, follow_redirects=False)
+    except httpx.HTTPError as error:
+        return f"{endpoint}: {error or type(error).__name__}"
+    return None
+
+
+def _ways_out(presets: Iterable[str]) -> str:
+    return (
+        "Ways out: (1) give a local folder with config.json and model.safetensors; (2) fill the cache where there is a network "
+        f"(`hf download NAME`) and bring it here, or point HF_HOME at it; (3) take a preset with random weights: {_listed(presets)}."
+    )
+
+
+def _listed(presets: Iterable[str]) -> str:
+    return ", ".join(presets)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".") + "."

@@ -1,0 +1,274 @@
+"""The masked autoencoder (MAE): building, loading, saving, masks, loss and reconstruction.
+
+He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022, in the implementation of Hugging Face transformers.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import ViTMAEConfig, ViTMAEForPreTraining
+from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+from fracture_mae.errors import FractureMaeError
+from fracture_mae.models import hub
+
+# Random starts for demos, tests and machines that reach no hub. One channel: an X-ray is grey.
+PRESETS = {
+    "vit-mae-nano": {"patch": 16, "encoder": (96, 4, 3), "decoder": (64, 2, 2)},
+    "vit-mae-tiny": {"patch": 16, "encoder": (192, 12, 3), "decoder": (128, 4, 4)},
+    "vit-mae-small": {"patch": 16, "encoder": (384, 12, 6), "decoder": (256, 4, 8)},
+}
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Per-channel mean and standard deviation that the network's input was normalised with, for pixels in [0, 1]."""
+
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.25,)
+
+    def apply(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Grey [B, 1, H, W] in [0, 1] → normalised [B, C, H, W]."""
+        mean, std = (torch.tensor(values, device=pixels.device).view(1, -1, 1, 1) for values in (self.mean, self.std))
+        return (pixels - mean) / std
+
+    def invert(self, normalised: torch.Tensor) -> torch.Tensor:
+        """Normalised [B, C, H, W] → grey [B, 1, H, W]: the mean over channels, in [0, 1] units but not clipped."""
+        mean, std = (
+            torch.tensor(values, device=normalised.device).view(1, -1, 1, 1) for values in (self.mean, self.std)
+        )
+        return (normalised * std + mean).mean(dim=1, keepdim=True)
+
+
+IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+class Mae(nn.Module):
+    """An MAE together with the normalisation it was made with; takes grey pixels in [0, 1]."""
+
+    def __init__(self, network: ViTMAEForPreTraining, normalisation: Normalisation, source: str):
+        super().__init__()
+        self.network = network
+        self.normalisation = normalisation
+        self.source = source
+
+    @property
+    def n_patches(self) -> int:
+        """Patches of an image: L = (image_size / patch_size)²."""
+        return self.network.vit.embeddings.patch_embeddings.num_patches
+
+    @property
+    def image_size(self) -> int:
+        return self.network.config.image_size
+
+    def forward(
+        self, pixels: torch.Tensor, noise: torch.Tensor, mask_ratio: float
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Predict every patch from the visible ones.
+
+        Args:
+            pixels: grey [B, 1, H, W], float in [0, 1].
+            noise: [B, L]; the patches with the lowest values stay visible.
+            mask_ratio: share of patches that are hidden.
+
+        Returns:
+            prediction and target [B, L, patch² · C] in normalised units, mask [B, L] (0 is visible, 1 is hidden).
+        """
+        self.network.config.mask_ratio = mask_ratio
+        normalised = self.normalisation.apply(pixels)
+        encoded = self.network.vit(normalised, noise=noise)
+        prediction = self.network.decoder(encoded.last_hidden_state, encoded.ids_restore).logits
+        return prediction.float(), self.network.patchify(normalised), encoded.mask
+
+    def to_pixels(self, patches: torch.Tensor) -> torch.Tensor:
+        """Patches [B, L, patch² · C] in normalised units → grey pixels [B, 1, H, W], clipped to [0, 1]."""
+        return self.normalisation.invert(self.network.unpatchify(patches)).clamp(0, 1)
+
+    def mask_to_pixels(self, mask: torch.Tensor) -> torch.Tensor:
+        """Patch mask [B, L] → pixel mask [B, 1, H, W] of 0 (visible) and 1 (hidden)."""
+        side = self.image_size // self.network.config.patch_size
+        grid = mask.view(-1, 1, side, side).float()
+        return nn.functional.interpolate(grid, scale_factor=self.network.config.patch_size, mode="nearest")
+
+
+def squared_error(prediction: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, region: str) -> torch.Tensor:
+    """Mean squared error of each image over its hidden patches (`region="masked"`) or all (`"all"`).
+
+    Args:
+        prediction, target: [B, L, patch² · C].
+        mask: [B, L], 1 is hidden.
+
+    Returns:
+        [B], in squared units of the prediction.
+    """
+    per_patch = (prediction - target).square().mean(dim=-1)  # [B, L]
+    if region == "all":
+        return per_patch.mean(dim=1)
+    return (per_patch * mask).sum(dim=1) / mask.sum(dim=1)
+
+
+def mean_of_visible(target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The simplest reconstruction: every patch is the mean of the visible pixels of its image.
+
+    Args and result: as in `Mae.forward`; the result broadcasts to [B, L, patch² · C].
+    """
+    visible = (1 - mask).unsqueeze(-1)  # [B, L, 1]
+    total = (target * visible).sum(dim=(1, 2), keepdim=True)
+    return total / (visible.sum(dim=(1, 2), keepdim=True) * target.shape[-1])
+
+
+def noise_of(contents: Iterable[str], n_patches: int, seed: int) -> torch.Tensor:
+    """Noise that fixes the mask of each X-ray by its content: float32 [B, n_patches], always the same for the same seed.
+
+    Args:
+        contents: the files' sha256, in hexadecimal.
+    """
+    rows = [
+        np.random.default_rng([seed, int(sha256[:16], 16)]).random(n_patches, dtype=np.float32) for sha256 in contents
+    ]
+    return torch.from_numpy(np.stack(rows))
+
+
+def load(model: str, *, image_size: int | None = None, seed: int = 0) -> Mae:
+    """An MAE from a preset (random start), a local folder or the Hugging Face hub.
+
+    Args:
+        model: name of a preset, path of a folder that `save` or `save_pretrained` wrote, or hub name.
+        image_size: side of the images [pixels]; where it differs from a checkpoint's own, position embeddings are interpolated.
+            None: the checkpoint's own, or 224.
+        seed: of a preset's random weights.
+
+    Raises:
+        FractureMaeError: the model is not to be had, is no ViTMAE, or cannot take this image size.
+    """
+    if model in PRESETS:
+        return Mae(
+            random_start(_preset_config(model, image_size or 224), seed),
+            Normalisation(),
+            f"preset {model}, random weights",
+        )
+    network = hub.load_network(ViTMAEForPreTraining, model, PRESETS)
+    if network.config.norm_pix_loss:
+        raise FractureMaeError(
+            f"{model} predicts patches normalised one by one (norm_pix_loss=true): errors and figures in pixel units cannot be "
+            "made with it. Take a checkpoint trained with norm_pix_loss=false, such as facebook/vit-mae-base."
+        )
+    _check_position_embeddings(network, model)
+    return Mae(_at_image_size(network, image_size), load_normalisation(model, network.config.num_channels), model)
+
+
+def save(mae: Mae, folder: Path) -> None:
+    """Write config.json, model.safetensors and preprocessor_config.json, as transformers reads them."""
+    mae.network.save_pretrained(folder)
+    size = {"height": mae.image_size, "width": mae.image_size}
+    mean, std = list(mae.normalisation.mean), list(mae.normalisation.std)
+    ViTImageProcessorPil(size=size, image_mean=mean, image_std=std).save_pretrained(folder)
+
+
+def load_normalisation(model: str, num_channels: int) -> Normalisation:
+    """The mean and standard deviation in a checkpoint's preprocessor_config.json, or ImageNet's where it has none."""
+    try:
+        processor = hub.fetch(partial(ViTImageProcessorPil.from_pretrained, model), model, PRESETS)
+    except FractureMaeError:
+        return IMAGENET if num_channels == 3 else Normalisation()
+    return Normalisation(tuple(processor.image_mean), tuple(processor.image_std))
+
+
+def random_start(config: ViTMAEConfig, seed: int) -> ViTMAEForPreTraining:
+    """A ViTMAE with random weights that can learn.
+
+    transformers leaves the decoder's positions and mask token of a model built from a config at zero, and freezes the positions;
+    such a model never learns more than an image's mean. All that MAE's own initialisation sets is set here, as in He et al.'s
+    code: sine-cosine positions (width in the first half), CLS and mask token N(0, 0.02), patch projection and linear layers
+    Xavier-uniform.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = ViTMAEForPreTraining(config)
+        projection = network.vit.embeddings.patch_embeddings.projection
+        nn.init.xavier_uniform_(projection.weight.data.view(projection.out_channels, -1))
+        nn.init.normal_(network.vit.embeddings.cls_token.data, std=0.02)
+        nn.init.normal_(network.decoder.mask_token.data, std=0.02)
+        for layer in network.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_uniform_(layer.weight.data)
+                nn.init.zeros_(layer.bias.data)
+    for positions in _position_embeddings(network):
+        side = int((positions.shape[1] - 1) ** 0.5)
+        positions.data.copy_(sincos_positions(side, positions.shape[2]))
+    return network
+
+
+def sincos_positions(side: int, width: int) -> torch.Tensor:
+    """Two-dimensional sine-cosine position embeddings [1, 1 + side², width], zeros for CLS.
+
+    The first half of the features holds the column (sin, then cos), the second the row, in the order of MAE's checkpoints.
+    """
+    frequencies = 1 / 10_000 ** (torch.arange(width // 4, dtype=torch.float64) / (width // 4))
+    angles = torch.outer(torch.arange(side, dtype=torch.float64), frequencies)  # [side, width / 4]
+    axis = torch.cat([angles.sin(), angles.cos()], dim=1)  # [side, width / 2]
+    grid = torch.cat([axis.repeat(side, 1), axis.repeat_interleave(side, dim=0)], dim=1)
+    return torch.cat([torch.zeros(1, width), grid.float()]).unsqueeze(0)
+
+
+def _preset_config(name: str, image_size: int) -> ViTMAEConfig:
+    preset = PRESETS[name]
+    (width, depth, heads), (decoder_width, decoder_depth, decoder_heads) = preset["encoder"], preset["decoder"]
+    return ViTMAEConfig(
+        image_size=image_size,
+        patch_size=preset["patch"],
+        num_channels=1,
+        hidden_size=width,
+        num_hidden_layers=depth,
+        num_attention_heads=heads,
+        intermediate_size=4 * width,
+        decoder_hidden_size=decoder_width,
+        decoder_num_hidden_layers=decoder_depth,
+        decoder_num_attention_heads=decoder_heads,
+        decoder_intermediate_size=4 * decoder_width,
+    )
+
+
+def _position_embeddings(network: ViTMAEForPreTraining) -> tuple[nn.Parameter, nn.Parameter]:
+    return network.vit.embeddings.position_embeddings, network.decoder.decoder_pos_embed
+
+
+def _check_position_embeddings(network: ViTMAEForPreTraining, model: str) -> None:
+    if any(positions[:, 1:].abs().max() == 0 for positions in _position_embeddings(network)):
+        raise FractureMaeError(
+            f"the position embeddings of {model} are all zero, so it cannot know where a patch is: the checkpoint is damaged, or "
+            "was saved from a model that was never initialised. Take another checkpoint, or a preset."
+        )
+
+
+def _at_image_size(network: ViTMAEForPreTraining, image_size: int | None) -> ViTMAEForPreTraining:
+    """The same network for another image size, its position embeddings interpolated (bicubic)."""
+    config = network.config
+    if image_size in (None, config.image_size):
+        return network
+    if image_size % config.patch_size:
+        raise FractureMaeError(
+            f"--image-size {image_size} is not a multiple of the patch size {config.patch_size} of the model: "
+            f"choose one, such as {image_size // config.patch_size * config.patch_size}."
+        )
+    state = network.state_dict()
+    for name in ("vit.embeddings.position_embeddings", "decoder.decoder_pos_embed"):
+        state[name] = interpolate_positions(state[name], image_size // config.patch_size)
+    config.image_size = image_size
+    resized = ViTMAEForPreTraining(config)
+    resized.load_state_dict(state)
+    return resized
+
+
+def interpolate_positions(positions: torch.Tensor, side: int) -> torch.Tensor:
+    """Position embeddings [1, 1 + s², width] of a square grid → [1, 1 + side², width], bicubic; CLS is kept."""
+    cls, grid = positions[:, :1], positions[:, 1:]
+    old = int(grid.shape[1] ** 0.5)
+    image = grid.reshape(1, old, old, -1).permute(0, 3, 1, 2)
+    image = nn.functional.interpolate(image, size=(side, side), mode="bicubic", align_corners=False)
+    return torch.cat([cls, image.flatten(2).transpose(1, 2)], dim=1)

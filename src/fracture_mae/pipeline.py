@@ -1,0 +1,186 @@
+"""What the entry points share: from a config to data and models, and from results to what a run shows."""
+
+import logging
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+from accelerate import Accelerator
+from matplotlib.figure import Figure
+from torch import nn
+
+from fracture_mae import data, plots, reconstruction, registry
+from fracture_mae.checkpoints import Checkpoints, training_name
+from fracture_mae.config import DataOptions, FinetuneMae, ReconstructBaseline, TrainClassifier
+from fracture_mae.data import Dataset, XRays
+from fracture_mae.data.cache import cache_root
+from fracture_mae.evaluation import SPLITS, remark_on
+from fracture_mae.models import classifier as classifier_model
+from fracture_mae.models import mae as mae_model
+from fracture_mae.models.classifier import Decision, FractureClassifier
+from fracture_mae.models.mae import Mae
+from fracture_mae.reconstruction import Masks
+from fracture_mae.tracking import Run
+
+# Parameters that have no say in what weights a training ends with; the initial weights and the split are looked at themselves.
+_WITHOUT_SAY = {
+    *("data_dir", "positive_label", "image_size", "num_workers", "device", "resume", "n_figures"),
+    *("model", "encoder", "calibrate", "threshold"),
+}
+logger = logging.getLogger(__name__)
+
+SEEN = "seen.txt"  # sha256 of every file that a classifier was trained or tuned on
+
+
+def load_mae(name: str, config: DataOptions) -> Mae:
+    """An MAE by any of its names: MLflow's, a preset's, a folder's or the hub's."""
+    found = str(registry.fetch(name)) if registry.is_model_uri(name) else name
+    return mae_model.load(
+        found, image_size=None if config.image_size == "auto" else config.image_size, seed=config.seed
+    )
+
+
+def load_data(config: DataOptions, image_size: int) -> Dataset:
+    return data.load(
+        config.data_dir,
+        image_size=image_size,
+        split=config.split,
+        split_seed=config.split_seed,
+        positive_label=config.positive_label,
+        num_workers=config.num_workers or None,
+    )
+
+
+def open_checkpoints(
+    model: nn.Module, dataset: Dataset, config: FinetuneMae | TrainClassifier, run: Run
+) -> Checkpoints:
+    """The checkpoints of exactly this training: same settings, same split, same initial weights."""
+    settings = {key: value for key, value in config.model_dump().items() if key not in _WITHOUT_SAY}
+    settings["split_fingerprint"] = dataset.split_fingerprint
+    name = training_name(type(config).__name__, model, settings)
+    return Checkpoints(cache_root() / "checkpoints", name, resume=config.resume == "auto", run_id=run.id)
+
+
+def measure_reconstruction(
+    mae: Mae, dataset: Dataset, config: ReconstructBaseline | FinetuneMae, accelerator: Accelerator
+) -> pd.DataFrame:
+    """Reconstruction metrics (columns) of every split (index)."""
+    masks = Masks(config.mask_ratio, config.seed)
+    options = {"batch_size": config.batch_size, "accelerator": accelerator}
+    rows = {xrays.name: reconstruction.measure(mae, xrays, masks, **options) for xrays in splits_of(dataset)}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("split")
+
+
+class Examples:
+    """The same validation X-rays under the same masks, rebuilt by one model after the other."""
+
+    def __init__(self, dataset: Dataset, config: ReconstructBaseline | FinetuneMae, accelerator: Accelerator):
+        self.xrays = dataset.validation
+        self.masks = Masks(config.mask_ratio, config.seed)
+        self.accelerator = accelerator
+        self.positions = reconstruction.choose_examples(self.xrays, config.n_figures, config.seed)
+        self.rebuilt: dict[str, tuple[dict[str, np.ndarray], list[str]]] = {}
+
+    def rebuild(self, mae: Mae, name: str) -> None:
+        """Rebuild the chosen X-rays with `mae`, to be called `name` in figures."""
+        panels, error = reconstruction.panels(mae, self.xrays, self.positions, self.masks, self.accelerator)
+        self.rebuilt[name] = panels, [f"masked MSE {value:.3f}" for value in error]
+
+    def figures(self) -> dict[str, Figure]:
+        """The four panels for each model, and all models side by side where there are several."""
+        if not len(self.positions):
+            return {}
+        figures = {
+            f"reconstructions/{name}.png": self._draw(panels, {"Reconstruction": captions}, name)
+            for name, (panels, captions) in self.rebuilt.items()
+        }
+        if len(self.rebuilt) > 1:
+            first, *_ = self.rebuilt.values()
+            panels = {name: first[0][name] for name in ("Original", "Masked")}
+            for part in ("Reconstruction", "Reconstruction + Visible"):
+                panels |= {f"{name}\n{part}": rebuilt[part] for name, (rebuilt, _) in self.rebuilt.items()}
+            captions = {f"{name}\nReconstruction": captions for name, (_, captions) in self.rebuilt.items()}
+            figures["reconstructions/side_by_side.png"] = self._draw(panels, captions, "same masks")
+        return figures
+
+    def _draw(self, panels: dict[str, np.ndarray], captions: dict[str, list[str]], what: str) -> Figure:
+        rows = self.xrays.table.iloc[self.positions]
+        titles = [f"{row.label_name}\n{Path(row.path).name}" for row in rows.itertuples()]
+        return plots.reconstructions(
+            panels,
+            titles,
+            captions,
+            f"{what} · {self.masks.mask_ratio:.0%} of patches hidden · {self.xrays.name} X-rays",
+        )
+
+
+def splits_of(dataset: Dataset) -> list[XRays]:
+    return [getattr(dataset, name) for name in SPLITS]
+
+
+def flat(table: pd.DataFrame, prefix: str = "") -> dict[str, float]:
+    """A table of splits and metrics as `PREFIX SPLIT/METRIC` → value."""
+    return {f"{prefix}{split}/{metric}": value for split, row in table.iterrows() for metric, value in row.items()}
+
+
+def describe(dataset: Dataset) -> str:
+    """The data in a sentence or two of Markdown, with the warning that a leaky split needs."""
+    counts = [f"{xrays.name} {len(xrays):,} files of {len(set(xrays.group)):,} X-rays" for xrays in splits_of(dataset)]
+    warning = f" **{remark_on(dataset.leakage)}.**" if dataset.leakage else ""
+    return f"Data `{dataset.name}` ({dataset.fingerprint}): {'; '.join(counts)}.{warning}"
+
+
+def register_mae(mae: Mae, dataset: Dataset, config: FinetuneMae, run: Run) -> str:
+    """Save and register a fine-tuned MAE; its version."""
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary) / registry.NETWORK
+        mae_model.save(mae, folder)
+        version = registry.register_mae(folder, _version_tags(dataset, config, run))
+    run.tags({"registered": f"models:/{registry.MAE}/{version}"})
+    return version
+
+
+def register_classifier(
+    classifier: FractureClassifier, decision: Decision, dataset: Dataset, config: TrainClassifier, run: Run
+) -> str:
+    """Save and register a classifier, together with the contents it was trained and tuned on; its version."""
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary) / registry.NETWORK
+        classifier_model.save(classifier, decision, folder)
+        seen = pd.concat([dataset.train.table["sha256"], dataset.validation.table["sha256"]])
+        (folder / SEEN).write_text("\n".join(sorted(set(seen))) + "\n", encoding="ascii")
+        version = registry.register_classifier(folder, decision.threshold, _version_tags(dataset, config, run))
+    run.tags({"registered": f"models:/{registry.CLASSIFIER}/{version}"})
+    return version
+
+
+def check_encoder_split(encoder: str, dataset: Dataset) -> dict[str, str]:
+    """Tags that say whether a registered encoder was fine-tuned on this very split; a warning where it was not.
+
+    An encoder fine-tuned on another split may have seen X-rays, though not their labels, that are held out here.
+    """
+    trained_on = registry.version_tags(encoder).get("split.fingerprint")
+    if trained_on is None:
+        return {"encoder.split": "unknown"}
+    if trained_on != dataset.split_fingerprint:
+        logger.warning(
+            "%s was fine-tuned on another split (%s) than this one (%s): it may have seen X-rays that are held out here. Use the "
+            "same data_dir, split and split_seed for both stages.",
+            encoder,
+            trained_on,
+            dataset.split_fingerprint,
+        )
+        return {"encoder.split": "another"}
+    return {"encoder.split": "the same"}
+
+
+def _version_tags(dataset: Dataset, config: FinetuneMae | TrainClassifier, run: Run) -> dict[str, object]:
+    """What a model version must carry for later comparisons."""
+    return {
+        "data": dataset.name,
+        "data.fingerprint": dataset.fingerprint,
+        "split.fingerprint": dataset.split_fingerprint,
+        "leakage": f"{dataset.leakage:.0%}",
+        "recipe": config.recipe,
+    }

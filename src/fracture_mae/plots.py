@@ -1,0 +1,270 @@
+"""Tables and arrays in, matplotlib figures out.
+
+Figures are built without pyplot, which keeps every figure alive and is not safe in threads and servers.
+Colours are those of Okabe and Ito, which colour-blind readers can tell apart.
+"""
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle
+
+import numpy as np
+import pandas as pd
+import sklearn.metrics
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
+from sklearn.calibration import calibration_curve
+
+from fracture_mae.calibration import expected_calibration_error
+
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
+COLOURS = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY)
+GREY, INK = "#7A7A7A", "#222222"
+REFERENCE = {"color": GREY, "linestyle": ":", "linewidth": 1.2}  # chance, or the ideal
+MARK = {"color": INK, "linestyle": "--", "linewidth": 1.2}  # what was chosen
+DPI = 120
+
+Scores = Mapping[str, tuple[ArrayLike, ArrayLike]]  # name → (label 0/1 [n], probability [n])
+Intervals = Mapping[str, tuple[float, float]]  # name → (low, high)
+
+
+def heading(what: str, split: str = "", n_files: int | None = None, n_groups: int | None = None) -> str:
+    """Return a title such as "ROC · test · 1,204 files of 310 X-rays"; what is not given is left out."""
+    files = "" if n_files is None else f"{n_files:,} files"
+    xrays = "" if n_groups is None else f"{n_groups:,} X-rays"
+    return " · ".join(filter(None, [what, split, " of ".join(filter(None, [files, xrays]))]))
+
+
+def reconstructions(
+    panels: Mapping[str, np.ndarray],
+    titles: Sequence[str],
+    captions: Mapping[str, Sequence[str]] | None = None,
+    title: str = "",
+) -> Figure:
+    """Draw one row per X-ray and one column per panel, in the order of `panels`.
+
+    panels: name → [n, h, w] grey in [0, 1]; titles: n labels of the rows, may hold line breaks;
+    captions: name of a panel → n texts that stand below its pictures.
+    """
+    n_rows, height, width = next(iter(panels.values())).shape
+    figure, grid = _picture_grid(n_rows, len(panels), height / width, 0.26 if captions else 0.06, title)
+    for column, (name, pictures) in enumerate(panels.items()):
+        grid[0, column].set_title(name, fontsize=10, color=INK)
+        for row, axes in enumerate(grid[:, column]):
+            axes.imshow(pictures[row], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+            if captions and name in captions:
+                axes.set_xlabel(captions[name][row], fontsize=9, color=INK, labelpad=3)
+    for axes, row_title in zip(grid[:, 0], titles, strict=True):
+        lines = [part for line in row_title.splitlines() for part in textwrap.wrap(line, 26)]
+        axes.set_ylabel("\n".join(lines), rotation=0, ha="right", va="center", fontsize=9, color=INK, labelpad=6)
+    return figure
+
+
+def _picture_grid(n_rows: int, n_columns: int, aspect: float, gap: float, title: str) -> tuple[Figure, np.ndarray]:
+    """Return a figure and its axes [n_rows, n_columns] of 2.1 inches width, with room for labels at the left.
+
+    The places are set by hand: an automatic layout lets long labels shrink the pictures.
+    """
+    cell, left, top = 2.1, 2.0, 0.7 if title else 0.35
+    width = left + n_columns * (cell + 0.06)
+    height = top + n_rows * (cell * aspect + gap)
+    figure = Figure(figsize=(width, height), dpi=DPI)
+    figure.suptitle(title, fontsize=11, color=INK, y=1 - 0.1 / height, va="top")
+    place = {"left": left / width, "right": 1 - 0.06 / width, "top": 1 - top / height, "bottom": gap / height}
+    space = {"wspace": 0.06 / cell, "hspace": gap / (cell * aspect)}
+    return figure, figure.subplots(n_rows, n_columns, squeeze=False, gridspec_kw={**place, **space})
+
+
+def confusion_matrix(matrix: np.ndarray, label_names: Sequence[str], title: str = "") -> Figure:
+    """Draw `metrics.confusion`: counts, and what share of the true class they are; label_names: negative, positive."""
+    figure, axes = _figure(4.6, 4.4, title)
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1.15)
+    for (row, column), count in np.ndenumerate(matrix):
+        colour = "white" if share[row, column] > 0.7 else INK
+        axes.text(column, row - 0.06, f"{count:,}", ha="center", va="center", fontsize=18, color=colour)
+        axes.text(column, row + 0.16, f"{share[row, column]:.1%}", ha="center", va="center", fontsize=11, color=colour)
+    axes.set_xticks([0, 1], label_names)
+    axes.set_yticks([0, 1], label_names, rotation=90, va="center")
+    axes.set(xlabel="Predicted", ylabel="True")
+    axes.tick_params(length=0)
+    axes.grid(False)
+    axes.spines[:].set(visible=True, color=GREY)
+    return figure
+
+
+def roc_curves(curves: Scores, intervals: Intervals | None = None, title: str = "ROC") -> Figure:
+    """Draw a ROC curve per name; intervals of the AUROC, where given, stand in the legend."""
+    figure, axes = _figure(5.4, 5.9 + 0.2 * len(curves), title)
+    for name, label, probability, colour in _with_both_classes(axes, curves):
+        false_positive_rate, sensitivity, _ = sklearn.metrics.roc_curve(label, probability)
+        area = sklearn.metrics.roc_auc_score(label, probability)
+        axes.plot(false_positive_rate, sensitivity, color=colour, label=_with_interval(name, area, intervals))
+    axes.plot([0, 1], [0, 1], **REFERENCE, label="Chance 0.500")
+    axes.set(xlabel="1 - specificity", ylabel="Sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    _legend(figure, "AUROC", loc="outside lower center")
+    return figure
+
+
+def precision_recall_curves(
+    curves: Scores, intervals: Intervals | None = None, title: str = "Precision-recall"
+) -> Figure:
+    """Draw a precision-recall curve per name, dotted its share of fractured (chance); intervals are of the AP."""
+    figure, axes = _figure(5.4, 5.9 + 0.2 * len(curves), title)
+    for name, label, probability, colour in _with_both_classes(axes, curves):
+        precision, recall, _ = sklearn.metrics.precision_recall_curve(label, probability)
+        area = sklearn.metrics.average_precision_score(label, probability)
+        legend = _with_interval(name, area, intervals)
+        axes.plot(recall, precision, color=colour, drawstyle="steps-post", label=legend)
+        axes.axhline(np.mean(label), color=colour, linestyle=":", linewidth=1.2)
+    axes.set(xlabel="Sensitivity (recall)", ylabel="Precision", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    _legend(figure, "Average precision (dotted: chance)", loc="outside lower center")
+    return figure
+
+
+def reliability(
+    label: ArrayLike,
+    probability: ArrayLike,
+    n_bins: int = 15,
+    before: ArrayLike | None = None,
+    title: str = "Reliability",
+) -> Figure:
+    """Draw the share of fractured against the probability in bins of equal width, and below how many files stand there.
+
+    before: the probabilities before calibration, to be drawn beside.
+    """
+    figure = Figure(figsize=(5.6, 6.2), dpi=DPI, layout="constrained")
+    axes, histogram = figure.subplots(2, 1, height_ratios=[4, 1], sharex=True)
+    axes.set_title(title, fontsize=11, color=INK)
+    axes.plot([0, 1], [0, 1], **REFERENCE, label="Perfect")
+    series = {"Probability": (probability, BLUE)}
+    if before is not None:
+        series = {"Before": (before, ORANGE), "Calibrated": (probability, BLUE)}
+    for name, (values, colour) in series.items():
+        share, mean = calibration_curve(label, values, n_bins=n_bins)
+        error = expected_calibration_error(label, values, n_bins)
+        axes.plot(mean, share, marker="o", markersize=5, color=colour, label=f"{name}: ECE {error:.3f}")
+        histogram.hist(values, bins=np.linspace(0, 1, n_bins + 1), color=colour, alpha=0.55)
+    axes.set(ylabel="Share fractured", ylim=(-0.02, 1.02))
+    histogram.set(xlabel="Probability of fractured", ylabel="Files", xlim=(-0.01, 1.01))
+    histogram.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
+    for each in (axes, histogram):
+        _style(each)
+    _legend(axes, loc="best")
+    return figure
+
+
+def threshold_sweep(table: pd.DataFrame, chosen: float, title: str = "Threshold sweep") -> Figure:
+    """Draw `metrics.threshold_sweep`: every rate against the threshold; `chosen` is marked."""
+    figure, axes = _figure(7.2, 4.6, title)
+    rates = [column for column in table.columns if column != "threshold"]
+    for rate, colour in zip(rates, COLOURS, strict=False):
+        axes.plot(table["threshold"], table[rate], color=colour, label=rate.replace("_", " ").capitalize())
+    axes.axvline(chosen, **MARK, label=f"Chosen {chosen:.3f}")
+    axes.set(xlabel="Threshold", ylabel="Rate", xlim=(0, 1), ylim=(-0.02, 1.02))
+    _legend(axes, loc="upper left", bbox_to_anchor=(1.01, 1))
+    return figure
+
+
+def learning_curves(history: pd.DataFrame, best_epoch: int | None = None, title: str = "Learning curves") -> Figure:
+    """Draw one panel per metric, one line per split.
+
+    history: one row per epoch, columns epoch and SPLIT/METRIC such as train/loss, validation/loss, validation/auroc.
+    best_epoch: the epoch whose weights are kept; it is marked.
+    """
+    columns = [column for column in history.columns if "/" in column]
+    metrics = list(dict.fromkeys(column.split("/", 1)[1] for column in columns))
+    splits = list(dict.fromkeys(column.split("/", 1)[0] for column in columns))
+    n_columns = min(len(metrics), 3)
+    n_rows = -(-len(metrics) // n_columns)
+    figure = Figure(figsize=(1.0 + 4.2 * n_columns, 0.4 + 3.4 * n_rows), dpi=DPI, layout="constrained")
+    figure.suptitle(title, fontsize=11, color=INK)
+    for number, metric in enumerate(metrics, start=1):
+        axes = figure.add_subplot(n_rows, n_columns, number)
+        for split, colour in zip(splits, cycle(COLOURS)):
+            if (column := f"{split}/{metric}") in history:
+                known = history.dropna(subset=column)
+                axes.plot(known["epoch"], known[column], ".-", color=colour, label=split.capitalize())
+        if best_epoch is not None:
+            axes.axvline(best_epoch, **MARK, label=f"Kept: epoch {best_epoch}")
+        axes.set(xlabel="Epoch", ylabel=metric.replace("_", " "))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _style(axes)
+        _legend(axes)
+    return figure
+
+
+def sources(table: pd.DataFrame, title: str = "AUROC by source") -> Figure:
+    """Draw a forest plot: the AUROC of each row with its interval, in the order of the table.
+
+    table: index = names; columns estimate, low, high, and where known n_files and n_groups (shown right of the rows).
+    Rows without an estimate (one class alone) are listed without a mark.
+    """
+    figure, axes = _figure(8.4, 1.4 + 0.36 * len(table), title)
+    rows = np.arange(len(table))
+    reach = np.abs(table[["low", "high"]].to_numpy().T - table["estimate"].to_numpy())
+    axes.errorbar(table["estimate"], rows, xerr=reach, fmt="s", color=BLUE, markersize=5, capsize=3, linewidth=1.4)
+    axes.axvline(0.5, **REFERENCE)
+    axes.set(xlabel="AUROC (dotted: chance)", xlim=(-0.02, 1.02), ylim=(len(table) - 0.5, -0.5))
+    axes.set_yticks(rows, table.index)
+    _style(axes)
+    axes.grid(False, axis="y")
+    right = axes.secondary_yaxis("right")
+    right.set_yticks(rows, [_forest_text(row) for _, row in table.iterrows()], fontsize=9)
+    right.tick_params(length=0, pad=10, labelcolor=INK)
+    right.spines[:].set_visible(False)
+    return figure
+
+
+def _figure(width: float, height: float, title: str) -> tuple[Figure, Axes]:
+    """Return a figure of width x height inches with one styled axes."""
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(title, fontsize=11, color=INK)
+    _style(axes)
+    return figure, axes
+
+
+def _style(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.grid(True, color="#E6E6E6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=9, colors=GREY, labelcolor=INK)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set(fontsize=10, color=INK)
+
+
+def _legend(owner: Axes | Figure, title: str = "", **place) -> None:
+    owner.legend(title=title, fontsize=9, title_fontsize=9, alignment="left", framealpha=0.9, edgecolor="none", **place)
+
+
+def _with_both_classes(axes: Axes, curves: Scores) -> Iterator[tuple[str, ArrayLike, ArrayLike, str]]:
+    """Yield name, label, probability and colour of each curve; one that lacks a class is only named in the legend."""
+    for (name, (label, probability)), colour in zip(curves.items(), cycle(COLOURS)):
+        if np.unique(label).size == 2:
+            yield name, label, probability, colour
+        else:
+            axes.plot([], [], color=colour, label=f"{name}: one class alone, undefined")
+
+
+def _with_interval(name: str, value: float, intervals: Intervals | None) -> str:
+    if intervals is None or name not in intervals:
+        return f"{name} {value:.3f}"
+    return f"{name} {_interval_text(value, *intervals[name])}"
+
+
+def _forest_text(row: pd.Series) -> str:
+    units = {"n_files": "files", "n_groups": "X-rays"}
+    sizes = [f"{int(row[column]):,} {unit}" for column, unit in units.items() if column in row]
+    return "   ".join([_interval_text(row["estimate"], row["low"], row["high"]), " of ".join(sizes)])
+
+
+def _interval_text(estimate: float, low: float, high: float) -> str:
+    if np.isnan(estimate):
+        return "undefined"
+    return f"{estimate:.3f}" + ("" if np.isnan(low) else f" [{low:.3f}, {high:.3f}]")

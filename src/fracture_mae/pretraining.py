@@ -1,0 +1,77 @@
+"""Fine-tuning the masked autoencoder on X-rays."""
+
+from collections.abc import Callable
+
+import torch
+from accelerate import Accelerator
+
+from fracture_mae.checkpoints import Checkpoints
+from fracture_mae.config import FinetuneMae
+from fracture_mae.data import Dataset
+from fracture_mae.data.transforms import Augment
+from fracture_mae.models.mae import Mae, squared_error
+from fracture_mae.reconstruction import Masks, masked_errors
+from fracture_mae.schedule import Progress, Schedule
+from fracture_mae.training import Batch, Trainer, visiting_order
+
+
+def finetune(
+    mae: Mae,
+    dataset: Dataset,
+    config: FinetuneMae,
+    *,
+    accelerator: Accelerator,
+    checkpoints: Checkpoints,
+    log: Callable[[dict[str, float], int], None],
+) -> Progress:
+    """Train `mae` in place on the training X-rays; the epoch with the least masked error on validation is kept."""
+    schedule = Schedule(
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        monitor="validation/masked_mse",
+        maximise=False,
+        warmup_epochs=config.warmup_epochs,
+        cosine=config.optimizer == "adamw",
+        keep_best=config.recipe == "default",
+        seed=config.seed,
+    )
+    trainer = Trainer(
+        mae,
+        _parameter_groups(mae, config.learning_rate, config.weight_decay),
+        optimizer=config.optimizer,
+        schedule=schedule,
+        step_loss=_step_loss(config),
+        accelerator=accelerator,
+    )
+    masks = Masks(config.mask_ratio, config.seed)
+
+    def validate(model: Mae) -> dict[str, float]:
+        errors = masked_errors(model, dataset.validation, masks, batch_size=config.batch_size, accelerator=accelerator)
+        return {f"validation/{name}": value for name, value in errors.items()}
+
+    return trainer.fit(dataset.train, visiting_order(dataset.train, config.sampler), validate, checkpoints, log)
+
+
+def _step_loss(config: FinetuneMae) -> Callable[[Mae, Batch, torch.Generator], torch.Tensor]:
+    augment = Augment(config.crop_scale, config.rotation, config.flip, config.intensity)
+
+    def loss(model: Mae, batch: Batch, generator: torch.Generator) -> torch.Tensor:
+        pixels = augment(batch.pixels, generator)
+        noise = torch.rand(len(pixels), model.n_patches, generator=generator).to(pixels.device)
+        prediction, target, mask = model(pixels, noise, config.train_mask_ratio)
+        return squared_error(prediction, target, mask, config.loss_region).mean()
+
+    return loss
+
+
+def _parameter_groups(mae: Mae, learning_rate: float, weight_decay: float) -> list[dict]:
+    """Weight decay for matrices alone, as in He et al.'s code."""
+    trained = [parameter for parameter in mae.parameters() if parameter.requires_grad]
+    return [
+        {
+            "params": [p for p in trained if p.ndim == 2 or p.ndim == 4],
+            "lr": learning_rate,
+            "weight_decay": weight_decay,
+        },
+        {"params": [p for p in trained if p.ndim not in (2, 4)], "lr": learning_rate, "weight_decay": 0.0},
+    ]

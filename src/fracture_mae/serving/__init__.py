@@ -1,0 +1,89 @@
+"""What answers in `mlflow models serve`: X-rays as base64 text in, a row of answers for each out."""
+
+import base64
+import binascii
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+from mlflow.pyfunc import PythonModel, PythonModelContext
+
+from fracture_mae import calibration, threshold
+from fracture_mae.data.images import UnreadableImage, decode, letterbox
+from fracture_mae.data.transforms import to_unit
+from fracture_mae.models import classifier, mae
+
+_BATCH = 16
+_NETWORK = "network"
+
+
+class ServedClassifier(PythonModel):
+    """Answers with label, probability, threshold and model_id for each row of base64 images in the column `image`."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        folder = Path(context.artifacts[_NETWORK])
+        self.classifier, self.decision = classifier.load(folder)
+        self.model_id = Model.load(str(folder.parents[1])).model_id
+
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict | None = None
+    ) -> pd.DataFrame:
+        limit = float((params or {}).get("threshold", self.decision.threshold))
+        if not 0 <= limit <= 1:
+            raise MlflowException.invalid_parameter_value(f"threshold: found {limit}, expected a number from 0 to 1")
+        logit = _in_batches(self.classifier, _pixels(model_input["image"], self.classifier.image_size))
+        probability = calibration.apply(logit, self.decision.temperature)
+        names = np.array(self.decision.label_names)
+        return pd.DataFrame(
+            {
+                "label": names[threshold.decide(probability, limit)],
+                "probability": probability,
+                "threshold": limit,
+                "model_id": self.model_id,
+            }
+        )
+
+
+class ServedFeatures(PythonModel):
+    """Answers with the mean patch token of the encoder for each row of base64 images in the column `image`."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        loaded = mae.load(context.artifacts[_NETWORK])
+        self.encoder = classifier.from_mae(loaded, pool="mean", drop_path=0.0, seed=0).eval()
+
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict | None = None
+    ) -> pd.DataFrame:
+        pixels = _pixels(model_input["image"], self.encoder.image_size)
+        return pd.DataFrame({"features": _in_batches(self.encoder.features, pixels).tolist()})
+
+
+def _pixels(column: pd.Series, image_size: int) -> np.ndarray:
+    """Base64 images → uint8 [n, image_size, image_size]; a bad one is an error that names its row, counted from 0."""
+    rows = []
+    for row, text in enumerate(column):
+        try:
+            rows.append(letterbox(decode(_content(text)), image_size))
+        except (UnreadableImage, binascii.Error) as error:
+            raise MlflowException.invalid_parameter_value(f"row {row}: {error}") from None
+    return np.stack(rows) if rows else np.zeros((0, image_size, image_size), np.uint8)
+
+
+def _content(text: str | None) -> bytes:
+    if not text:
+        raise UnreadableImage("the image is empty; expected is a file (JPEG, PNG, …) as base64 text")
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise UnreadableImage(f"not base64 ({error}); expected is a file (JPEG, PNG, …) as base64 text") from None
+
+
+@torch.inference_mode()
+def _in_batches(network, pixels: np.ndarray) -> np.ndarray:
+    parts = [
+        network(to_unit(torch.from_numpy(pixels[start : start + _BATCH]))) for start in range(0, len(pixels), _BATCH)
+    ]
+    return torch.cat(parts).numpy().astype(np.float64) if parts else np.zeros(0)

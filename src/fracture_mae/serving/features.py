@@ -1,0 +1,7 @@
+"""The model-from-code script of `xray-mae`."""
+
+from mlflow.models import set_model
+
+from fracture_mae.serving import ServedFeatures
+
+set_model(ServedFeatures())

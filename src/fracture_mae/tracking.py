@@ -1,0 +1,217 @@
+"""MLflow runs: how one starts and ends, and what it logs. Only this module, `registry` and `serving` import mlflow."""
+
+import logging
+import os
+import signal
+import socket
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import mlflow
+import pandas as pd
+import psutil
+import yaml
+from matplotlib.figure import Figure
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+
+from fracture_mae import plots
+from fracture_mae.config import Config
+from fracture_mae.data import Dataset
+from fracture_mae.errors import FractureMaeError
+from fracture_mae.evaluation import Findings
+from fracture_mae.schedule import Progress
+
+EXPERIMENT = "fracture-mae"
+REASON_TAG = "failure_reason"
+_HOST_TAG, _PROCESS_TAG = "process.host", "process.id"
+_LONGEST_REASON = 1000
+
+logger = logging.getLogger(__name__)
+
+
+class Run:
+    """The active MLflow run."""
+
+    def __init__(self, run_id: str):
+        self.id = run_id
+        self._client = MlflowClient()
+
+    def tags(self, tags: Mapping[str, Any]) -> None:
+        self._client.log_batch(self.id, tags=[RunTag(key, str(value)) for key, value in tags.items()])
+
+    def note(self, markdown: str) -> None:
+        """The description that the UI shows on top of the run."""
+        self.tags({"mlflow.note.content": markdown})
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        now = int(time.time() * 1000)
+        self._client.log_batch(
+            self.id, metrics=[Metric(name, float(value), now, step) for name, value in values.items()]
+        )
+
+    def figure(self, figure: Figure, path: str) -> None:
+        mlflow.log_figure(figure, path)
+
+    def table(self, table: pd.DataFrame, path: str, *, index: bool = False) -> None:
+        """A table as CSV."""
+        mlflow.log_text(table.to_csv(index=index), path)
+
+    def json(self, values: Any, path: str) -> None:
+        mlflow.log_dict(values, path)
+
+    def figures(self, figures: Mapping[str, Figure]) -> None:
+        for path, figure in figures.items():
+            self.figure(figure, path)
+
+    def training(self, progress: Progress) -> None:
+        """The learning curves, the kept epoch and its metrics, and which runs this one went on from."""
+        history = pd.DataFrame(progress.history).rename_axis("epoch").reset_index()
+        history["epoch"] += 1
+        self.table(history, "learning_curves.csv")
+        self.figure(plots.learning_curves(history, progress.kept_epoch), "learning_curves.png")
+        self.metrics(
+            {f"kept/{name}": value for name, value in progress.kept.items()} | {"kept/epoch": progress.kept_epoch}
+        )
+        self.tags({"resumed_from": ", ".join(progress.run_ids[:-1])} if len(progress.run_ids) > 1 else {})
+
+    def findings(self, findings: Findings, folder: str = "") -> None:
+        """Everything an evaluation has to say, its files below `folder`."""
+        self.metrics(findings.metrics)
+        for path, table in findings.tables.items():
+            self.table(table, folder + path)
+        self.figures({folder + path: figure for path, figure in findings.figures.items()})
+        for path, document in findings.documents.items():
+            self.json(document, folder + path)
+
+    def dataset(self, dataset: Dataset) -> None:
+        """The splits as MLflow datasets, `splits.csv`, `rejected.csv`, and tags that tell runs on other data apart."""
+        columns = ["sha256", "label", "label_name", "group", "source", "height", "width"]
+        for xrays, context in ((dataset.train, "training"), (dataset.validation, "validation"), (dataset.test, "test")):
+            logged = mlflow.data.from_pandas(xrays.table[columns], targets="label", name=f"{dataset.name}-{xrays.name}")
+            mlflow.log_input(logged, context=context)
+            self.metrics({f"{xrays.name}/n_images": len(xrays), f"{xrays.name}/n_xrays": len(set(xrays.group))})
+        self.table(dataset.index[["path", "sha256", "label_name", "group", "source", "split"]], "data/splits.csv")
+        self.table(dataset.rejected, "data/rejected.csv")
+        self.tags(
+            {
+                "data": dataset.name,
+                "data.fingerprint": dataset.fingerprint,
+                "data.rejected": len(dataset.rejected),
+                "split.fingerprint": dataset.split_fingerprint,
+                "leakage": f"{dataset.leakage:.0%}",
+            }
+        )
+
+
+@contextmanager
+def run(entry_point: str, config: Config) -> Iterator[Run]:
+    """A run that ends as FINISHED, or as FAILED with the reason in the tag `failure_reason`.
+
+    Under `mlflow run` it is the run that MLflow made (MLFLOW_RUN_ID); started directly it is a new one in the experiment
+    MLFLOW_EXPERIMENT_NAME, or `fracture-mae`.
+    """
+    _quieten()
+    if "MLFLOW_RUN_ID" not in os.environ:
+        mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
+    name = None if "MLFLOW_RUN_ID" in os.environ else entry_point
+    active = mlflow.start_run(run_name=name)
+    previous_handler = signal.signal(signal.SIGTERM, _raise_terminated)
+    try:
+        _check_artifact_store(active.info.artifact_uri)
+        _close_dead_runs(active.info.experiment_id)
+        current = Run(active.info.run_id)
+        current.tags(
+            {"entry_point": entry_point, _HOST_TAG: socket.gethostname(), _PROCESS_TAG: _process_id(os.getpid())}
+        )
+        _log_config(current, config)
+        yield current
+    except BaseException as error:
+        _end_as_failed(active.info.run_id, error)
+        raise
+    else:
+        mlflow.end_run("FINISHED")
+    finally:
+        signal.signal(signal.SIGTERM, previous_handler)
+
+
+def record_failure(error: BaseException) -> None:
+    """Where `mlflow run` made a run for this process: end it as FAILED with the reason, unless that is done."""
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    if run_id and REASON_TAG not in MlflowClient().get_run(run_id).data.tags:
+        _end_as_failed(run_id, error)
+
+
+def _end_as_failed(run_id: str, error: BaseException) -> None:
+    reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{error}" or type(error).__name__
+    MlflowClient().set_tag(run_id, REASON_TAG, f"{type(error).__name__}: {reason}"[:_LONGEST_REASON])
+    if mlflow.active_run():
+        mlflow.end_run("FAILED")
+    else:
+        MlflowClient().set_terminated(run_id, "FAILED")
+
+
+def _raise_terminated(*_: object) -> None:
+    raise SystemExit("ended by SIGTERM")
+
+
+def _log_config(current: Run, config: Config) -> None:
+    """Parameters that `mlflow run` has not logged already, and all values as they are really used in config.yaml.
+
+    MLflow refuses to change a parameter, and what `mlflow run` logged is text as it was typed (1e-4, auto).
+    """
+    values = config.model_dump()
+    client = MlflowClient()
+    logged = client.get_run(current.id).data.params
+    fresh = {name: value for name, value in values.items() if name not in logged}
+    filled = {f"{name}.used": value for name, value in values.items() if logged.get(name) == "auto" and value != "auto"}
+    client.log_batch(current.id, params=[Param(name, str(value)) for name, value in (fresh | filled).items()])
+    mlflow.log_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), "config.yaml")
+    if "recipe" in values:
+        current.tags({"recipe": values["recipe"]})
+
+
+def _check_artifact_store(artifact_uri: str) -> None:
+    tracking_uri = mlflow.get_tracking_uri()
+    if artifact_uri.startswith("mlflow-artifacts:") and not tracking_uri.startswith("http"):
+        raise FractureMaeError(
+            f"this experiment keeps its artifacts behind an MLflow server ({artifact_uri}), but runs are tracked in "
+            f"{tracking_uri}: figures and models would have no place to go. It was made by the UI or a server; set "
+            "MLFLOW_TRACKING_URI to that server's address, or choose another experiment with MLFLOW_EXPERIMENT_NAME "
+            "(mlflow run: --experiment-name)."
+        )
+
+
+def _close_dead_runs(experiment_id: str) -> None:
+    """End as FAILED the runs whose process on this machine is gone: a process killed outright cannot do it itself."""
+    client = MlflowClient()
+    running = client.search_runs(
+        [experiment_id], f"attributes.status = 'RUNNING' and tags.`{_HOST_TAG}` = '{socket.gethostname()}'"
+    )
+    for other in running:
+        if not _is_alive(other.data.tags[_PROCESS_TAG]):
+            client.set_tag(other.info.run_id, REASON_TAG, "its process was killed")
+            client.set_terminated(other.info.run_id, "FAILED")
+
+
+def _process_id(pid: int) -> str:
+    """A process id that is not mistaken for that of a later process with the same number."""
+    return f"{pid}@{psutil.Process(pid).create_time():.2f}"
+
+
+def _is_alive(process_id: str) -> bool:
+    try:
+        return _process_id(int(process_id.partition("@")[0])) == process_id
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _quieten() -> None:
+    """Keep chatter that a user can do nothing about out of a run's output."""
+    warnings.filterwarnings("ignore", message="Hint: Inferred schema contains integer column")
+    warnings.filterwarnings("ignore", message=".*input example was not provided")
+    for name in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,151 @@
+import matplotlib.image
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot
+from matplotlib.text import Text
+
+from fracture_mae import metrics, plots
+
+RNG = np.random.default_rng(0)
+LABEL = np.arange(300) % 3 == 0
+PROBABILITY = np.clip(RNG.normal(0.4, 0.2, 300) + 0.2 * LABEL, 0, 1)
+PICTURES = RNG.random((3, 32, 32))
+NAMES = ["not fractured", "fractured"]
+HEADING = plots.heading("Something", "validation", 1204, 310)
+CURVES = {
+    "Classifier": (LABEL, PROBABILITY),
+    "File size and border": (LABEL, 1 - PROBABILITY),
+    "A source without fractures": ([0, 0], [0.2, 0.4]),
+}
+HISTORY = pd.DataFrame(
+    {
+        "epoch": [1, 2, 3],
+        "train/loss": [0.7, 0.5, 0.3],
+        "validation/loss": [0.6, 0.5, 0.6],
+        "validation/auroc": [0.5, np.nan, 0.7],
+        "learning_rate": [1e-3, 1e-4, 1e-5],
+    }
+)
+SOURCES = pd.DataFrame(
+    {
+        "estimate": [0.7, 0.6, np.nan],
+        "low": [0.6, np.nan, np.nan],
+        "high": [0.8, np.nan, np.nan],
+        "n_groups": [99, 1, 9],
+    },
+    index=["HOG-like features + logistic regression", "hash_gallery", "wrists"],
+)
+ROWS = ["fractured\n12-rotated1-rotated3-rotated2-rotated1 (1) - Copy.jpg\nmasked MSE 0.0123"] * 3
+
+FIGURES = {
+    "reconstructions": lambda: plots.reconstructions(
+        {"Original": PICTURES, "Masked": PICTURES, "Reconstruction": PICTURES, "Reconstruction + Visible": PICTURES},
+        ROWS,
+        {"Reconstruction + Visible": ["PSNR 23.4 dB · SSIM 0.80"] * 3},
+        HEADING,
+    ),
+    "one_reconstruction": lambda: plots.reconstructions({"Original": PICTURES[:1]}, ROWS[:1]),
+    "confusion_matrix": lambda: plots.confusion_matrix(np.array([[90_449, 255], [0, 0]]), NAMES, HEADING),
+    "roc_curves": lambda: plots.roc_curves(CURVES, {"Classifier": (0.7, 0.8)}, HEADING),
+    "precision_recall_curves": lambda: plots.precision_recall_curves(CURVES, {"Classifier": (0.7, 0.8)}, HEADING),
+    "reliability": lambda: plots.reliability(LABEL, PROBABILITY, before=PROBABILITY**2, title=HEADING),
+    "reliability_of_one_class": lambda: plots.reliability([1, 1], [0.2, 0.9]),
+    "threshold_sweep": lambda: plots.threshold_sweep(metrics.threshold_sweep(LABEL, PROBABILITY), 0.4, HEADING),
+    "learning_curves": lambda: plots.learning_curves(HISTORY, 2, HEADING),
+    "sources": lambda: plots.sources(SOURCES, HEADING),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_are_saved_whole(name, tmp_path):
+    figure = FIGURES[name]()
+    figure.savefig(tmp_path / "figure.png")
+    assert matplotlib.image.imread(tmp_path / "figure.png").std() > 0.01
+    drawn, page = figure.get_tightbbox(), figure.get_size_inches()
+    assert drawn.min.min() >= 0, "cut off at the left or the bottom"
+    assert (drawn.max <= page).all(), "cut off at the right or the top"
+    assert min(text.get_fontsize() for text in figure.findobj(Text) if text.get_text()) >= 9
+    assert pyplot.get_fignums() == []
+
+
+def test_heading_leaves_out_what_is_not_given():
+    assert HEADING == "Something · validation · 1,204 files of 310 X-rays"
+    assert plots.heading("ROC", n_groups=3) == "ROC · 3 X-rays"
+    assert plots.heading("ROC") == "ROC"
+
+
+def test_reconstructions_place_every_picture():
+    panels = {"Original": PICTURES, "Masked": PICTURES / 2}
+    figure = plots.reconstructions(panels, ["first", "second\nline", "third"], {"Masked": ["a", "b", "c"]})
+    grid = np.reshape(figure.axes, (3, 2))
+    for row, column in np.ndindex(3, 2):
+        shown = grid[row, column].images[0]
+        np.testing.assert_array_equal(shown.get_array(), list(panels.values())[column][row])
+        assert shown.get_clim() == (0, 1)
+    assert [axes.get_title() for axes in grid[0]] == ["Original", "Masked"]
+    assert [axes.get_ylabel() for axes in grid[:, 0]] == ["first", "second\nline", "third"]
+    assert [axes.get_xlabel() for axes in grid.ravel()] == ["", "a", "", "b", "", "c"]
+
+
+def test_confusion_matrix_shows_counts_and_shares_of_the_true_class():
+    axes = plots.confusion_matrix(np.array([[3, 1], [0, 1204]]), NAMES).axes[0]
+    shown = {(*map(round, text.get_position()), text.get_text()) for text in axes.texts}  # x is the predicted class
+    assert shown == {
+        (0, 0, "3"), (0, 0, "75.0%"), (1, 0, "1"), (1, 0, "25.0%"),
+        (0, 1, "0"), (0, 1, "0.0%"), (1, 1, "1,204"), (1, 1, "100.0%"),
+    }  # fmt: skip
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == NAMES
+
+
+def legend(axes):
+    drawn = axes.get_legend() or axes.figure.legends[0]
+    return [text.get_text() for text in drawn.get_texts()]
+
+
+def test_roc_curves_name_area_and_interval():
+    curves = {"perfect": ([0, 1], [0.1, 0.9]), "reversed": ([0, 1], [0.9, 0.1]), "healthy": ([0, 0], [0.1, 0.2])}
+    axes = plots.roc_curves(curves, {"perfect": (0.8, 1)}).axes[0]
+    assert legend(axes) == [
+        "perfect 1.000 [0.800, 1.000]", "reversed 0.000", "healthy: one class alone, undefined", "Chance 0.500",
+    ]  # fmt: skip
+    assert axes.lines[0].get_xydata().tolist() == [[0, 0], [0, 1], [1, 1]]
+
+
+def test_precision_recall_curves_dot_the_share_of_fractured():
+    axes = plots.precision_recall_curves({"perfect": ([0, 0, 0, 1], [0.1, 0.2, 0.3, 0.9])}).axes[0]
+    assert legend(axes) == ["perfect 1.000"]
+    assert axes.lines[1].get_ydata() == [0.25, 0.25]
+
+
+def test_reliability_draws_before_and_after():
+    label, probability = [0, 1, 1, 1], [0.25, 0.25, 0.75, 0.75]
+    axes, histogram = plots.reliability(label, probability, n_bins=2, before=[0.5, 0.5, 0.75, 0.75]).axes
+    assert legend(axes) == ["Perfect", "Before: ECE 0.125", "Calibrated: ECE 0.250"]
+    assert axes.lines[2].get_xydata().tolist() == [[0.25, 0.5], [0.75, 1]]
+    assert [bar.get_height() for bar in histogram.patches[-2:]] == [2, 2]
+
+
+def test_threshold_sweep_marks_the_chosen():
+    axes = plots.threshold_sweep(metrics.threshold_sweep([0, 1], [0.2, 0.6]), 0.4).axes[0]
+    lines = {line.get_label(): line.get_xydata() for line in axes.lines}
+    rates = ["Sensitivity", "Specificity", "Precision", "F1", "Balanced accuracy", "Flagged share"]
+    assert list(lines) == [*rates, "Chosen 0.400"]
+    np.testing.assert_allclose(lines["Sensitivity"], [[0.1, 1], [0.4, 1], [0.8, 0]])
+    assert lines["Chosen 0.400"][:, 0].tolist() == [0.4, 0.4]
+
+
+def test_learning_curves_have_a_panel_per_metric():
+    loss, auroc = plots.learning_curves(HISTORY, best_epoch=2).axes
+    assert (loss.get_ylabel(), auroc.get_ylabel()) == ("loss", "auroc")
+    assert legend(loss) == ["Train", "Validation", "Kept: epoch 2"]
+    assert auroc.lines[0].get_xydata().tolist() == [[1, 0.5], [3, 0.7]]
+    assert auroc.lines[0].get_color() == loss.lines[1].get_color()
+
+
+def test_sources_list_rows_without_interval_or_estimate():
+    axes = plots.sources(SOURCES).axes[0]
+    assert [text.get_text() for text in axes.get_yticklabels()] == SOURCES.index.tolist()
+    texts = [text.get_text() for text in axes.child_axes[0].get_yticklabels()]
+    assert texts == ["0.700 [0.600, 0.800]   99 X-rays", "0.600   1 X-rays", "undefined   9 X-rays"]
