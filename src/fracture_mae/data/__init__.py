@@ -58,7 +58,7 @@ class Dataset:
 
     Attributes:
         name: short name of where they come from.
-        index: a row per readable file, see `XRays.table`, with split and split_published.
+        index: a row per usable file, byte-identical ones too, see `XRays.table`, with split and split_published.
         rejected: files that are not used: path and reason.
         label_names: of the negative and the positive class.
         leakage: share of X-rays in test that have a file in training or validation too; 0 for the grouped split.
@@ -116,7 +116,6 @@ def load(
     table["split"] = splits.grouped(table, split_seed) if split == "grouped" else splits.published(table)
     if split == "grouped":
         splits.check(table)
-    table = table.drop_duplicates(["sha256", "split"], ignore_index=True)
     sides = {name: _side(table, name, store.pixels()) for name in splits.NAMES}
     return Dataset(
         name=Path(data_dir).stem if data_dir.partition(":")[0] != "synthetic" else "synthetic",
@@ -147,7 +146,7 @@ def _reject_conflicts(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _side(table: pd.DataFrame, name: str, pixels: np.ndarray) -> XRays:
-    rows = table[table["split"] == name].reset_index(drop=True)
+    rows = table[table["split"] == name].drop_duplicates("sha256").reset_index(drop=True)
     return XRays(name, rows, pixels, rows["row"].to_numpy(dtype=np.int64))
 
 

@@ -25,11 +25,11 @@ def decode(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         UnreadableImage: no picture, too many pixels, or a file that ends before its picture does.
     """
     _check_header(content, max_pixels)
-    picture = _decode_grey(np.frombuffer(content, np.uint8))
-    if picture is None:
-        raise UnreadableImage("the picture cannot be decoded")
     if content.startswith(_JPEG) and _END_OF_JPEG not in content[-_TAIL:]:
         _check_whole(content)
+    picture = _decode_grey(np.frombuffer(content, np.uint8))
+    if picture is None:
+        raise UnreadableImage("the picture is damaged and cannot be decoded")
     return _to_uint8(picture)
 
 
@@ -60,7 +60,7 @@ def _check_header(content: bytes, max_pixels: int) -> None:
 
 
 def _check_whole(content: bytes) -> None:
-    """Refuse a JPEG that ends before its picture does: OpenCV would fill the rest with grey and say nothing."""
+    """Refuse a JPEG that ends before its picture does; some decoders fill what is missing with grey and say nothing."""
     try:
         with Image.open(io.BytesIO(content)) as picture:
             picture.load()

@@ -25,7 +25,7 @@ def grouped(table: pd.DataFrame, seed: int) -> pd.Series:
     """
     groups = (
         table.groupby("group")
-        .agg(label=("label", "first"), size=("label", "size"), key=("sha256", "min"))
+        .agg(label=("label", "first"), size=("sha256", "nunique"), key=("sha256", "min"))
         .sort_values("key")
     )
     rng = np.random.default_rng(seed)
