@@ -102,15 +102,17 @@ def load(
     """
     table, label_names = index.read(data_dir, positive_label)
     table["sha256"] = sha256_of(table["path"], num_workers)
+    table, unreadable = _set_aside(table, table["sha256"] == "", "the file cannot be opened")
     table["bytes"] = [Path(path).stat().st_size for path in table["path"]]
     store = ImageStore(cache_root() / "images-v1", image_size)
     contents = table.drop_duplicates("sha256").set_index("sha256")["path"]
     table = table.join(store.add(contents, num_workers), on="sha256")
-    table, rejected = _reject(table)
+    table, undecodable = _set_aside(table, table["reason"] != "", table["reason"])
     table["group"] = groups.assign(table, family_scope=table["scope"], given=table["given_group"])
     table["source"] = groups.source_of(table, table["group"])
-    table, conflicts = _reject_conflicts(table)
-    rejected = pd.concat([rejected, conflicts], ignore_index=True)
+    torn = table.groupby("group")["label"].transform("nunique") > 1
+    table, conflicts = _set_aside(table, torn, "label conflict: copies of this X-ray stand under both labels")
+    rejected = pd.concat([unreadable, undecodable, conflicts], ignore_index=True)
     if len(rejected):
         logger.warning("%d of %d files are not used; rejected.csv says why.", len(rejected), len(rejected) + len(table))
     table["split"] = splits.grouped(table, split_seed) if split == "grouped" else splits.published(table)
@@ -118,7 +120,7 @@ def load(
         splits.check(table)
     sides = {name: _side(table, name, store.pixels()) for name in splits.NAMES}
     return Dataset(
-        name=Path(data_dir).stem if data_dir.partition(":")[0] != "synthetic" else "synthetic",
+        name="synthetic" if data_dir.startswith("synthetic") else Path(data_dir).expanduser().resolve().stem,
         index=table,
         rejected=rejected,
         **sides,
@@ -129,20 +131,15 @@ def load(
     )
 
 
-def _reject(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    unusable = table["reason"] != ""
+def _set_aside(table: pd.DataFrame, unusable: pd.Series, reason: pd.Series | str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The usable rows, and path and reason of the others; an error if no row is left."""
+    rejected = table[["path"]].assign(reason=reason)[unusable]
     if unusable.all():
+        first = rejected.iloc[0]
         raise FractureMaeError(
-            f"none of the {len(table)} files can be read; the first, {table['path'].iloc[0]}: {table['reason'].iloc[0]}."
+            f"none of the {len(table)} files can be used; the first, {first['path']}: {first['reason']}."
         )
-    return table[~unusable].drop(columns="reason").reset_index(drop=True), table.loc[unusable, ["path", "reason"]]
-
-
-def _reject_conflicts(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """X-rays whose files stand under both labels say nothing that could be learned."""
-    torn = table.groupby("group")["label"].transform("nunique") > 1
-    reason = "label conflict: copies of this X-ray stand under both labels"
-    return table[~torn].reset_index(drop=True), table.loc[torn, ["path"]].assign(reason=reason)
+    return table[~unusable].reset_index(drop=True), rejected
 
 
 def _side(table: pd.DataFrame, name: str, pixels: np.ndarray) -> XRays:

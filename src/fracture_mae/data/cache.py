@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,15 +21,18 @@ def cache_root() -> Path:
     return Path(os.environ.get("FRACTURE_MAE_CACHE", "~/.cache/fracture-mae")).expanduser()
 
 
-def sha256_of(paths: Iterable[str], num_workers: int | None) -> list[str]:
-    """SHA-256 of each file's bytes, in hexadecimal."""
+def sha256_of(paths: Sequence[str], num_workers: int | None) -> list[str]:
+    """SHA-256 of each file's bytes, in hexadecimal; empty for a file that cannot be read."""
     with ThreadPoolExecutor(num_workers) as pool:
-        return list(tqdm(pool.map(_sha256, paths), desc="Reading files", unit="file", leave=False))
+        return list(tqdm(pool.map(_sha256, paths), desc="Reading files", total=len(paths), unit="file", leave=False))
 
 
 def _sha256(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 class ImageStore:

@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 
 # What copying and turning tools append to a name: `12-rotated1-rotated3 (2) - Copy` belongs to the family `12`.
 _SUFFIXES = re.compile(
-    r"(?:[ _-]*(?:rotated|rotate|rot|flipped|flip|mirrored|copy)[ _-]*\d*|\s*\(\d+\))+$", re.IGNORECASE
+    r"(?:[ _-]+(?:rotated|rotate|rot|flipped|flip|mirrored|copy)[ _-]*\d*|\s*\(\d+\))+$", re.IGNORECASE
 )
 
 

@@ -81,7 +81,7 @@ def _from_folder(root: Path) -> pd.DataFrame:
     for folder in published or [root]:
         split = SPLITS[folder.name.lower()] if published else ""
         for label in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-            rows += [(str(file), label.name, split, label.name, "", "") for file in _files(label)]
+            rows += [(str(file), label.name, split, _scope(file, label), "", "") for file in _files(label)]
     if not rows:
         raise FractureMaeError(
             f"{root} holds no files in label folders. Expected: DIR/[train|val|test/]LABEL/FILE, such as DIR/fractured/1.jpg."
@@ -89,16 +89,26 @@ def _from_folder(root: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["path", "label_name", "split_published", "scope", "given_group", "given_source"])
 
 
+def _scope(file: Path, label: Path) -> str:
+    """Files of one name are one X-ray across published splits, but not in two patients' folders below a label."""
+    return str(label.name / file.parent.relative_to(label))
+
+
 def _files(folder: Path) -> list[Path]:
     return [
         path
         for path in folder.rglob("*")
-        if path.is_file() and not path.name.startswith(".") and path.suffix.lower() not in _IGNORED
+        if (path.is_file() or path.is_symlink())
+        and not path.name.startswith(".")
+        and path.suffix.lower() not in _IGNORED
     ]
 
 
 def _from_csv(file: Path) -> pd.DataFrame:
-    given = pd.read_csv(file, dtype=str, keep_default_na=False)
+    try:
+        given = pd.read_csv(file, dtype=str, keep_default_na=False)
+    except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
+        raise FractureMaeError(f"{file} is no CSV that can be read: {error}. Expected: columns path,label.") from None
     missing = [name for name in ("path", "label") if name not in given]
     misspelt = [name for name in given if name not in _CSV_COLUMNS and name.strip().lower() in _CSV_COLUMNS]
     if missing or misspelt:

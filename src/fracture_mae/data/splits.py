@@ -45,7 +45,8 @@ def grouped(table: pd.DataFrame, seed: int) -> pd.Series:
 def _assign(members: pd.DataFrame, rng: np.random.Generator) -> dict[str, str]:
     size_bin = np.log2(members["size"]).astype(int)
     order = np.lexsort((rng.random(len(members)), -size_bin))
-    wanted = np.array(FRACTIONS)
+    # Of fewer than five X-rays, 70/15/15 would leave a side empty.
+    wanted = np.array(FRACTIONS) if len(members) >= 5 else np.full(len(NAMES), 1 / len(NAMES))
     got = np.zeros(len(NAMES))
     side = {}
     for taken, row in enumerate(order, start=1):

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import httpx
 import torch
-from huggingface_hub import constants
+from huggingface_hub import _CACHED_NO_EXIST, constants, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import RemoteEntryNotFoundError, StrictDataclassError
+from huggingface_hub.utils import httpx
+from safetensors import SafetensorError
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
@@ -18,6 +20,9 @@ T = TypeVar("T")
 REACH_TIMEOUT = 5.0  # seconds until a silent hub counts as out of reach
 
 logger = logging.getLogger(__name__)
+
+# Where the hub has pickled weights alone, transformers would ask a public service to convert them and take what that answers.
+os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "true"
 
 
 def load_network(kind: type[PreTrainedModel], name: str, presets: Iterable[str]) -> PreTrainedModel:
@@ -33,14 +38,19 @@ def load_network(kind: type[PreTrainedModel], name: str, presets: Iterable[str])
     """
 
     def load(**options: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
-        return kind.from_pretrained(
-            name,
-            use_safetensors=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-            ignore_mismatched_sizes=False,
-            **options,
-        )
+        try:
+            return kind.from_pretrained(
+                name,
+                use_safetensors=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+                ignore_mismatched_sizes=False,
+                **options,
+            )
+        except (SafetensorError, RuntimeError, StrictDataclassError) as error:
+            raise FractureMaeError(
+                f"the weights of {name} are damaged or do not fit its config.json: {_reason(error)} Take a checkpoint that is whole."
+            ) from error
 
     transformers_logging.disable_progress_bar()
     config = fetch(lambda **options: kind.config_class.get_config_dict(name, **options)[0], name, presets)
@@ -59,6 +69,22 @@ def load_network(kind: type[PreTrainedModel], name: str, presets: Iterable[str])
     return network
 
 
+def fetch_file(name: str, filename: str, presets: Iterable[str]) -> Path | None:
+    """One file of a model, or None where the model has none; arguments and errors as in `fetch`."""
+
+    def download(**options: Any) -> Path | None:
+        try:
+            return Path(hf_hub_download(name, filename, **options))
+        except RemoteEntryNotFoundError:
+            return None
+
+    if Path(name).is_dir():
+        return Path(name, filename) if Path(name, filename).exists() else None
+    if try_to_load_from_cache(name, filename) is _CACHED_NO_EXIST:
+        return None
+    return fetch(download, name, presets)
+
+
 def fetch(load: Callable[..., T], name: str, presets: Iterable[str]) -> T:
     """Call `load` on a local folder, on the cache, or on the hub, whichever has `name` first.
 
@@ -67,15 +93,15 @@ def fetch(load: Callable[..., T], name: str, presets: Iterable[str]) -> T:
         name: local folder or hub name.
         presets: names to offer where the hub is out of reach.
     """
-    if Path(name).expanduser().is_dir():
+    if Path(name).is_dir():
         try:
             return load(local_files_only=True)
         except (OSError, ValueError) as error:
             raise FractureMaeError(
-                f"the folder {name} does not hold a model that can be loaded: {_first_line(error)} Expected are config.json and "
+                f"the folder {name} does not hold a model that can be loaded: {_reason(error)} Expected are config.json and "
                 "model.safetensors, as save_pretrained writes them."
             ) from error
-    if name.startswith((".", "/", "~")):
+    if name.startswith((".", "/")):
         raise FractureMaeError(
             f"the model folder {name} does not exist. Give an existing folder, a hub name, or {_listed(presets)}."
         )
@@ -86,7 +112,7 @@ def fetch(load: Callable[..., T], name: str, presets: Iterable[str]) -> T:
     try:
         return load()
     except (OSError, ValueError, httpx.HTTPError) as error:
-        raise FractureMaeError(f"the hub did not give {name}: {_first_line(error)} {_ways_out(presets)}") from error
+        raise FractureMaeError(f"the hub did not give {name}: {_reason(error)} {_ways_out(presets)}") from error
 
 
 def _require_hub(name: str, presets: Iterable[str]) -> None:
@@ -122,5 +148,9 @@ def _listed(presets: Iterable[str]) -> str:
     return ", ".join(presets)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".") + "."
+def _reason(error: BaseException) -> str:
+    """The error in a line; where a connection broke, that error rather than what transformers makes of it."""
+    cause: BaseException | None = error
+    while cause and not isinstance(cause, httpx.TransportError):
+        cause = cause.__cause__ or cause.__context__
+    return (str(cause or error).strip().splitlines() or [type(error).__name__])[0].rstrip(".") + "."

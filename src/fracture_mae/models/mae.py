@@ -3,6 +3,7 @@
 He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022, in the implementation of Hugging Face transformers.
 """
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -152,6 +153,7 @@ def load(model: str, *, image_size: int | None = None, seed: int = 0) -> Mae:
             Normalisation(),
             f"preset {model}, random weights",
         )
+    model = os.path.expanduser(model)
     network = hub.load_network(ViTMAEForPreTraining, model, PRESETS)
     if network.config.norm_pix_loss:
         raise FractureMaeError(
@@ -172,10 +174,9 @@ def save(mae: Mae, folder: Path) -> None:
 
 def load_normalisation(model: str, num_channels: int) -> Normalisation:
     """The mean and standard deviation in a checkpoint's preprocessor_config.json, or ImageNet's where it has none."""
-    try:
-        processor = hub.fetch(partial(ViTImageProcessorPil.from_pretrained, model), model, PRESETS)
-    except FractureMaeError:
+    if hub.fetch_file(model, "preprocessor_config.json", PRESETS) is None:
         return IMAGENET if num_channels == 3 else Normalisation()
+    processor = hub.fetch(partial(ViTImageProcessorPil.from_pretrained, model), model, PRESETS)
     return Normalisation(tuple(processor.image_mean), tuple(processor.image_std))
 
 

@@ -1,0 +1,89 @@
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from fracture_mae.data import cache
+from fracture_mae.data.cache import ImageStore, sha256_of
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Five grey squares of brightness 10, 20, … as files, by their content."""
+    paths = []
+    for number in range(1, 6):
+        path = tmp_path / f"{number}.png"
+        cv2.imwrite(str(path), np.full((8, 8), 10 * number, np.uint8))
+        paths.append(str(path))
+    return pd.Series(paths, index=sha256_of(paths, 1))
+
+
+@pytest.fixture
+def store(tmp_path):
+    return ImageStore(tmp_path / "store", 16)
+
+
+def brightness(store: ImageStore, found: pd.DataFrame) -> list[int]:
+    return store.pixels()[found["row"]].max(axis=(1, 2)).tolist()
+
+
+def test_sha256_of_known_content_and_of_what_cannot_be_read(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")
+    found = sha256_of([str(tmp_path / "abc"), str(tmp_path / "missing")], 1)
+    assert found == ["ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", ""]
+
+
+def test_pictures_come_back_in_the_order_asked_for(store, pictures):
+    reversed_ = pictures.iloc[::-1]
+    assert brightness(store, store.add(reversed_, 2)) == [50, 40, 30, 20, 10]
+    assert brightness(store, store.add(pictures, 2)) == [10, 20, 30, 40, 50]
+
+
+def test_what_is_known_is_not_decoded_again(store, pictures, monkeypatch):
+    store.add(pictures.iloc[:3], 1)
+    decoded = []
+    monkeypatch.setattr(
+        store, "_decode_one", lambda path: decoded.append(path) or (np.zeros((16, 16), np.uint8), 1, 1, "")
+    )
+    store.add(pictures, 1)
+    assert decoded == pictures.iloc[3:].tolist()
+
+
+def test_unreadable_files_have_a_reason_and_no_row(store, pictures, tmp_path):
+    (tmp_path / "bad, very.jpg").write_bytes(b"no, picture")
+    files = pd.concat([pictures, pd.Series([str(tmp_path / "bad, very.jpg")], index=["bad"])])
+    found = store.add(files, 1)
+    assert found.loc["bad", "row"] == -1
+    assert found.loc["bad", "reason"] == "not an image file"
+    assert brightness(store, found.drop("bad")) == [10, 20, 30, 40, 50]
+
+
+def test_a_writer_killed_after_its_bytes_leaves_a_store_that_heals(store, pictures):
+    store.add(pictures.iloc[:2], 1)
+    with open(store.bytes_file, "ab") as file:
+        file.write(b"\xff" * 300)  # one picture and a part of the next, not listed
+    assert brightness(store, store.add(pictures, 1)) == [10, 20, 30, 40, 50]
+
+
+def test_a_torn_last_line_is_dropped(store, pictures):
+    store.add(pictures.iloc[:2], 1)
+    with open(store.list_file, "a", encoding="utf-8") as file:
+        file.write(f"{pictures.index[2]},2,8")
+    assert brightness(store, store.add(pictures, 1)) == [10, 20, 30, 40, 50]
+
+
+def test_a_store_whose_bytes_are_gone_is_built_anew(store, pictures):
+    store.add(pictures, 1)
+    store.bytes_file.write_bytes(b"")
+    assert brightness(store, store.add(pictures, 1)) == [10, 20, 30, 40, 50]
+
+
+def test_more_files_than_fit_one_chunk(store, pictures, monkeypatch):
+    monkeypatch.setattr(cache, "_CHUNK", 2)
+    assert brightness(store, store.add(pictures, 2)) == [10, 20, 30, 40, 50]
+
+
+def test_size_of_the_original_is_kept(tmp_path, store):
+    cv2.imwrite(str(tmp_path / "wide.png"), np.zeros((30, 70), np.uint8))
+    found = store.add(pd.Series({"wide": str(tmp_path / "wide.png")}), 1)
+    assert found.loc["wide", ["height", "width"]].tolist() == [30, 70]
