@@ -23,8 +23,8 @@ from fracture_mae.training import Batch, Trainer, visiting_order
 
 def build(mae: Mae, config: TrainClassifier) -> FractureClassifier:
     """A classifier as `config` describes it, on the encoder of `mae`."""
-    drop_path = 0.0 if config.freeze else config.drop_path
-    classifier = classifier_model.from_mae(mae, pool=config.pool, drop_path=drop_path, seed=config.seed)
+    regularisation = {"drop_path": config.drop_path, "patch_dropout": config.patch_dropout} if not config.freeze else {}
+    classifier = classifier_model.from_mae(mae, pool=config.pool, seed=config.seed, **regularisation)
     if config.freeze:
         classifier_model.freeze_encoder(classifier)
     return classifier

@@ -123,7 +123,7 @@ class FinetuneMae(Masking, Augmentation, Optimisation, DataOptions):
 
     recipes = {
         "default": {
-            "epochs": 40,
+            "epochs": 30,
             "optimizer": "adamw",
             "learning_rate": 1e-3,
             "weight_decay": 0.05,
@@ -167,6 +167,7 @@ class TrainClassifier(Augmentation, Optimisation, DataOptions):
         "auto", gt=0, le=1, description="factor of the learning rate from layer to layer downwards"
     )
     drop_path: float = Field("auto", ge=0, lt=1, description="stochastic depth: chance that the last layer is skipped")
+    patch_dropout: float = Field("auto", ge=0, lt=1, description="share of patches left out while training")
     label_smoothing: float = Field("auto", ge=0, lt=1, description="share of the label spread over both classes")
     class_weight: Annotated[Literal["none", "balanced"] | Annotated[float, Field(gt=0, le=1000)], NumberOrWord] = Field(
         "auto", description="weight of the positive class in the loss: none (1), balanced, or a number"
@@ -191,14 +192,15 @@ class TrainClassifier(Augmentation, Optimisation, DataOptions):
 
     recipes = {
         "default": {
-            "epochs": 30,
+            "epochs": 12,
             "optimizer": "adamw",
             "learning_rate": 1e-3,
             "weight_decay": 0.05,
-            "warmup_epochs": 3,
+            "warmup_epochs": 1,
             "pool": "mean",
             "layer_decay": 0.75,
             "drop_path": 0.1,
+            "patch_dropout": 0.5,
             "label_smoothing": 0.1,
             "class_weight": "none",
             "sampler": "xray_class",
@@ -220,6 +222,7 @@ class TrainClassifier(Augmentation, Optimisation, DataOptions):
             "pool": "cls",
             "layer_decay": 1,
             "drop_path": 0,
+            "patch_dropout": 0,
             "label_smoothing": 0,
             "class_weight": "none",
             "sampler": "file",

@@ -39,14 +39,22 @@ class FractureClassifier(nn.Module):
         pool: "mean" of the patch tokens, or "cls".
         drop_path: chance that the last layer is skipped for an X-ray while training, rising linearly from 0 at the first layer
             (Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016).
+        patch_dropout: share of patches that are left out while training, which regularises and saves their time (Liu et al.,
+            "PatchDropout", WACV 2023).
     """
 
     def __init__(
-        self, encoder: ViTMAEModel, normalisation: Normalisation, *, pool: str = "mean", drop_path: float = 0.0
+        self,
+        encoder: ViTMAEModel,
+        normalisation: Normalisation,
+        *,
+        pool: str = "mean",
+        drop_path: float = 0.0,
+        patch_dropout: float = 0.0,
     ):
         super().__init__()
         self.encoder = encoder
-        encoder.config.mask_ratio = 0.0
+        self.patch_dropout = patch_dropout
         self.normalisation = normalisation
         self.pool = pool
         self.norm = nn.LayerNorm(encoder.config.hidden_size)
@@ -64,13 +72,20 @@ class FractureClassifier(nn.Module):
 
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
         """Grey [B, 1, H, W] in [0, 1] → pooled features [B, hidden_size]."""
-        n_patches = self.encoder.embeddings.patch_embeddings.num_patches
-        # A ViTMAE shuffles its patches even when it hides none; rising noise keeps them in order.
-        ordered = torch.arange(n_patches, device=pixels.device, dtype=torch.float32).expand(len(pixels), -1)
-        tokens = self.encoder(
-            self.normalisation.apply(pixels), noise=ordered
-        ).last_hidden_state  # [B, 1 + L, hidden_size]
+        tokens = self.encoder(self.normalisation.apply(pixels), noise=self._noise(pixels)).last_hidden_state
         return tokens[:, 1:].mean(dim=1) if self.pool == "mean" else tokens[:, 0]
+
+    def _noise(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Noise [B, L] that chooses the patches: those with the highest are left out.
+
+        A ViTMAE shuffles its patches even when it leaves out none; rising noise keeps them in order.
+        """
+        n_patches = self.encoder.embeddings.patch_embeddings.num_patches
+        if self.training and self.patch_dropout:
+            self.encoder.config.mask_ratio = self.patch_dropout
+            return torch.rand(len(pixels), n_patches, device=pixels.device)
+        self.encoder.config.mask_ratio = 0.0
+        return torch.arange(n_patches, device=pixels.device, dtype=torch.float32).expand(len(pixels), -1)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Grey [B, 1, H, W] in [0, 1] → logits [B], float32; positive means fractured."""
@@ -87,11 +102,14 @@ def _stochastic_depth(rate: float):
     return skip_some
 
 
-def from_mae(mae: Mae, *, pool: str, drop_path: float, seed: int) -> FractureClassifier:
+def from_mae(
+    mae: Mae, *, pool: str, drop_path: float = 0.0, patch_dropout: float = 0.0, seed: int = 0
+) -> FractureClassifier:
     """A classifier on the encoder of `mae`, which it takes over; the head starts at random from `seed`."""
+    options = {"pool": pool, "drop_path": drop_path, "patch_dropout": patch_dropout}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return FractureClassifier(mae.network.vit, mae.normalisation, pool=pool, drop_path=drop_path)
+        return FractureClassifier(mae.network.vit, mae.normalisation, **options)
 
 
 def freeze_encoder(classifier: FractureClassifier) -> None:

@@ -79,7 +79,15 @@ class Mae(nn.Module):
 
         Returns:
             prediction and target [B, L, patch² · C] in normalised units, mask [B, L] (0 is visible, 1 is hidden).
+
+        Raises:
+            FractureMaeError: no patch would stay visible.
         """
+        if self.n_patches * (1 - mask_ratio) < 1:
+            raise FractureMaeError(
+                f"a mask ratio of {mask_ratio} hides all {self.n_patches} patches of an image; at least one must stay visible. Take a "
+                "smaller ratio or a larger --image-size."
+            )
         self.network.config.mask_ratio = mask_ratio
         normalised = self.normalisation.apply(pixels)
         encoded = self.network.vit(normalised, noise=noise)
@@ -199,6 +207,8 @@ def random_start(config: ViTMAEConfig, seed: int) -> ViTMAEForPreTraining:
             if isinstance(layer, nn.Linear):
                 nn.init.xavier_uniform_(layer.weight.data)
                 nn.init.zeros_(layer.bias.data)
+        # Unlike He et al.: the first predictions are near the mean, not noise that the first hundred steps must unlearn.
+        nn.init.normal_(network.decoder.decoder_pred.weight.data, std=0.02)
     for positions in _position_embeddings(network):
         side = int((positions.shape[1] - 1) ** 0.5)
         positions.data.copy_(sincos_positions(side, positions.shape[2]))

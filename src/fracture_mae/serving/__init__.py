@@ -52,7 +52,7 @@ class ServedFeatures(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         loaded = mae.load(context.artifacts[_NETWORK])
-        self.encoder = classifier.from_mae(loaded, pool="mean", drop_path=0.0, seed=0).eval()
+        self.encoder = classifier.from_mae(loaded, pool="mean").eval()
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict | None = None

@@ -83,5 +83,5 @@ def test_nothing_readable_is_an_error(tmp_path, monkeypatch):
     for label in ("fractured", "healthy"):
         (tmp_path / "xrays" / label).mkdir(parents=True)
         (tmp_path / "xrays" / label / "1.jpg").write_bytes(label.encode())
-    with pytest.raises(FractureMaeError, match="none of the 2 files can be used.*not an image"):
+    with pytest.raises(FractureMaeError, match=r"none of the 2 files can be used.*not an image"):
         data.load(str(tmp_path / "xrays"), image_size=32)
