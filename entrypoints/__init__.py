@@ -6,13 +6,19 @@ go stale), so `src` is put on the path here. Heavy imports wait until a command'
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
 # Threads that wait must not spin: on a machine whose cores do other work too, training is up to twenty times slower if they do.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if not sys.stderr.isatty():
+    os.environ.setdefault(
+        "TQDM_DISABLE", "1"
+    )  # in a log, progress bars are one long line; each epoch has its own line anyway
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from fracture_mae.cli import options_from, parse
@@ -26,11 +32,7 @@ def entry_point(config: type[Config]) -> Callable[[Callable[[Config], None]], cl
     def decorate(main: Callable[[Config], None]) -> click.Command:
         @options_from(config)
         def command(**values: str) -> None:
-            try:
-                main(parse(config, values))
-            except (click.UsageError, FractureMaeError) as error:
-                _record_failure(error)
-                raise error if isinstance(error, click.UsageError) else click.ClickException(str(error)) from error
+            main(parse(config, values))
 
         name = (
             f"python -m {main.__module__}"
@@ -39,9 +41,33 @@ def entry_point(config: type[Config]) -> Callable[[Callable[[Config], None]], cl
         )
         # `mlflow run -P batch_sise=8` hands undeclared parameters on as `--batch_sise 8`.
         settings = {"max_content_width": 120, "token_normalize_func": lambda token: token.replace("_", "-")}
-        return click.command(name=name, help=config.__doc__, context_settings=settings)(command)
+        return click.command(name=name, cls=_Command, help=config.__doc__, context_settings=settings)(command)
 
     return decorate
+
+
+class _Command(click.Command):
+    """A command whose errors reach the run that `mlflow run` made for it, those of its command line too."""
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        with _failures_recorded():
+            return super().make_context(*args, **options)
+
+    def invoke(self, context: click.Context) -> None:
+        with _failures_recorded():
+            super().invoke(context)
+
+
+@contextmanager
+def _failures_recorded() -> Iterator[None]:
+    try:
+        yield
+    except click.UsageError as error:
+        _record_failure(error)
+        raise
+    except FractureMaeError as error:
+        _record_failure(error)
+        raise click.ClickException(str(error)) from error
 
 
 def _record_failure(error: Exception) -> None:

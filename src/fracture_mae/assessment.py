@@ -25,7 +25,7 @@ class Subject:
 
     Attributes:
         name: its URI or folder, with the version where it is registered.
-        version: its number in the registry, if any.
+        version: its number in the registry, where it is registered as `fracture-classifier`.
         seen: sha256 of the files that it was trained or tuned on.
     """
 
@@ -56,17 +56,17 @@ def load(config: Evaluate) -> Subject:
     Raises:
         FractureMaeError: there is none, or it takes another image size than the one asked for.
     """
-    uri = config.classifier
-    found = registry.find(uri)
-    folder = registry.fetch(uri) if registry.is_model_uri(uri) else Path(uri).expanduser()
+    name = registry.exact(config.classifier)
+    folder = registry.fetch(name) if registry.is_model_uri(name) else Path(name).expanduser()
     classifier, decision = classifier_model.load(folder)
     if config.image_size not in ("auto", classifier.image_size):
         raise FractureMaeError(
-            f"--image-size {config.image_size}: {uri} takes {classifier.image_size} pixels. Leave it at auto, or train another."
+            f"--image-size {config.image_size}: {name} takes {classifier.image_size} pixels. Leave it at auto, or train another."
         )
     seen = frozenset((folder / SEEN).read_text(encoding="ascii").split()) if (folder / SEEN).exists() else frozenset()
-    name = f"models:/{found.name}/{found.version}" if found else uri
-    return Subject(name, found.version if found else None, classifier, decision, seen)
+    found = registry.find(name)
+    version = found.version if found and found.name == registry.CLASSIFIER else None
+    return Subject(name, version, classifier, decision, seen)
 
 
 def judge(subject: Subject, dataset: Dataset, config: Evaluate, leakage: float, accelerator: Accelerator) -> Findings:
@@ -95,11 +95,11 @@ def promote(subject: Subject, findings: Findings, dataset: Dataset, leakage: flo
             "never".
     """
     if subject.version is None:
-        return "not promoted: the classifier is not registered"
+        return f"not promoted: the classifier is not registered as {registry.CLASSIFIER}"
     auroc = findings.metrics["test/xray/auroc"]
     champion = registry.find(f"models:/{registry.CLASSIFIER}@{registry.CHAMPION}")
     registry.tag_version(
-        registry.CLASSIFIER, subject.version, {JUDGED_ON: dataset.split_fingerprint, TEST_AUROC: f"{auroc:.4f}"}
+        registry.CLASSIFIER, subject.version, {JUDGED_ON: dataset.split_fingerprint, TEST_AUROC: auroc}
     )
     promoted, reason = _is_better(subject, auroc, champion, dataset, leakage, mode)
     if promoted:

@@ -57,7 +57,11 @@ class Chain:
             run_name=entry_point,
             synchronous=False,
         )
-        finished = submitted.wait()
+        try:
+            finished = submitted.wait()
+        except BaseException:  # MLflow runs a step in a session of its own, which Ctrl-C and SIGTERM do not reach
+            submitted.cancel()
+            raise
         data = client.get_run(submitted.run_id).data
         if not finished:
             reason = data.tags.get(REASON_TAG, "see its output above")

@@ -16,6 +16,7 @@ SPLITS = ("train", "validation", "test")
 CLASSIFIER = "classifier"
 _WITH_INTERVAL = ("auroc", "average_precision", "balanced_accuracy", "sensitivity", "specificity")
 _FEWEST_XRAYS = 2  # of each class, for a source to be judged by itself
+_LONGEST_SLUG = 80
 
 
 @dataclass
@@ -215,7 +216,8 @@ def _label_and_probability(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _slug(name: str) -> str:
-    return "".join(letter if letter.isalnum() else "_" for letter in name).strip("_")
+    """A name as a part of a metric's name, of which MLflow refuses empty and long ones."""
+    return "".join(letter if letter.isalnum() else "_" for letter in name).strip("_")[:_LONGEST_SLUG] or "_"
 
 
 def remark_on(leakage: float) -> str:

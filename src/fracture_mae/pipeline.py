@@ -35,10 +35,13 @@ SEEN = "seen.txt"  # sha256 of every file that a classifier was trained or tuned
 
 def load_mae(name: str, config: DataOptions) -> Mae:
     """An MAE by any of its names: MLflow's, a preset's, a folder's or the hub's."""
-    found = str(registry.fetch(name)) if registry.is_model_uri(name) else name
-    return mae_model.load(
-        found, image_size=None if config.image_size == "auto" else config.image_size, seed=config.seed
-    )
+    options = {"image_size": None if config.image_size == "auto" else config.image_size, "seed": config.seed}
+    if not registry.is_model_uri(name):
+        return mae_model.load(name, **options)
+    name = registry.exact(name)
+    mae = mae_model.load(str(registry.fetch(name)), **options)
+    mae.source = name  # not the folder that MLflow keeps it in
+    return mae
 
 
 def load_data(config: DataOptions, image_size: int) -> Dataset:
@@ -106,13 +109,17 @@ class Examples:
 
     def _draw(self, panels: dict[str, np.ndarray], captions: dict[str, list[str]], what: str) -> Figure:
         rows = self.xrays.table.iloc[self.positions]
-        titles = [f"{row.label_name}\n{Path(row.path).name}" for row in rows.itertuples()]
+        titles = [f"{row.label_name}\n{_shortened(Path(row.path).name)}" for row in rows.itertuples()]
         return plots.reconstructions(
             panels,
             titles,
             captions,
             f"{what} · {self.masks.mask_ratio:.0%} of patches hidden · {self.xrays.name} X-rays",
         )
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= 22 else f"{name[:10]}…{name[-11:]}"
 
 
 def splits_of(dataset: Dataset) -> list[XRays]:

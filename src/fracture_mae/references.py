@@ -1,12 +1,13 @@
 """Two classifiers that never learn what a bone looks like: what a network adds over them is its worth."""
 
+from collections.abc import Callable, Iterator
+
 import cv2
 import numpy as np
 from skimage.feature import hog
-from sklearn.base import ClassifierMixin
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
@@ -29,9 +30,12 @@ def fit_and_predict(dataset: Dataset, seed: int) -> dict[str, dict[str, np.ndarr
     models = {
         FILE_PROPERTIES: (
             file_properties,
-            RandomForestClassifier(300, min_samples_leaf=5, random_state=seed, n_jobs=-1),
+            make_pipeline(RandomForestClassifier(300, min_samples_leaf=5, random_state=seed, n_jobs=-1)),
         ),
-        GRADIENT_HISTOGRAMS: (gradient_histograms, _logistic_regression()),
+        GRADIENT_HISTOGRAMS: (
+            gradient_histograms,
+            make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=2000)),
+        ),
     }
     return {name: _predict_splits(dataset, describe, model) for name, (describe, model) in models.items()}
 
@@ -59,17 +63,13 @@ def gradient_histograms(xrays: XRays) -> np.ndarray:
     return np.array([hog(image, **options) for image in shrunk], dtype=np.float32)
 
 
-def _logistic_regression() -> ClassifierMixin:
-    return make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=2000))
-
-
-def _predict_splits(dataset: Dataset, describe, model: ClassifierMixin) -> dict[str, np.ndarray]:
+def _predict_splits(
+    dataset: Dataset, describe: Callable[[XRays], np.ndarray], model: Pipeline
+) -> dict[str, np.ndarray]:
     train = dataset.train
-    weight = equal_group_weight(train.group)
-    *_, last = getattr(model, "named_steps", {"model": model})
-    fit_options = {f"{last}__sample_weight": weight} if hasattr(model, "named_steps") else {"sample_weight": weight}
+    weight = {f"{step}__sample_weight": equal_group_weight(train.group) for step in model.named_steps}
     features = {xrays.name: describe(xrays) for xrays in (train, dataset.validation, dataset.test)}
-    model.fit(features[train.name], train.label, **fit_options)
+    model.fit(features[train.name], train.label, **weight)
     return {name: _logit(model.predict_proba(values)[:, 1]) for name, values in features.items()}
 
 
@@ -78,7 +78,7 @@ def _logit(probability: np.ndarray) -> np.ndarray:
     return np.log(clipped / (1 - clipped))
 
 
-def _each_image(xrays: XRays):
+def _each_image(xrays: XRays) -> Iterator[np.ndarray]:
     for position in tqdm(range(len(xrays)), desc=f"References, {xrays.name}", unit="X-ray", leave=False):
         yield xrays.images(np.array([position]))[0]
 

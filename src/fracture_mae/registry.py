@@ -80,8 +80,8 @@ def fetch(uri: str) -> Path:
         folder = Path(mlflow.artifacts.download_artifacts(uri))
     except (MlflowException, OSError) as error:
         raise FractureMaeError(
-            f"{uri} is not to be had from {mlflow.get_tracking_uri()}: {error} {_registered()} A model gets there by running "
-            "finetune_mae (xray-mae) and train_classifier (fracture-classifier)."
+            f"{uri} is not to be had from {mlflow.get_tracking_uri()}: {str(error).rstrip('.')}. {_registered()} A model gets "
+            "there by running finetune_mae (xray-mae) and train_classifier (fracture-classifier)."
         ) from error
     inside = folder / "artifacts" / NETWORK
     return inside if inside.is_dir() else folder
@@ -102,6 +102,12 @@ def find(uri: str) -> ModelVersion | None:
         return max(client.search_model_versions(f"name = '{name}'"), key=lambda found: int(found.version), default=None)
     except MlflowException:
         return None
+
+
+def exact(uri: str) -> str:
+    """`models:/NAME/VERSION` for a URI with an alias or `latest`; any other name as it is."""
+    found = find(uri)
+    return f"models:/{found.name}/{found.version}" if found else uri
 
 
 def version_tags(uri: str) -> dict[str, str]:

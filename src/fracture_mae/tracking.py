@@ -29,6 +29,7 @@ EXPERIMENT = "fracture-mae"
 REASON_TAG = "failure_reason"
 _HOST_TAG, _PROCESS_TAG = "process.host", "process.id"
 _LONGEST_REASON = 1000
+_CLOCK_TOLERANCE = 60.0  # seconds by which a process's start may seem to move when the clock is set
 
 logger = logging.getLogger(__name__)
 
@@ -115,18 +116,14 @@ def run(entry_point: str, config: Config) -> Iterator[Run]:
     MLFLOW_EXPERIMENT_NAME, or `fracture-mae`.
     """
     _quieten()
-    if "MLFLOW_RUN_ID" not in os.environ:
-        mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
-    name = None if "MLFLOW_RUN_ID" in os.environ else entry_point
-    active = mlflow.start_run(run_name=name)
+    active = _start(entry_point)
     previous_handler = signal.signal(signal.SIGTERM, _raise_terminated)
     try:
         _check_artifact_store(active.info.artifact_uri)
         _close_dead_runs(active.info.experiment_id)
         current = Run(active.info.run_id)
-        current.tags(
-            {"entry_point": entry_point, _HOST_TAG: socket.gethostname(), _PROCESS_TAG: _process_id(os.getpid())}
-        )
+        process_id = f"{os.getpid()}@{psutil.Process().create_time():.2f}"
+        current.tags({"entry_point": entry_point, _HOST_TAG: socket.gethostname(), _PROCESS_TAG: process_id})
         _log_config(current, config)
         yield current
     except BaseException as error:
@@ -136,6 +133,20 @@ def run(entry_point: str, config: Config) -> Iterator[Run]:
         mlflow.end_run("FINISHED")
     finally:
         signal.signal(signal.SIGTERM, previous_handler)
+
+
+def _start(entry_point: str) -> mlflow.ActiveRun:
+    try:
+        if "MLFLOW_RUN_ID" in os.environ:
+            return mlflow.start_run()
+        mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
+        return mlflow.start_run(run_name=entry_point)
+    except Exception as error:  # whatever a damaged, read-only or outdated database, or a server, comes up with
+        reason, *_ = str(error).splitlines() or [type(error).__name__]
+        raise FractureMaeError(
+            f"no run can be started in {mlflow.get_tracking_uri()}: {reason.rstrip('.')}. Mend it or move it away, or name another "
+            "place for runs with MLFLOW_TRACKING_URI."
+        ) from error
 
 
 def record_failure(error: BaseException) -> None:
@@ -197,14 +208,13 @@ def _close_dead_runs(experiment_id: str) -> None:
             client.set_terminated(other.info.run_id, "FAILED")
 
 
-def _process_id(pid: int) -> str:
-    """A process id that is not mistaken for that of a later process with the same number."""
-    return f"{pid}@{psutil.Process(pid).create_time():.2f}"
-
-
 def _is_alive(process_id: str) -> bool:
+    """Whether `PID@START` still runs; its start tells it from a later process with the same number."""
+    pid, start = process_id.split("@")
     try:
-        return _process_id(int(process_id.partition("@")[0])) == process_id
+        process = psutil.Process(int(pid))
+        started_then = abs(process.create_time() - float(start)) < _CLOCK_TOLERANCE
+        return started_then and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from fracture_mae.data import groups, index, splits
-from fracture_mae.data.cache import ImageStore, cache_root, sha256_of
+from fracture_mae.data.cache import ImageStore, cache_root
+from fracture_mae.data.hashes import sha256_of
 from fracture_mae.errors import FractureMaeError
 
 logger = logging.getLogger(__name__)
@@ -101,34 +103,65 @@ def load(
         FractureMaeError: the data cannot be used; says what was found and what is expected.
     """
     table, label_names = index.read(data_dir, positive_label)
-    table["sha256"] = sha256_of(table["path"], num_workers)
-    table, unreadable = _set_aside(table, table["sha256"] == "", "the file cannot be opened")
-    table["bytes"] = [Path(path).stat().st_size for path in table["path"]]
-    store = ImageStore(cache_root() / "images-v1", image_size)
-    contents = table.drop_duplicates("sha256").set_index("sha256")["path"]
-    table = table.join(store.add(contents, num_workers), on="sha256")
-    table, undecodable = _set_aside(table, table["reason"] != "", table["reason"])
-    table["group"] = groups.assign(table, family_scope=table["scope"], given=table["given_group"])
-    table["source"] = groups.source_of(table, table["group"])
-    torn = table.groupby("group")["label"].transform("nunique") > 1
-    table, conflicts = _set_aside(table, torn, "label conflict: copies of this X-ray stand under both labels")
-    rejected = pd.concat([unreadable, undecodable, conflicts], ignore_index=True)
-    if len(rejected):
-        logger.warning("%d of %d files are not used; rejected.csv says why.", len(rejected), len(rejected) + len(table))
+    table, pixels, unreadable = _read_pictures(table, image_size, num_workers or os.cpu_count())
+    table, conflicts = _group(table)
+    rejected = pd.concat([unreadable, conflicts], ignore_index=True)
+    _warn_of(rejected, len(table) + len(rejected))
     table["split"] = splits.grouped(table, split_seed) if split == "grouped" else splits.published(table)
     if split == "grouped":
         splits.check(table)
-    sides = {name: _side(table, name, store.pixels()) for name in splits.NAMES}
+    splits.check_labels(table)
+    leakage = splits.leakage(table)
+    table["group"] = _one_label_each(table)
     return Dataset(
         name="synthetic" if data_dir.startswith("synthetic") else Path(data_dir).expanduser().resolve().stem,
         index=table,
         rejected=rejected,
-        **sides,
+        **{name: _side(table, name, pixels) for name in splits.NAMES},
         label_names=label_names,
-        leakage=splits.leakage(table),
+        leakage=leakage,
         fingerprint=_fingerprint(table, ["sha256", "label"]),
         split_fingerprint=_fingerprint(table, ["sha256", "label", "split"]),
     )
+
+
+def _read_pictures(
+    table: pd.DataFrame, image_size: int, num_workers: int
+) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
+    """The readable files with sha256, bytes, row, height and width; the pixels that `row` points into; the rejected files."""
+    table["sha256"] = sha256_of(table["path"], cache_root() / "hashes.csv", num_workers)
+    table, unreadable = _set_aside(table, table["sha256"] == "", "the file cannot be opened")
+    table["bytes"] = table["path"].map(os.path.getsize)
+    store = ImageStore(cache_root() / "images-v1", image_size)
+    contents = table.drop_duplicates("sha256").set_index("sha256")["path"]
+    table = table.join(store.add(contents, num_workers), on="sha256")
+    table, undecodable = _set_aside(table, table["reason"] != "", table["reason"])
+    return table.drop(columns="reason"), store.pixels(), pd.concat([unreadable, undecodable])
+
+
+def _group(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The files with group and source, and those rejected because copies of them stand under both labels."""
+    conflict = _holds_both_labels(table, groups.assign(table))
+    table, conflicts = _set_aside(table, conflict, "label conflict: copies of this X-ray stand under both labels")
+    table["group"] = groups.assign(table, given=table["given_group"])
+    table["source"] = groups.source_of(table["path"], table["group"], given=table["given_source"])
+    return table, conflicts
+
+
+def _one_label_each(table: pd.DataFrame) -> pd.Series:
+    """The groups, but that a patient with X-rays under both labels, kept on one side of the split as one, counts as two."""
+    mixed = _holds_both_labels(table, table["group"])
+    return table["group"].where(~mixed, table["group"] + " " + table["label_name"])
+
+
+def _holds_both_labels(table: pd.DataFrame, group: pd.Series) -> pd.Series:
+    return table["label"].groupby(group).transform("nunique") > 1
+
+
+def _warn_of(rejected: pd.DataFrame, n_files: int) -> None:
+    if len(rejected):
+        reasons = "; ".join(f"{n:,} {reason}" for reason, n in rejected["reason"].value_counts().head(3).items())
+        logger.warning("%d of %d files are not used; rejected.csv lists them. %s", len(rejected), n_files, reasons)
 
 
 def _set_aside(table: pd.DataFrame, unusable: pd.Series, reason: pd.Series | str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -148,5 +181,7 @@ def _side(table: pd.DataFrame, name: str, pixels: np.ndarray) -> XRays:
 
 
 def _fingerprint(table: pd.DataFrame, columns: list[str]) -> str:
-    lines = sorted(set(table[columns].astype(str).agg(" ".join, axis=1)))
+    first, *others = columns
+    known = table[columns].drop_duplicates().astype(str)
+    lines = known[first].str.cat(known[others], sep=" ").sort_values()
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

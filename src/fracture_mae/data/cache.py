@@ -1,8 +1,6 @@
 """Decoded X-rays, kept by content: each distinct file is decoded once for each image size, then read from memory-mapped bytes."""
 
-import hashlib
 import os
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,27 +10,15 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from fracture_mae.data.images import UnreadableImage, decode, letterbox
+from fracture_mae.errors import FractureMaeError
 
 _CHUNK = 256  # files decoded between two writes
+_COLUMNS = {"sha256": str, "row": "int64", "height": "int64", "width": "int64", "reason": str}
 
 
 def cache_root() -> Path:
     """Folder of everything that can be made again: FRACTURE_MAE_CACHE, or ~/.cache/fracture-mae."""
     return Path(os.environ.get("FRACTURE_MAE_CACHE", "~/.cache/fracture-mae")).expanduser()
-
-
-def sha256_of(paths: Sequence[str], num_workers: int | None) -> list[str]:
-    """SHA-256 of each file's bytes, in hexadecimal; empty for a file that cannot be read."""
-    with ThreadPoolExecutor(num_workers) as pool:
-        return list(tqdm(pool.map(_sha256, paths), desc="Reading files", total=len(paths), unit="file", leave=False))
-
-
-def _sha256(path: str) -> str:
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""
 
 
 class ImageStore:
@@ -45,14 +31,17 @@ class ImageStore:
         size: side of the pictures [pixels].
     """
 
-    columns = ("sha256", "row", "height", "width", "reason")
-
     def __init__(self, root: Path, size: int):
         self.size = size
         self.bytes_file = root / f"{size}.u8"
         self.list_file = root / f"{size}.csv"
         self.lock = FileLock(root / f"{size}.lock")
-        root.mkdir(parents=True, exist_ok=True)
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FractureMaeError(
+                f"the cache folder {root} cannot be made: {error.strerror}. Name another in the variable FRACTURE_MAE_CACHE."
+            ) from None
 
     def add(self, files: pd.Series, num_workers: int | None) -> pd.DataFrame:
         """Decode what is missing.
@@ -64,8 +53,7 @@ class ImageStore:
             Index sha256; columns row (-1 where unreadable), height, width, reason (empty where readable).
         """
         with self.lock:
-            known = self._read_list()
-            self._cut_off(int(known["row"].max()) + 1 if len(known) else 0)
+            known = self._mend()
             missing = files[~files.index.isin(known.index)]
             self._decode(missing, int(known["row"].max()) + 1 if len(known) else 0, num_workers)
             return self._read_list().loc[files.index]
@@ -77,23 +65,27 @@ class ImageStore:
             return np.zeros((0, self.size, self.size), np.uint8)
         return np.memmap(self.bytes_file, np.uint8, mode="r", shape=(n, self.size, self.size))
 
-    def _read_list(self) -> pd.DataFrame:
-        """The list as far as it is whole and its bytes are there."""
-        if not self.list_file.exists():
-            self.list_file.write_text(",".join(self.columns) + "\n", encoding="utf-8")
-        text = self.list_file.read_text(encoding="utf-8")
-        if not text.endswith("\n"):
-            self.list_file.write_text(text[: text.rfind("\n") + 1], encoding="utf-8")
-        listed = pd.read_csv(self.list_file, keep_default_na=False, index_col="sha256")
-        stored = self.bytes_file.stat().st_size // self.size**2 if self.bytes_file.exists() else 0
-        if len(listed) and listed["row"].max() >= stored:
-            listed = listed.iloc[:0]
-            self.list_file.write_text(",".join(self.columns) + "\n", encoding="utf-8")
-        return listed[~listed.index.duplicated()]
+    def _mend(self) -> pd.DataFrame:
+        """Cut off what a killed writer left behind, start anew where list and bytes do not fit; returns the list."""
+        try:
+            text = self.list_file.read_bytes()
+            os.truncate(self.list_file, text.rfind(b"\n") + 1)
+            listed = self._read_list()
+            n_bytes = (int(listed["row"].max()) + 1) * self.size**2
+            if n_bytes <= self.bytes_file.stat().st_size:
+                os.truncate(self.bytes_file, n_bytes)
+                return listed
+        except (OSError, ValueError, LookupError):
+            pass
+        # Not truncated: another process may have the bytes mapped and keeps them as long as it does.
+        self.bytes_file.unlink(missing_ok=True)
+        self.bytes_file.touch()
+        self.list_file.write_text(",".join(_COLUMNS) + "\n", encoding="utf-8")
+        return self._read_list()
 
-    def _cut_off(self, n: int) -> None:
-        with open(self.bytes_file, "ab") as file:
-            file.truncate(n * self.size**2)
+    def _read_list(self) -> pd.DataFrame:
+        listed = pd.read_csv(self.list_file, keep_default_na=False, index_col="sha256", dtype=_COLUMNS)
+        return listed[~listed.index.duplicated()]
 
     def _decode(self, files: pd.Series, next_row: int, num_workers: int | None) -> None:
         with (
@@ -111,6 +103,8 @@ class ImageStore:
                     pictures += [picture] if picture is not None else []
                 with open(self.bytes_file, "ab") as file:
                     file.write(b"".join(picture.tobytes() for picture in pictures))
+                    file.flush()
+                    os.fsync(file.fileno())  # the list may not reach the disk before them
                 pd.DataFrame(lines).to_csv(self.list_file, mode="a", header=False, index=False)
                 next_row += len(pictures)
                 bar.update(len(chunk))
@@ -118,6 +112,8 @@ class ImageStore:
     def _decode_one(self, path: str) -> tuple[np.ndarray | None, int, int, str]:
         try:
             picture = decode(Path(path).read_bytes())
-        except (UnreadableImage, OSError) as error:
+        except UnreadableImage as error:
             return None, 0, 0, str(error)
+        except OSError as error:  # nothing to remember: the content could be read a moment ago
+            raise FractureMaeError(f"{path} cannot be read any more: {error.strerror}. Run again.") from None
         return letterbox(picture, self.size), *picture.shape, ""

@@ -9,60 +9,75 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-# What copying and turning tools append to a name: `12-rotated1-rotated3 (2) - Copy` belongs to the family `12`.
-_SUFFIXES = re.compile(
-    r"(?:[ _-]+(?:rotated|rotate|rot|flipped|flip|mirrored|copy)[ _-]*\d*|\s*\(\d+\))+$", re.IGNORECASE
+# What copying, turning and augmenting tools append: `12-rotated1-rotated3 (2) - Copy`, `scan_jpg.rf.<32 hexadecimal digits>`.
+_MARK = r"[ _-]+(?:rotated|rotate|rot|flipped|hflip|vflip|flip|mirrored|copy)[ _-]*\d*|_(?:jpe?g|png)\.rf\.[0-9a-f]{32}"
+_NAME = re.compile(
+    rf"(?P<root>.+?)(?P<number>\s*\(\d+\))?(?P<marks>(?:{_MARK}|\s*\(\d+\))*)", re.IGNORECASE | re.DOTALL
 )
-
-
-def family(name: str) -> str:
-    """A file's name without its ending and without what copying and turning append to it."""
-    stem = Path(name).stem
-    return _SUFFIXES.sub("", stem) or stem
 
 
 def assign(
     table: pd.DataFrame,
     *,
-    family_scope: pd.Series,
-    given: pd.Series,
+    given: pd.Series | None = None,
     links: Iterable[tuple[np.ndarray, np.ndarray]] = (),
 ) -> pd.Series:
     """The group of each file: files joined by content, by the group that a CSV gives, by their name's family, or by `links`.
 
     Args:
-        table: columns path, sha256 and label_name.
-        family_scope: within which names are compared, such as the label's folder.
+        table: columns path, sha256 and scope (names are compared within it, such as a label's folder); index 0, 1, 2, …
         given: groups from a CSV, empty where there is none.
-        links: further pairs of row positions.
+        links: further pairs of row positions, such as of files that show the same picture.
 
     Returns:
-        Names of groups: the start of the smallest sha256 among the members.
+        Names of groups: the start of the smallest sha256 among the members, whatever the order of rows.
     """
-    names = family_scope + "/" + table["path"].map(family)
-    pairs = [_same(table["sha256"]), _same(names), _same(given.where(given != "")), *links]
+    keys = [table["sha256"], families(table["path"], table["scope"])]
+    if given is not None:
+        keys.append(given.where(given != ""))
+    pairs = [*map(_same, keys), *links]
     left, right = (np.concatenate(side) for side in zip(*pairs, strict=True))
     graph = coo_array((np.ones(len(left), bool), (left, right)), shape=(len(table), len(table)))
     _, component = connected_components(graph, directed=False)
     return table["sha256"].groupby(component).transform("min").str[:12]
 
 
-def source_of(table: pd.DataFrame, group: pd.Series) -> pd.Series:
-    """Where pictures seem to come from, by the style of their names: digits as `0`, a mark for rotated copies.
+def families(path: pd.Series, scope: pd.Series) -> pd.Series:
+    """What is equal for files whose names say that they were made from one X-ray.
 
-    All files of a group have one source. Styles of fewer than three groups are called `other`.
+    All of `12.jpg`, `12-rotated1-rotated3 (2).jpg`, `12 - Copy.png` and `12 (1).jpg` are one family, even if some of them turn
+    out to show another bone: an X-ray too few costs less than a copy on both sides of a split. A number right behind the
+    root is no mark of a copy where nothing has the bare name: tools that rename many files call them `wrist (1)`, `wrist (2)`, …
     """
-    style = table["path"].map(family).str.replace(r"\d+", "0", regex=True)
-    rotated = table["path"].str.contains("rotate", case=False).groupby(group).transform("any")
-    first = (
-        style.groupby(group).transform("first").where(~rotated, style.groupby(group).transform("first") + " rotated")
-    )
-    n_groups = group.groupby(first).transform("nunique")
-    return first.where(n_groups >= 3, "other")
+    parts = _parse(path)
+    root = scope + "/" + parts["root"]
+    numbered = parts["number"] != ""
+    bare_exists = root.isin(root[~numbered])
+    return root.where(bare_exists, root + parts["number"])
+
+
+def source_of(path: pd.Series, group: pd.Series, given: pd.Series) -> pd.Series:
+    """Where pictures seem to come from: as a CSV says, else by the style of their names.
+
+    A style is the name's root with every number as `0`, and `rotated` where the group holds rotated copies; styles of fewer
+    than three groups are called `other`. All files of a group have one source.
+    """
+    parts = _parse(path)
+    style = parts["root"].str.replace(r"\d+", "0", regex=True).groupby(group).transform("min")
+    rotated = parts["marks"].str.contains("rot", case=False).groupby(group).transform("any")
+    style = style.where(~rotated, style + " rotated")
+    style = style.where(group.groupby(style).transform("nunique") >= 3, "other")
+    return given.groupby(group).transform("max").where(lambda source: source != "", style)
+
+
+def _parse(path: pd.Series) -> pd.DataFrame:
+    """Columns root, number and marks of each file's name, empty where it has none: `12`, ` (1)`, `-rotated1 - Copy`."""
+    stems = (Path(name).stem for name in path)
+    return pd.DataFrame([_NAME.fullmatch(stem).groupdict("") for stem in stems], index=path.index)
 
 
 def _same(keys: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs (row, first row with the same key); rows without a key are left alone."""
-    known = keys.dropna()
-    first = known.groupby(known).transform(lambda rows: rows.index[0])
-    return known.index.to_numpy(), first.to_numpy(dtype=np.int64)
+    """Pairs (row, first row with the same key) of all rows that have a key."""
+    rows = np.flatnonzero(keys.notna())
+    _, first, inverse = np.unique(keys.to_numpy(object)[rows], return_index=True, return_inverse=True)
+    return rows, rows[first[inverse]]

@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 MAX_PIXELS = 2**26  # 67 megapixels; a bedside X-ray detector gives about 10
-_JPEG, _END_OF_JPEG = b"\xff\xd8", b"\xff\xd9"
-_TAIL = 4096  # bytes at a file's end in which a whole JPEG has its end marker
+_ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}  # first bytes of JPEG and PNG, and what marks their end
+_TAIL = 4096  # bytes at a file's end in which a whole one has its end marker
 
 
 class UnreadableImage(ValueError):
@@ -24,10 +24,10 @@ def decode(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     Raises:
         UnreadableImage: no picture, too many pixels, or a file that ends before its picture does.
     """
-    _check_header(content, max_pixels)
-    if content.startswith(_JPEG) and _END_OF_JPEG not in content[-_TAIL:]:
+    transparent = _check_header(content, max_pixels)
+    if any(content.startswith(start) and end not in content[-_TAIL:] for start, end in _ENDS.items()):
         _check_whole(content)
-    picture = _decode_grey(np.frombuffer(content, np.uint8))
+    picture = _decode_grey(np.frombuffer(content, np.uint8), transparent)
     if picture is None:
         raise UnreadableImage("the picture is damaged and cannot be decoded")
     return _to_uint8(picture)
@@ -45,22 +45,27 @@ def letterbox(picture: np.ndarray, size: int) -> np.ndarray:
     return square
 
 
-def _check_header(content: bytes, max_pixels: int) -> None:
+def _check_header(content: bytes, max_pixels: int) -> bool:
+    """Refuse what is no picture or too large a one; returns whether parts of it may be transparent."""
     if not content:
         raise UnreadableImage("the file is empty")
+    if content[128:132] == b"DICM":
+        raise UnreadableImage("a DICOM file; export its picture as PNG or JPEG")
     try:
         with Image.open(io.BytesIO(content)) as header:
             width, height = header.size
+            transparent = header.has_transparency_data
     except Image.DecompressionBombError:
         raise UnreadableImage(f"more than the {max_pixels:,} pixels allowed") from None
     except (OSError, ValueError, SyntaxError):
         raise UnreadableImage("not an image file") from None
     if width * height > max_pixels:
         raise UnreadableImage(f"{width} × {height} pixels are more than the {max_pixels:,} allowed")
+    return transparent
 
 
 def _check_whole(content: bytes) -> None:
-    """Refuse a JPEG that ends before its picture does; some decoders fill what is missing with grey and say nothing."""
+    """Refuse a file that ends before its picture does; some decoders fill what is missing with grey and say nothing."""
     try:
         with Image.open(io.BytesIO(content)) as picture:
             picture.load()
@@ -68,8 +73,8 @@ def _check_whole(content: bytes) -> None:
         raise UnreadableImage("truncated: the file ends before its picture does") from None
 
 
-def _decode_grey(content: np.ndarray) -> np.ndarray | None:
-    if bytes(content[:2]) != _JPEG:
+def _decode_grey(content: np.ndarray, transparent: bool) -> np.ndarray | None:
+    if transparent:
         unchanged = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
         if unchanged is not None and unchanged.ndim == 3 and unchanged.shape[2] == 4:
             return _on_black(unchanged)
@@ -85,4 +90,6 @@ def _on_black(bgra: np.ndarray) -> np.ndarray:
 def _to_uint8(picture: np.ndarray) -> np.ndarray:
     if picture.dtype == np.uint8:
         return picture
+    if not np.isfinite(picture).all():
+        raise UnreadableImage("some pixels are infinite or no number")
     return cv2.normalize(picture.astype(np.float32), None, 0, 255, cv2.NORM_MINMAX).round().astype(np.uint8)

@@ -98,17 +98,19 @@ def _files(folder: Path) -> list[Path]:
     return [
         path
         for path in folder.rglob("*")
-        if (path.is_file() or path.is_symlink())
-        and not path.name.startswith(".")
-        and path.suffix.lower() not in _IGNORED
+        if path.suffix.lower() not in _IGNORED
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and (path.is_file() or path.is_symlink())
     ]
 
 
 def _from_csv(file: Path) -> pd.DataFrame:
     try:
-        given = pd.read_csv(file, dtype=str, keep_default_na=False)
+        given = pd.read_csv(file, dtype=str, keep_default_na=False, index_col=False)
     except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
         raise FractureMaeError(f"{file} is no CSV that can be read: {error}. Expected: columns path,label.") from None
+    if "label" not in given:  # the splits.csv of a run is such a CSV
+        given = given.rename(columns={"label_name": "label"})
     missing = [name for name in ("path", "label") if name not in given]
     misspelt = [name for name in given if name not in _CSV_COLUMNS and name.strip().lower() in _CSV_COLUMNS]
     if missing or misspelt:
@@ -116,8 +118,11 @@ def _from_csv(file: Path) -> pd.DataFrame:
             f"{file} has the columns {', '.join(given)}. Expected: path,label and, where known, group, split, source"
             f"{'; spelt so, not ' + ', '.join(misspelt) if misspelt else ''}."
         )
+    if given.empty:
+        raise FractureMaeError(f"{file} has no rows below its header. Expected: a row for each X-ray.")
+    given = given.apply(lambda column: column.str.strip())
     for name in ("path", "label"):
-        _refuse_rows(file, given[name].str.strip() == "", f"have no {name}")
+        _refuse_rows(file, given[name] == "", f"have no {name}")
     paths = given["path"].map(lambda path: (file.parent / path).resolve())
     _refuse_rows(
         file, ~paths.map(Path.is_file), "name files that do not exist (relative paths start at the CSV's folder)"
@@ -151,6 +156,6 @@ def _label_names(table: pd.DataFrame, positive_label: str, root: Path) -> tuple[
         found = ", ".join(f"{name!r} ({n:,} files)" for name, n in counts.items())
         raise FractureMaeError(
             f"{root} holds the labels {found}. Expected: exactly two, one of them the positive class {positive_label!r}. "
-            "Name the positive one with --positive-label; move other folders away."
+            "Name the positive one with --positive-label; move other folders away; a folder without images is no class."
         )
     return next(name for name in counts.index if name != positive_label), positive_label

@@ -20,24 +20,26 @@ def grouped(table: pd.DataFrame, seed: int) -> pd.Series:
     Args:
         table: columns label, group and sha256.
 
+    A group that holds both labels, such as a patient with one broken wrist, counts as positive.
+
     Raises:
         FractureMaeError: a label has fewer than three X-rays.
     """
+    n_groups = table.groupby("label")["group"].nunique()
+    if n_groups.min() < len(NAMES):
+        counts = ", ".join(f"label {label}: {n}" for label, n in n_groups.items())
+        raise FractureMaeError(
+            f"too few X-rays to split into {', '.join(NAMES)}: {counts}. Expected: three or more of each label, "
+            "copies of one X-ray and X-rays of one group counted once."
+        )
     groups = (
         table.groupby("group")
-        .agg(label=("label", "first"), size=("sha256", "nunique"), key=("sha256", "min"))
+        .agg(label=("label", "max"), size=("sha256", "nunique"), key=("sha256", "min"))
         .sort_values("key")
     )
     rng = np.random.default_rng(seed)
     side: dict[str, str] = {}
-    for label, members in groups.groupby("label"):
-        if len(members) < len(NAMES):
-            counts = ", ".join(
-                f"label {value}: {n}" for value, n in groups["label"].value_counts().sort_index().items()
-            )
-            raise FractureMaeError(
-                f"too few X-rays to split into {', '.join(NAMES)}: {counts}. Expected: three or more of label {label}."
-            )
+    for _, members in groups.groupby("label"):
         side |= _assign(members, rng)
     return table["group"].map(side)
 
@@ -81,11 +83,22 @@ def leakage(table: pd.DataFrame) -> float:
 
 
 def check(table: pd.DataFrame) -> None:
-    """Refuse a split in which a group stands on two sides, or a side lacks a class."""
+    """Refuse a split in which a group stands on two sides."""
     sides = table.groupby("group")["split"].nunique()
     if (sides > 1).any():
         raise FractureMaeError(
             f"{(sides > 1).sum()} X-rays stand on two sides of the split, the first of them {sides.idxmax()}."
+        )
+
+
+def check_labels(table: pd.DataFrame) -> None:
+    """Refuse a split of which a side lacks a label: nothing could be learned, or measured, there."""
+    counts = table.groupby(["split", "label"])["group"].nunique().unstack(fill_value=0)
+    counts = counts.reindex(index=NAMES, columns=[0, 1], fill_value=0)
+    if (counts == 0).any(axis=None):
+        found = "; ".join(f"{side}: {row[0]:,} negative, {row[1]:,} positive" for side, row in counts.iterrows())
+        raise FractureMaeError(
+            f"X-rays found: {found}. Expected: both labels in each of {', '.join(NAMES)}. Add X-rays, or split them otherwise."
         )
 
 

@@ -25,7 +25,7 @@ SPLITS, SPLIT_SHARES = ("train", "val", "test"), (0.8, 0.1, 0.1)
 
 
 def materialise(
-    root: Path, *, n_xrays: int = 240, copies: float = 1.5, seed: int = 0, size: int = 256, progress: bool = True
+    root: Path, *, n_xrays: int = 1000, copies: float = 0.3, seed: int = 0, size: int = 256, progress: bool = True
 ) -> Path:
     """Write the data set under `root`, unless it is there already.
 
@@ -121,7 +121,7 @@ def _files(rng: np.random.Generator, stem: str, picture: np.ndarray, n_copies: i
     yield f"{stem}{versions[0][2]}", versions[0][3]
     for _ in range(n_copies):
         parent, pixels, suffix, content = versions[rng.integers(len(versions))]
-        kind = "copy" if rng.random() < 0.4 else "rotation"
+        kind = "copy" if rng.random() < 0.4 or parent.count("-rotated") == 3 else "rotation"
         made[parent, kind] += 1
         if kind == "copy":
             yield f"{parent} ({made[parent, kind]}) - Copy{suffix}", content

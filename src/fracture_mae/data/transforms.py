@@ -27,7 +27,9 @@ class Augment:
         """Grey [B, 1, H, W], float in [0, 1] → the same shape and range; what lies outside the picture is black."""
         if self.crop_scale < 1 or self.rotation or self.flip:
             grid = F.affine_grid(self._affine(len(pixels), generator), list(pixels.shape), align_corners=False)
-            pixels = F.grid_sample(pixels, grid.to(pixels.device), mode="bilinear", align_corners=False)
+            # Only a turn shows what lies outside; otherwise black would bleed into the outermost half pixel.
+            outside = "zeros" if self.rotation else "border"
+            pixels = F.grid_sample(pixels, grid.to(pixels.device), padding_mode=outside, align_corners=False)
         return self._change_intensity(pixels, generator) if self.intensity else pixels
 
     def _affine(self, n: int, generator: torch.Generator) -> torch.Tensor:

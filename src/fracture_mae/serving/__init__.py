@@ -1,7 +1,6 @@
 """What answers in `mlflow models serve`: X-rays as base64 text in, a row of answers for each out."""
 
 import base64
-import binascii
 from pathlib import Path
 
 import numpy as np
@@ -67,17 +66,17 @@ def _pixels(column: pd.Series, image_size: int) -> np.ndarray:
     for row, text in enumerate(column):
         try:
             rows.append(letterbox(decode(_content(text)), image_size))
-        except (UnreadableImage, binascii.Error) as error:
+        except UnreadableImage as error:
             raise MlflowException.invalid_parameter_value(f"row {row}: {error}") from None
     return np.stack(rows) if rows else np.zeros((0, image_size, image_size), np.uint8)
 
 
-def _content(text: str | None) -> bytes:
-    if not text:
+def _content(text: str | float | None) -> bytes:
+    if not isinstance(text, str) or not text:  # JSON's null arrives as None or NaN
         raise UnreadableImage("the image is empty; expected is a file (JPEG, PNG, …) as base64 text")
     try:
         return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # binascii's own, and for letters beyond ASCII a plain one
         raise UnreadableImage(f"not base64 ({error}); expected is a file (JPEG, PNG, …) as base64 text") from None
 
 

@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from fracture_mae.data import cache
-from fracture_mae.data.cache import ImageStore, sha256_of
+from fracture_mae.data.cache import ImageStore
+from fracture_mae.errors import FractureMaeError
 
 
 @pytest.fixture
@@ -15,7 +16,7 @@ def pictures(tmp_path):
         path = tmp_path / f"{number}.png"
         cv2.imwrite(str(path), np.full((8, 8), 10 * number, np.uint8))
         paths.append(str(path))
-    return pd.Series(paths, index=sha256_of(paths, 1))
+    return pd.Series(paths, index=[f"content {number}" for number in range(1, 6)])
 
 
 @pytest.fixture
@@ -25,12 +26,6 @@ def store(tmp_path):
 
 def brightness(store: ImageStore, found: pd.DataFrame) -> list[int]:
     return store.pixels()[found["row"]].max(axis=(1, 2)).tolist()
-
-
-def test_sha256_of_known_content_and_of_what_cannot_be_read(tmp_path):
-    (tmp_path / "abc").write_bytes(b"abc")
-    found = sha256_of([str(tmp_path / "abc"), str(tmp_path / "missing")], 1)
-    assert found == ["ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", ""]
 
 
 def test_pictures_come_back_in_the_order_asked_for(store, pictures):
@@ -87,3 +82,34 @@ def test_size_of_the_original_is_kept(tmp_path, store):
     cv2.imwrite(str(tmp_path / "wide.png"), np.zeros((30, 70), np.uint8))
     found = store.add(pd.Series({"wide": str(tmp_path / "wide.png")}), 1)
     assert found.loc["wide", ["height", "width"]].tolist() == [30, 70]
+
+
+@pytest.mark.parametrize(
+    "damage", [b"\0\0 rubbish,\n1,2,3,4,5,6,7\n", b"a,b\n1,2\n", b"sha256,row,height,width,reason\nx,y\n", b""]
+)
+def test_a_damaged_list_is_built_anew(store, pictures, damage):
+    store.add(pictures, 1)
+    store.list_file.write_bytes(damage)
+    assert brightness(store, store.add(pictures, 1)) == [10, 20, 30, 40, 50]
+
+
+def test_building_anew_leaves_the_pixels_of_another_process_alone(store, pictures):
+    rows = store.add(pictures, 1)["row"]
+    mapped_elsewhere = store.pixels()
+    store.list_file.unlink()
+    store.add(pictures.iloc[:1], 1)
+    assert mapped_elsewhere[rows].max(axis=(1, 2)).tolist() == [10, 20, 30, 40, 50]  # a truncated file kills its reader
+
+
+def test_a_file_that_vanished_is_not_remembered_as_unreadable(store, tmp_path):
+    files = pd.Series({"content": str(tmp_path / "late.png")})
+    with pytest.raises(FractureMaeError, match=r"late\.png cannot be read any more"):
+        store.add(files, 1)
+    cv2.imwrite(str(tmp_path / "late.png"), np.full((8, 8), 70, np.uint8))
+    assert brightness(store, store.add(files, 1)) == [70]
+
+
+def test_a_cache_that_cannot_be_made_says_how_to_move_it(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(FractureMaeError, match="FRACTURE_MAE_CACHE"):
+        ImageStore(tmp_path / "file" / "store", 16)

@@ -69,13 +69,46 @@ def test_a_truncated_jpeg_is_refused_and_says_so():
         decode(whole[: len(whole) // 2])
 
 
-def test_a_truncated_png_is_refused():
+def test_a_truncated_png_is_refused_and_says_so():
     whole = encoded(np.random.default_rng(0).integers(0, 255, (200, 200), np.uint8))
-    with pytest.raises(UnreadableImage):
+    with pytest.raises(UnreadableImage, match="truncated"):
         decode(whole[: len(whole) // 2])
 
 
-@pytest.mark.parametrize(("content", "reason"), [(b"", "empty"), (b"no picture at all", "not an image")])
+def test_a_progressive_jpeg_cut_between_scans_is_refused():
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200), np.uint8))
+    whole = saved(picture, "JPEG", progressive=True)
+    last_scan = whole.rfind(b"\xff\xda")
+    assert decode(whole).shape == (200, 200)
+    with pytest.raises(UnreadableImage, match="truncated"):
+        decode(whole[:last_scan])
+
+
+def test_bytes_behind_the_end_of_a_jpeg_do_no_harm():
+    assert decode(encoded(RAMP, ".jpg") + bytes(9000)).shape == RAMP.shape
+
+
+def test_the_first_of_several_frames_is_taken():
+    first, second = Image.fromarray(RAMP), Image.new("L", (100, 60))
+    for kind in ("GIF", "TIFF", "PNG"):
+        assert (decode(saved(first, kind, save_all=True, append_images=[second])) == RAMP).all()
+
+
+def test_four_ink_jpeg():
+    assert np.abs(decode(saved(Image.fromarray(RAMP).convert("CMYK"), "JPEG")).astype(int) - RAMP).max() <= 6
+
+
+def test_a_picture_with_holes_in_its_values_is_refused():
+    holed = RAMP.astype(np.float32)
+    holed[0, 0] = np.nan
+    with pytest.raises(UnreadableImage, match="no number"):
+        decode(encoded(holed, ".tiff"))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", "empty"), (b"no picture at all", "not an image"), (bytes(128) + b"DICM" + bytes(99), "DICOM.*export")],
+)
 def test_what_is_no_picture_is_refused(content, reason):
     with pytest.raises(UnreadableImage, match=reason):
         decode(content)

@@ -26,6 +26,7 @@ def test_label_folders(tmp_path):
         "fractured/deep/2.JPG",
         "healthy/1.png",
         "healthy/.hidden",
+        "healthy/.ipynb_checkpoints/1.png",
         "healthy/notes.txt",
         "README.md",
     )
@@ -86,6 +87,7 @@ def test_csv(tmp_path):
         ("path,label\nx/1.jpg,fractured\nx/2.jpg,\n", "1 rows have no label: line 3"),
         ("path,label\nx/1.jpg,fractured\nx/9.jpg,no\n", "1 rows name files that do not exist.*line 3"),
         ("path,label,split\nx/1.jpg,fractured,dev\nx/2.jpg,no,test\n", "1 rows have a split other than"),
+        ("path,label\n", "no rows"),
         ("", "no CSV that can be read"),
         ('path,label\n"x/1.jpg,a\nx\n', "no CSV that can be read"),
     ],
@@ -93,6 +95,13 @@ def test_csv(tmp_path):
 def test_bad_csvs_say_what_and_where(tmp_path, text, message):
     with pytest.raises(FractureMaeError, match=message):
         index.read(csv(tmp_path, text), "fractured")
+
+
+def test_a_csv_as_spreadsheets_write_it(tmp_path):
+    text = "\ufeffpath,label,\r\nx/1.jpg,fractured ,\r\n\r\nx/2.jpg, no,\r\n"
+    table, names = index.read(csv(tmp_path, text), "fractured")
+    assert table["label"].tolist() == [1, 0]
+    assert names == ("no", "fractured")
 
 
 def test_labels_found_are_listed_when_they_do_not_fit(tmp_path):

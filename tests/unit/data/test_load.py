@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from fracture_mae import data
+from fracture_mae.data import splits
 from fracture_mae.errors import FractureMaeError
 
 
@@ -85,3 +86,80 @@ def test_nothing_readable_is_an_error(tmp_path, monkeypatch):
         (tmp_path / "xrays" / label / "1.jpg").write_bytes(label.encode())
     with pytest.raises(FractureMaeError, match=r"none of the 2 files can be used.*not an image"):
         data.load(str(tmp_path / "xrays"), image_size=32)
+
+
+@pytest.fixture
+def patients(tmp_path):
+    """A CSV of 24 X-rays: patient 0 has a healthy and a fractured one, all others one each; two clinics."""
+    rng = np.random.default_rng(0)
+    lines = ["path,label,group,source"]
+    for number in range(24):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), rng.integers(0, 255, (40, 30), np.uint8))
+        label = "fractured" if number % 2 else "healthy"
+        lines.append(f"{number}.png,{label},patient {number if number > 1 else 0},clinic {number // 12}")
+    (tmp_path / "patients.csv").write_text("\n".join(lines), encoding="utf-8")
+    return tmp_path / "patients.csv"
+
+
+def test_a_patient_with_both_labels_is_kept_on_one_side_as_two_xrays(patients):
+    dataset = data.load(str(patients), image_size=32)
+    assert dataset.rejected.empty
+    assert dataset.index.groupby("group")["label"].nunique().eq(1).all()
+    assert dataset.index["group"].nunique() == 24
+    first = dataset.index[dataset.index["given_group"] == "patient 0"]
+    assert first["label"].tolist() == [0, 1]
+    assert first["split"].nunique() == 1
+
+
+def test_sources_come_from_the_csv(patients):
+    assert set(data.load(str(patients), image_size=32).index["source"]) == {"clinic 0", "clinic 1"}
+
+
+def test_a_saved_split_can_be_loaded_as_published(patients):
+    first = data.load(str(patients), image_size=32, split_seed=7)
+    splits.save(first.index, patients.parent / "splits.csv")
+    again = data.load(str(patients.parent / "splits.csv"), image_size=32, split="published")
+    assert again.split_fingerprint == first.split_fingerprint
+    assert again.leakage == 0
+
+
+def test_an_xray_of_the_same_patient_in_training_is_a_leak(patients):
+    text = patients.read_text(encoding="utf-8").splitlines()
+    sides = ["train", "train", "validation", "validation", "test", "test"] * 4
+    sides[1] = "test"  # patient 0's fractured X-ray, the healthy one is in training
+    patients.write_text(
+        "\n".join([text[0] + ",split", *map(",".join, zip(text[1:], sides, strict=True))]), encoding="utf-8"
+    )
+    assert data.load(str(patients), image_size=32, split="published").leakage == pytest.approx(1 / 9)
+
+
+def test_copies_by_name_of_a_conflicting_xray_are_set_aside_too(folder):
+    content = (folder / "train" / "healthy" / "0.png").read_bytes()  # of which there is a rotated copy in test
+    (folder / "train" / "fractured" / "77.png").write_bytes(content)
+    dataset = data.load(str(folder), image_size=32)
+    assert len(dataset.rejected) == 4
+    assert not dataset.rejected["path"].str.contains("fractured/0").any()
+
+
+def test_a_class_without_readable_files_is_an_error(folder):
+    for file in folder.glob("*/healthy/*"):
+        file.write_bytes(b"nothing " + bytes(str(file), "utf-8"))
+    with pytest.raises(FractureMaeError, match="0 negative"):
+        data.load(str(folder), image_size=32)
+
+
+def test_published_without_a_class_in_test_is_an_error(folder):
+    for file in (folder / "test" / "healthy").iterdir():
+        file.unlink()
+    with pytest.raises(FractureMaeError, match="test: 0 negative, 2 positive"):
+        data.load(str(folder), image_size=32, split="published")
+
+
+def test_files_renamed_in_bulk_stay_different_xrays(tmp_path):
+    rng = np.random.default_rng(0)
+    for label in ("fractured", "healthy"):
+        (tmp_path / "xrays" / label).mkdir(parents=True)
+        for number in range(1, 6):
+            picture = rng.integers(0, 255, (40, 30), np.uint8)
+            cv2.imwrite(str(tmp_path / "xrays" / label / f"wrist ({number}).png"), picture)
+    assert data.load(str(tmp_path / "xrays"), image_size=32).index["group"].nunique() == 10

@@ -79,5 +79,20 @@ def test_check_refuses_a_torn_group():
         splits.check(pd.DataFrame({"group": list("aab"), "split": ["train", "test", "train"]}))
 
 
+def test_a_patient_with_both_labels_stays_whole():
+    both = pd.DataFrame({"group": ["p", "p"], "label": [0, 1], "sha256": ["p0", "p1"]})
+    table = pd.concat([SKEWED, both], ignore_index=True)
+    table["split"] = splits.grouped(table, 0)
+    splits.check(table)
+    splits.check_labels(table)
+
+
+def test_a_side_without_a_label_is_refused():
+    table = pd.DataFrame({"group": list("abcdef"), "label": [0, 1] * 3, "split": np.repeat(splits.NAMES, 2)})
+    splits.check_labels(table)
+    with pytest.raises(FractureMaeError, match="validation: 1 negative, 0 positive"):
+        splits.check_labels(table.drop(3))
+
+
 def test_fractions_sum_to_one():
     assert np.sum(splits.FRACTIONS) == pytest.approx(1)

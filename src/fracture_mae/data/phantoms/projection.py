@@ -59,7 +59,7 @@ def flesh(limb: Limb, frame: Frame, margin: float = 0.0) -> np.ndarray:
     x, y = half.limb_coordinates()
     x -= sideways(limb.bends, y)
     squared = np.zeros(half.shape, np.float32)
-    for part, window in zip(limb.flesh, _windows(half, limb.bends, limb.flesh), strict=True):
+    for part, window in zip(limb.flesh, _windows(half, limb.bends, limb.flesh, margin), strict=True):
         if squared[window].size:
             along, across = _bone_axes(part, x[window], y[window])
             outer = _profile(part)[0][_steps(part, along)] + np.float32(margin)
@@ -81,22 +81,23 @@ def skeleton(rng: np.random.Generator, limb: Limb, frame: Frame) -> np.ndarray:
     return total
 
 
-def _windows(frame: Frame, bends: list[Bend], bones: list[Bone]) -> list[tuple[slice, slice]]:
-    """The part of the picture in which each bone lies; empty if it is outside."""
+def _windows(frame: Frame, bends: list[Bend], bones: list[Bone], margin: float = 0.0) -> list[tuple[slice, slice]]:
+    """The part of the picture in which each bone and the `margin` around it lie; empty if it is outside."""
     ends = np.array([(bone.start, bone.end) for bone in bones])  # [n, 2, 2]
     points = ends[:, :1] + np.linspace(0, 1, 6)[:, None] * (ends[:, 1:] - ends[:, :1])  # [n, 6, 2]
     points[..., 0] += sideways(bends, points[..., 1])
     pixels = frame.to_pixels(points)
-    margin = frame.scale * np.array([_reach(bone) for bone in bones])[:, None] + 2
-    low = np.maximum(pixels.min(axis=1) - margin, 0).astype(int)
-    high = np.maximum(pixels.max(axis=1) + margin, 0).astype(int)
+    reach = frame.scale * np.array([_reach(bone) + margin for bone in bones])[:, None] + 2
+    low = np.maximum(pixels.min(axis=1) - reach, 0).astype(int)
+    high = np.maximum(pixels.max(axis=1) + reach, 0).astype(int)
     return [(slice(top, bottom), slice(left, right)) for (left, top), (right, bottom) in zip(low, high, strict=True)]
 
 
 def _reach(bone: Bone) -> float:
     """How far a bone can reach from its axis."""
+    widest = 1.1 * max(*bone.flare, 1.0) * (1 + bone.bulge.height if bone.bulge else 1.0)
     moved = abs(bone.broken.step) + abs(bone.broken.gap) if bone.broken else 0.0
-    return bone.radius * (1.2 * max(*bone.flare, 1.3) + moved) + abs(bone.bow) * bone.length
+    return bone.radius * (widest + moved) + abs(bone.bow) * bone.length
 
 
 def _bone_axes(bone: Bone, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

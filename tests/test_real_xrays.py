@@ -1,0 +1,82 @@
+"""The thread from real X-rays to a judged classifier, each step as a user starts it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pytest
+
+pytestmark = [pytest.mark.data, pytest.mark.slow]
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """Real X-rays, 60 of each class and split where there are so many, and an empty store."""
+    root = tmp_path_factory.mktemp("real")
+    materialise = Path(os.environ["FRACTURE_DATA"]) / "materialise.py"
+    options = [root / "xrays", "--per-class", "60"]
+    subprocess.run([sys.executable, materialise, *options], check=True, stdout=subprocess.DEVNULL)
+    return root
+
+
+def start(workplace: Path, entry_point: str, *options: str) -> mlflow.entities.Run:
+    """Run an entry point on the real X-rays; its finished MLflow run."""
+    environment = os.environ | {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{workplace / 'mlflow.db'}",
+        "FRACTURE_MAE_CACHE": str(workplace / "cache"),
+        "PYTHONPATH": str(PROJECT),
+    }
+    command = [sys.executable, "-m", f"entrypoints.{entry_point}", "--data-dir", str(workplace / "xrays"), *options]
+    done = subprocess.run(command, env=environment, cwd=workplace, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    client = mlflow.MlflowClient(environment["MLFLOW_TRACKING_URI"])
+    experiment = client.get_experiment_by_name("fracture-mae")
+    return client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"], max_results=1)[0]
+
+
+def test_from_xrays_to_a_judged_classifier(workplace):
+    tuned = start(workplace, "finetune_mae", "--model", "vit-mae-nano", "--image-size", "64", "--epochs", "8")
+    metrics = tuned.data.metrics
+    assert metrics["validation/masked_mse"] < 0.8 * metrics["baseline/validation/masked_mse"]
+    assert metrics["validation/relative_masked_mse"] < 0.9  # better than the mean of the visible pixels
+    assert tuned.data.tags["leakage"] == "0%"
+
+    trained = start(workplace, "train_classifier", "--epochs", "2")
+    assert trained.data.tags["encoder.split"] == "the same"
+
+    judged = start(workplace, "evaluate", "--n-draws", "200")
+    assert {
+        "test/xray/auroc",
+        "test/image/auroc",
+        "test/xray/auroc_low",
+        "test/xray/auroc/all/gradient_histograms",
+    } <= set(judged.data.metrics)
+    assert judged.data.tags["promotion"].startswith("promoted to champion")
+    folder = Path(
+        mlflow.artifacts.download_artifacts(
+            judged.info.artifact_uri, tracking_uri=f"sqlite:///{workplace / 'mlflow.db'}"
+        )
+    )
+    confusion = json.loads((folder / "test/xray/confusion_matrix.json").read_text())
+    assert sum(map(sum, confusion["matrix"])) == judged.data.metrics["test/n_xrays"]
+
+
+def test_the_published_split_is_tagged_with_its_leakage(workplace):
+    run = start(
+        workplace,
+        "reconstruct_baseline",
+        "--model",
+        "vit-mae-nano",
+        "--image-size",
+        "64",
+        "--split",
+        "published",
+        "--n-figures",
+        "0",
+    )
+    assert int(run.data.tags["leakage"].rstrip("%")) > 10
+    assert "LEAKY" in run.data.tags["mlflow.note.content"]

@@ -1,0 +1,162 @@
+import copy
+import math
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from fracture_mae.errors import FractureMaeError
+from fracture_mae.models import classifier as classifier_model
+from fracture_mae.models.classifier import Decision
+from fracture_mae.models.mae import Normalisation
+
+
+def classifier_on(mae, pool="mean", drop_path=0.0, seed=0):
+    return classifier_model.from_mae(copy.deepcopy(mae), pool=pool, drop_path=drop_path, seed=seed)
+
+
+def random_pixels(n=2):
+    return torch.rand(n, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def tokens_of(classifier, pixels):
+    """What the encoder makes of all patches in their order, step by step; [B, 1 + L, hidden_size]."""
+    encoder = classifier.encoder
+    positions = encoder.embeddings.position_embeddings
+    patches = encoder.embeddings.patch_embeddings(classifier.normalisation.apply(pixels)) + positions[:, 1:]
+    cls = (encoder.embeddings.cls_token + positions[:, :1]).expand(len(pixels), -1, -1)
+    tokens = torch.cat([cls, patches], dim=1)
+    for layer in encoder.layers:
+        tokens = layer(tokens)
+    return encoder.layernorm(tokens)
+
+
+@pytest.mark.parametrize("pool", ["mean", "cls"])
+def test_features_come_from_all_patches_in_order(tiny_mae, pool):
+    classifier, pixels = classifier_on(tiny_mae, pool).eval(), random_pixels()
+    with torch.no_grad():
+        tokens = tokens_of(classifier, pixels)
+        expected = tokens[:, 1:].mean(dim=1) if pool == "mean" else tokens[:, 0]
+        features = classifier.features(pixels)
+        assert_close(features, expected, rtol=0, atol=1e-6)
+        assert classifier.features(pixels).equal(features)
+
+
+@pytest.mark.parametrize("pool", ["mean", "cls"])
+def test_where_a_patch_stands_matters_because_of_positions_alone(tiny_mae, pool):
+    classifier = classifier_on(tiny_mae, pool).eval()
+    pixels = random_pixels()
+    swapped = pixels.clone()
+    swapped[..., :8, :], swapped[..., 24:, :] = pixels[..., 24:, :], pixels[..., :8, :]
+    with torch.no_grad():
+        assert not torch.allclose(classifier.features(swapped), classifier.features(pixels), atol=1e-4)
+        classifier.encoder.embeddings.position_embeddings.zero_()
+        assert_close(classifier.features(swapped), classifier.features(pixels), rtol=0, atol=1e-5)
+
+
+def test_a_mask_left_by_the_autoencoder_hides_nothing(tiny_mae):
+    """The encoder comes with the mask ratio that it was trained with."""
+    tiny_mae.network.config.mask_ratio = 0.75
+    classifier, pixels = classifier_on(tiny_mae).eval(), random_pixels(1)
+    with torch.no_grad():
+        features = classifier.features(pixels)
+        for patch in range(16):
+            row, column = divmod(patch, 4)
+            changed = pixels.clone()
+            changed[..., 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] += 1
+            assert not torch.allclose(classifier.features(changed), features, atol=1e-5)
+
+
+def test_logits(tiny_mae):
+    classifier = classifier_on(tiny_mae).eval()
+    logits = classifier(random_pixels(3))
+    assert logits.shape == (3,)
+    assert logits.dtype == torch.float32
+    assert classifier(random_pixels(3)[1:2])[0].item() == pytest.approx(logits[1].item(), abs=1e-6)
+
+
+def test_the_head_starts_from_the_seed(tiny_mae):
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    first, again, other = (classifier_on(tiny_mae, seed=seed).head.weight for seed in (1, 1, 2))
+    assert torch.rand(1) == expected  # the global generator stays where it was
+    assert first.equal(again)
+    assert not first.equal(other)
+
+
+def test_drop_path_does_nothing_in_evaluation(tiny_mae):
+    plain, dropping = (classifier_on(tiny_mae, drop_path=rate).eval() for rate in (0.0, 0.9))
+    assert dropping(random_pixels()).equal(plain(random_pixels()))
+
+
+def test_drop_path_skips_layers_and_keeps_the_mean(tiny_mae):
+    first, last = classifier_on(tiny_mae, drop_path=0.25).encoder.layers.train()
+    torch.manual_seed(0)
+    tokens = torch.rand(1, 5, 16).expand(4000, -1, -1)
+    with torch.no_grad():
+        assert first(tokens).equal(first.eval()(tokens))  # rates rise from 0 to 0.25
+        dropped, plain = last(tokens), last.eval()(tokens[:1])
+    skipped = (dropped == tokens).all(dim=(1, 2))
+    assert skipped.float().mean().item() == pytest.approx(0.25, abs=0.03)  # 4 standard deviations
+    residual = (plain - tokens[:1]) / 0.75
+    assert_close(dropped[~skipped], (tokens[:1] + residual).expand(int((~skipped).sum()), -1, -1))
+    assert_close(dropped.mean(dim=0), plain[0], rtol=0, atol=0.05 * residual.abs().max().item())
+
+
+def test_layerwise_learning_rates_by_hand(tiny_mae):
+    classifier = classifier_on(tiny_mae)
+    groups = classifier_model.layerwise_groups(classifier, learning_rate=0.8, layer_decay=0.5, weight_decay=0.05)
+    found = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
+    by_name = {name: found.pop(id(p)) for name, p in classifier.named_parameters() if p.requires_grad}
+    assert not found  # no position embeddings, nothing twice
+    expected = {
+        "head.weight": (0.8, 0.05),
+        "head.bias": (0.8, 0.0),
+        "norm.weight": (0.8, 0.0),
+        "encoder.layernorm.bias": (0.8, 0.0),
+        "encoder.layers.1.mlp.fc1.weight": (0.4, 0.05),
+        "encoder.layers.1.mlp.fc1.bias": (0.4, 0.0),
+        "encoder.layers.0.attention.q_proj.weight": (0.2, 0.05),
+        "encoder.layers.0.layernorm_before.weight": (0.2, 0.0),
+        "encoder.embeddings.patch_embeddings.projection.weight": (0.1, 0.05),
+        "encoder.embeddings.patch_embeddings.projection.bias": (0.1, 0.0),
+        "encoder.embeddings.cls_token": (0.1, 0.0),
+    }
+    for name, rates in expected.items():
+        assert by_name[name] == pytest.approx(rates), name
+
+
+def test_without_layer_decay_all_learn_at_one_rate(tiny_mae):
+    groups = classifier_model.layerwise_groups(
+        classifier_on(tiny_mae), learning_rate=0.8, layer_decay=1.0, weight_decay=0.0
+    )
+    assert {group["lr"] for group in groups} == {0.8}
+
+
+def test_a_frozen_encoder_leaves_norm_and_head(tiny_mae):
+    classifier = classifier_on(tiny_mae)
+    classifier_model.freeze_encoder(classifier)
+    trained = [name for name, parameter in classifier.named_parameters() if parameter.requires_grad]
+    assert trained == ["norm.weight", "norm.bias", "head.weight", "head.bias"]
+    groups = classifier_model.layerwise_groups(classifier, learning_rate=1.0, layer_decay=0.5, weight_decay=0.05)
+    assert sum(len(group["params"]) for group in groups) == 4
+    assert {group["lr"] for group in groups} == {1.0}
+
+
+@pytest.mark.parametrize("pool", ["mean", "cls"])
+def test_save_and_load_give_the_same_classifier(tiny_mae, tmp_path, pool):
+    tiny_mae.normalisation = Normalisation((0.3,), (0.2,))
+    classifier = classifier_on(tiny_mae, pool, drop_path=0.2).eval()
+    decision = Decision(("not fractured", "fractured"), threshold=math.pi / 10, temperature=1.5, split_fingerprint="5a")
+    classifier_model.save(classifier, decision, tmp_path)
+    loaded, loaded_decision = classifier_model.load(tmp_path)
+    assert loaded_decision == decision
+    assert not loaded.training
+    assert loaded.image_size == 32
+    assert loaded(random_pixels()).equal(classifier(random_pixels()))
+
+
+def test_a_folder_without_a_classifier(tmp_path):
+    with pytest.raises(FractureMaeError, match=r"holds no classifier.*classifier\.json"):
+        classifier_model.load(tmp_path)

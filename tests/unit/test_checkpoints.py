@@ -1,0 +1,178 @@
+import os
+import shutil
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from fracture_mae import checkpoints as checkpoints_module
+from fracture_mae.checkpoints import Checkpoints, training_name
+from fracture_mae.errors import FractureMaeError
+from fracture_mae.schedule import Progress
+from fracture_mae.training import make_accelerator
+
+
+class Training:
+    """A model of one weight, as a process that is at its training has it."""
+
+    def __init__(self, root, weight=0.0, **options):
+        self.model = nn.Linear(1, 1, bias=False)
+        self.accelerator = make_accelerator("fp32", "cpu")
+        _, self.optimizer = self.accelerator.prepare(self.model, torch.optim.AdamW(self.model.parameters(), lr=0.1))
+        self.weight = weight
+        self.checkpoints = Checkpoints(root, "training", **{"resume": True} | options)
+
+    @property
+    def weight(self):
+        return self.model.weight.item()
+
+    @weight.setter
+    def weight(self, value):
+        self.model.weight.data.fill_(value)
+
+    def write(self, epoch, keep):
+        progress = Progress([{"m": 0.5}] * epoch, kept_epoch=1, run_ids=["first"])
+        self.checkpoints.write(self.accelerator, self.model, progress, keep=keep)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_accelerators(accelerator):
+    """Each test leaves accelerate's global state as it found it."""
+
+
+def test_without_a_checkpoint_there_is_no_progress(tmp_path):
+    training = Training(tmp_path, weight=3.0, run_id="first")
+    with training.checkpoints as kept:
+        assert kept.restore(training.accelerator) == Progress([], 0, ["first"])
+    assert training.weight == 3.0
+
+
+def test_restoring_brings_weights_optimizer_and_progress_back(tmp_path):
+    first = Training(tmp_path)
+    first.model(torch.ones(1, 1)).backward()
+    first.optimizer.step()
+    with first.checkpoints:
+        first.write(epoch=2, keep=True)
+
+    second = Training(tmp_path, weight=7.0, run_id="second")
+    with second.checkpoints as kept:
+        progress = kept.restore(second.accelerator)
+    assert progress == Progress([{"m": 0.5}] * 2, 1, ["first", "second"])
+    assert second.weight == first.weight != 0
+    (moments,), (expected,) = (training.optimizer.state_dict()["state"].values() for training in (second, first))
+    assert moments["step"] == 1
+    assert moments["exp_avg"].item() == expected["exp_avg"].item() == pytest.approx(0.1)  # (1 - 0.9) · gradient
+
+
+def test_kept_weights_stay_while_training_goes_on(tmp_path):
+    training = Training(tmp_path, weight=1.0)
+    with training.checkpoints as kept:
+        training.write(epoch=1, keep=True)
+        for epoch in (2, 3):
+            training.weight = epoch
+            training.write(epoch, keep=False)
+        assert [folder.name for folder in kept.folder.iterdir()] == ["epoch-000003"]
+        kept.load_kept(training.model)
+        assert training.weight == 1.0
+        kept.restore(training.accelerator)
+        assert training.weight == 3.0
+        training.write(epoch=4, keep=True)
+        kept.load_kept(training.model)
+        assert training.weight == 3.0
+
+
+class Death(BaseException):
+    pass
+
+
+def dying(function, *, after):
+    def die(*args, **kwargs):
+        if after:
+            function(*args, **kwargs)
+        raise Death
+
+    return die
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(
+    ("owner", "name", "last"),
+    [
+        (Accelerator, "save_state", 1),
+        (checkpoints_module, "save_file", 1),
+        (os, "replace", None),  # before it epoch 1 counts, after it epoch 2
+        (shutil, "rmtree", 2),
+    ],
+)
+def test_a_death_while_writing_leaves_one_whole_checkpoint(tmp_path, monkeypatch, owner, name, last, after):
+    training = Training(tmp_path, weight=1.0)
+    last = last or 1 + after
+    with training.checkpoints:
+        training.write(epoch=1, keep=True)
+        training.weight = 2.0
+        with monkeypatch.context() as patched:
+            shutil.rmtree(training.checkpoints.folder / "unfinished-epoch-000002", ignore_errors=True)
+            if owner is shutil:  # the first call makes room, the second one removes the checkpoint before
+                patched.setattr(
+                    owner, name, lambda path, **_: path.name == "epoch-000001" and dying(RMTREE, after=after)(path)
+                )
+            else:
+                patched.setattr(owner, name, dying(getattr(owner, name), after=after))
+            with pytest.raises(Death):
+                training.write(epoch=2, keep=True)
+
+    again = Training(tmp_path)
+    with again.checkpoints as kept:
+        assert kept.restore(again.accelerator).epochs_done == last
+        assert again.weight == last
+        kept.load_kept(again.model)
+        assert again.weight == last
+        again.weight = 9.0
+        again.write(epoch=last + 1, keep=True)
+        assert kept.restore(again.accelerator).epochs_done == last + 1
+
+
+RMTREE = shutil.rmtree
+
+
+def test_never_resuming_removes_earlier_checkpoints(tmp_path):
+    training = Training(tmp_path, weight=1.0)
+    with training.checkpoints:
+        training.write(epoch=1, keep=True)
+    anew = Training(tmp_path, weight=5.0, resume=False, run_id="second")
+    with anew.checkpoints as kept:
+        assert kept.restore(anew.accelerator) == Progress([], 0, ["second"])
+        assert anew.weight == 5.0
+        assert not list(kept.folder.iterdir())
+
+
+def test_a_second_training_of_the_same_is_refused(tmp_path):
+    def enter(name):
+        with Checkpoints(tmp_path, name, resume=True):
+            return True
+
+    with Checkpoints(tmp_path, "training", resume=True):
+        assert enter("another")
+        with pytest.raises(FractureMaeError, match=r"another process.*--seed"):
+            enter("training")
+    assert enter("training")
+
+
+def test_remove_forgets_the_training(tmp_path):
+    training = Training(tmp_path)
+    with training.checkpoints as kept:
+        training.write(epoch=1, keep=True)
+        kept.remove()
+        assert kept.restore(training.accelerator).epochs_done == 0
+
+
+def named(kind="Stage", weight=1.0, **settings):
+    model = nn.Linear(1, 1, bias=False)
+    model.weight.data.fill_(weight)
+    return training_name(kind, model, {"epochs": 3, "seed": 0} | settings)
+
+
+def test_a_name_stands_for_kind_settings_and_initial_weights():
+    assert named() == named()
+    assert len({named(), named("Other"), named(weight=1.0 + 1e-6), named(seed=1), named(flip=True)}) == 5

@@ -1,0 +1,77 @@
+import pytest
+from pydantic import ValidationError
+
+from fracture_mae import config
+from fracture_mae.config import Config, DataOptions, Evaluate, FinetuneMae, Main, TrainClassifier
+
+ENTRY_POINTS = [config.ReconstructBaseline, FinetuneMae, TrainClassifier, Evaluate, Main]
+TRAININGS = [FinetuneMae, TrainClassifier]
+
+
+@pytest.mark.parametrize("kind", ENTRY_POINTS)
+def test_configs_are_frozen_and_know_no_other_names(kind):
+    with pytest.raises(ValidationError, match="frozen"):
+        kind().seed = 1
+    with pytest.raises(ValidationError, match="batch_sise"):
+        kind(batch_sise=8)
+
+
+@pytest.mark.parametrize("kind", ENTRY_POINTS)
+def test_every_field_is_explained(kind):
+    assert kind.__doc__
+    assert all(field.description for field in kind.model_fields.values())
+
+
+@pytest.mark.parametrize("kind", TRAININGS)
+@pytest.mark.parametrize("recipe", ["default", "original"])
+def test_recipes_leave_nothing_at_auto(kind, recipe):
+    values = kind(recipe=recipe).model_dump(exclude={*DataOptions.model_fields, "resume"})
+    assert "auto" not in values.values()
+    assert values | kind.recipes[recipe] == values
+    # What a recipe gives is checked like what a user gives.
+    assert kind(**values).model_dump(exclude={*DataOptions.model_fields, "resume"}) == values
+
+
+@pytest.mark.parametrize("kind", TRAININGS)
+def test_recipes_set_exactly_the_fields_at_auto(kind):
+    at_auto = {name for name, field in kind.model_fields.items() if field.default == "auto"}
+    own_meaning = {"image_size", "precision", "device", "resume"}
+    assert at_auto - own_meaning == set(kind.recipes["default"]) == set(kind.recipes["original"])
+
+
+def test_what_is_given_beats_the_recipe():
+    found = TrainClassifier(recipe="original", learning_rate="3e-5", epochs="auto")
+    assert (found.learning_rate, found.epochs, found.optimizer) == (3e-5, 10, "adam")
+
+
+def test_the_original_recipe_is_the_notebooks():
+    mae, classifier = FinetuneMae(recipe="original"), TrainClassifier(recipe="original")
+    for training in (mae, classifier):
+        assert (training.optimizer, training.learning_rate, training.epochs) == ("adam", 1e-4, 10)
+        assert (training.crop_scale, training.rotation, training.flip, training.intensity) == (1, 0, False, 0)
+    assert (mae.loss_region, mae.train_mask_ratio) == ("all", 0.75)
+    assert (classifier.class_weight, classifier.threshold, classifier.calibrate) == ("none", 0.5, False)
+
+
+@pytest.mark.parametrize(("given", "expected"), [("balanced", "balanced"), ("2", 2.0), ("none", "none")])
+def test_words_or_numbers(given, expected):
+    assert TrainClassifier(class_weight=given).class_weight == expected
+
+
+def test_numbers_must_be_finite():
+    with pytest.raises(ValidationError):
+        TrainClassifier(class_weight="inf")
+    with pytest.raises(ValidationError):
+        FinetuneMae(learning_rate="nan")
+
+
+def test_the_chain_restates_the_steps_parameters():
+    for step, renamed in (
+        (FinetuneMae, {"model": "model", "recipe": "recipe"}),
+        (TrainClassifier, {"recipe": "recipe"}),
+        (Evaluate, {"n_draws": "n_draws"}),
+    ):
+        for ours, theirs in renamed.items():
+            assert Main.model_fields[ours].default == step.model_fields[theirs].default
+    assert issubclass(Main, DataOptions)
+    assert all(issubclass(kind, Config) for kind in ENTRY_POINTS)
