@@ -6,6 +6,8 @@ from fracture_mae.config import Evaluate
 
 @entry_point(Evaluate)
 def main(config: Evaluate) -> None:
+    from dataclasses import replace
+
     import click
 
     from fracture_mae import assessment, evaluation, pipeline, tracking
@@ -16,16 +18,16 @@ def main(config: Evaluate) -> None:
         subject = assessment.load(config)
         dataset = pipeline.load_data(config, subject.classifier.image_size)
         subject.check(dataset)
-        leakage = subject.leakage(dataset)
+        dataset = replace(dataset, leakage=subject.leakage(dataset))  # what this classifier was shown counts too
         run.dataset(dataset)
-        run.tags({"classifier": subject.name, "leakage": f"{leakage:.0%}", "threshold": subject.decision.threshold})
+        run.tags({"classifier": subject.name, "threshold": subject.decision.threshold})
         run.note(
             f"Judging **{subject.name}** at threshold {subject.decision.threshold:.3f}. {pipeline.describe(dataset)}"
         )
 
-        findings = assessment.judge(subject, dataset, config, leakage, accelerator)
+        findings = assessment.judge(subject, dataset, config, accelerator)
         run.findings(findings)
-        verdict = assessment.promote(subject, findings, dataset, leakage, config.promote)
+        verdict = assessment.promote(subject, findings, dataset, config.promote)
         run.tags({"promotion": verdict})
         click.echo(f"{evaluation.digest(findings, evaluation.SPLITS).to_string()}\n{verdict}")
 

@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests import made
 
@@ -42,3 +43,22 @@ def xrays():
 @pytest.fixture
 def dataset():
     return made.dataset()
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory):
+    """Where the whole chain ran once; of parallel workers one runs it and the others wait."""
+    from tests.workplace import SMALL, Workplace, given
+
+    root = tmp_path_factory.getbasetemp()
+    shared = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    workplace = Workplace(shared / "chain")
+    with FileLock(shared / "chain.lock"):
+        if not workplace.root.exists():
+            options = {"model": "vit-mae-nano", "seed": 5, "mae_epochs": 2, "classifier_epochs": 3, "n_draws": 100}
+            done = workplace.create().mlflow("run", ".", "--env-manager", "local", *given(SMALL | options))
+            (workplace.root / "stdout.txt").write_text(done.stdout)
+            (workplace.root / "stderr.txt").write_text(done.stderr)
+            (workplace.root / "returncode.txt").write_text(str(done.returncode))
+    assert (workplace.root / "returncode.txt").read_text() == "0", (workplace.root / "stderr.txt").read_text()
+    return workplace

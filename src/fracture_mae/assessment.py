@@ -65,14 +65,14 @@ def load(config: Evaluate) -> Subject:
         )
     seen = frozenset((folder / SEEN).read_text(encoding="ascii").split()) if (folder / SEEN).exists() else frozenset()
     found = registry.find(name)
-    version = found.version if found and found.name == registry.CLASSIFIER else None
+    version = str(found.version) if found and found.name == registry.CLASSIFIER else None
     return Subject(name, version, classifier, decision, seen)
 
 
-def judge(subject: Subject, dataset: Dataset, config: Evaluate, leakage: float, accelerator: Accelerator) -> Findings:
+def judge(subject: Subject, dataset: Dataset, config: Evaluate, accelerator: Accelerator) -> Findings:
     """Judge all splits, and compare the classifier with the references where they are asked for."""
     certainty = evaluation.Certainty(config.n_draws, config.seed)
-    remark = evaluation.remark_on(leakage)
+    remark = evaluation.remark_on(dataset.leakage)
     options = {"batch_size": config.batch_size, "accelerator": accelerator}
     predictions = {xrays.name: predict(subject.classifier, xrays, **options) for xrays in splits_of(dataset)}
     findings = Findings()
@@ -87,7 +87,7 @@ def judge(subject: Subject, dataset: Dataset, config: Evaluate, leakage: float, 
     return findings
 
 
-def promote(subject: Subject, findings: Findings, dataset: Dataset, leakage: float, mode: str) -> str:
+def promote(subject: Subject, findings: Findings, dataset: Dataset, mode: str) -> str:
     """Move the alias `champion` to the subject if it is the better one; what was decided, and why, in a sentence.
 
     Args:
@@ -101,22 +101,24 @@ def promote(subject: Subject, findings: Findings, dataset: Dataset, leakage: flo
     registry.tag_version(
         registry.CLASSIFIER, subject.version, {JUDGED_ON: dataset.split_fingerprint, TEST_AUROC: auroc}
     )
-    promoted, reason = _is_better(subject, auroc, champion, dataset, leakage, mode)
+    promoted, reason = _is_better(subject, auroc, champion, dataset, mode)
     if promoted:
         registry.promote(subject.version)
     return f"{'promoted to champion' if promoted else 'not promoted'}: {reason}"
 
 
 def _is_better(
-    subject: Subject, auroc: float, champion, dataset: Dataset, leakage: float, mode: str
+    subject: Subject, auroc: float, champion: registry.ModelVersion | None, dataset: Dataset, mode: str
 ) -> tuple[bool, str]:
     if mode != "auto":
         return mode == "always", f"--promote {mode}"
-    if leakage:
-        return False, f"{leakage:.0%} of the test X-rays were seen in training, so its AUROC {auroc:.3f} proves nothing"
+    if dataset.leakage:
+        return False, (
+            f"{dataset.leakage:.0%} of the test X-rays were seen in training, so its AUROC {auroc:.3f} proves nothing"
+        )
     if champion is None:
         return True, f"the first one; AUROC per X-ray on test {auroc:.3f}"
-    if champion.version == subject.version:
+    if str(champion.version) == subject.version:  # MLflow gives numbers or text, as its store is made
         return False, f"version {subject.version} is the champion already"
     if champion.tags.get(JUDGED_ON) != dataset.split_fingerprint:
         return False, (

@@ -79,8 +79,8 @@ class Checkpoints:
             os.link(previous / _KEPT_WEIGHTS, beside / _KEPT_WEIGHTS)
         (beside / "progress.json").write_text(json.dumps(asdict(progress)), encoding="utf-8")
         os.replace(beside, target)
-        if previous is not None:
-            shutil.rmtree(previous)
+        for earlier in set(self.folder.glob("epoch-*")) - {target}:
+            shutil.rmtree(earlier)
 
     def load_kept(self, model: nn.Module) -> None:
         """Put the kept epoch's weights into `model`."""

@@ -102,17 +102,13 @@ def test_steps_follow_the_schedule_and_visit_each_file_once(accelerator, xrays, 
 
 
 def test_the_loss_of_an_epoch_is_the_mean_over_files(accelerator, xrays, tmp_path):
-    """Steps of 5 and 4 files."""
+    def number_of_files(model, batch, generator):
+        return model(batch.pixels).sum() * 0 + len(batch.label)
+
     rows = []
-    trainer = trainer_of(
-        Brightness(),
-        accelerator,
-        step_loss=lambda model, batch, _: model(batch.pixels).sum() * 0 + len(batch.label),
-        epochs=1,
-        batch_size=5,
-    )
+    trainer = trainer_of(Brightness(), accelerator, step_loss=number_of_files, epochs=1, batch_size=5)
     fit(trainer, xrays, tmp_path, log=lambda row, epoch: rows.append(row))
-    assert rows[0]["train/loss"] == pytest.approx((5 * 5 + 4 * 4) / 9)
+    assert rows[0]["train/loss"] == pytest.approx((5 * 5 + 4 * 4) / 9)  # steps of 5 and 4 files
 
 
 def test_a_loss_that_is_not_finite_stops_training_and_spares_the_checkpoint(accelerator, xrays, tmp_path):

@@ -129,10 +129,10 @@ def _read_pictures(
     table: pd.DataFrame, image_size: int, num_workers: int
 ) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
     """The readable files with sha256, bytes, row, height and width; the pixels that `row` points into; the rejected files."""
+    store = ImageStore(cache_root() / "images-v1", image_size)
     table["sha256"] = sha256_of(table["path"], cache_root() / "hashes.csv", num_workers)
     table, unreadable = _set_aside(table, table["sha256"] == "", "the file cannot be opened")
     table["bytes"] = table["path"].map(os.path.getsize)
-    store = ImageStore(cache_root() / "images-v1", image_size)
     contents = table.drop_duplicates("sha256").set_index("sha256")["path"]
     table = table.join(store.add(contents, num_workers), on="sha256")
     table, undecodable = _set_aside(table, table["reason"] != "", table["reason"])

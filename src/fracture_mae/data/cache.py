@@ -88,32 +88,36 @@ class ImageStore:
         return listed[~listed.index.duplicated()]
 
     def _decode(self, files: pd.Series, next_row: int, num_workers: int | None) -> None:
+        if files.empty:
+            return
         with (
             ThreadPoolExecutor(num_workers) as pool,
-            tqdm(total=len(files), desc="Decoding X-rays", unit="file", disable=files.empty) as bar,
+            tqdm(total=len(files), desc="Decoding X-rays", unit="file") as bar,
         ):
             for start in range(0, len(files), _CHUNK):
                 chunk = files.iloc[start : start + _CHUNK]
-                decoded = list(pool.map(self._decode_one, chunk))
-                lines, pictures = [], []
-                for sha256, (picture, height, width, reason) in zip(chunk.index, decoded, strict=True):
-                    lines.append(
-                        (sha256, next_row + len(pictures) if picture is not None else -1, height, width, reason)
-                    )
-                    pictures += [picture] if picture is not None else []
-                with open(self.bytes_file, "ab") as file:
-                    file.write(b"".join(picture.tobytes() for picture in pictures))
-                    file.flush()
-                    os.fsync(file.fileno())  # the list may not reach the disk before them
-                pd.DataFrame(lines).to_csv(self.list_file, mode="a", header=False, index=False)
-                next_row += len(pictures)
+                decoded = pd.DataFrame(pool.map(self._decode_one, chunk), columns=["picture", *list(_COLUMNS)[2:]])
+                next_row += self._append(chunk.index, decoded, next_row)
                 bar.update(len(chunk))
 
-    def _decode_one(self, path: str) -> tuple[np.ndarray | None, int, int, str]:
+    def _append(self, contents: pd.Index, decoded: pd.DataFrame, next_row: int) -> int:
+        """Write pictures and then their list; returns how many pictures there were."""
+        readable = decoded["picture"].notna()
+        with open(self.bytes_file, "ab") as file:
+            file.writelines(decoded["picture"][readable])
+            file.flush()
+            os.fsync(file.fileno())  # the list may not reach the disk before them
+        row = (next_row + readable.cumsum() - 1).where(readable, -1)
+        listed = decoded.assign(sha256=contents, row=row)[list(_COLUMNS)]
+        listed.to_csv(self.list_file, mode="a", header=False, index=False)
+        return int(readable.sum())
+
+    def _decode_one(self, path: str) -> tuple[bytes | None, int, int, str]:
+        """Pixels, height and width before letterboxing, and why there are none."""
         try:
             picture = decode(Path(path).read_bytes())
         except UnreadableImage as error:
             return None, 0, 0, str(error)
         except OSError as error:  # nothing to remember: the content could be read a moment ago
             raise FractureMaeError(f"{path} cannot be read any more: {error.strerror}. Run again.") from None
-        return letterbox(picture, self.size), *picture.shape, ""
+        return letterbox(picture, self.size).tobytes(), *picture.shape, ""

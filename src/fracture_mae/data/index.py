@@ -86,7 +86,12 @@ def _from_folder(root: Path) -> pd.DataFrame:
         raise FractureMaeError(
             f"{root} holds no files in label folders. Expected: DIR/[train|val|test/]LABEL/FILE, such as DIR/fractured/1.jpg."
         )
-    return pd.DataFrame(rows, columns=["path", "label_name", "split_published", "scope", "given_group", "given_source"])
+    try:
+        return pd.DataFrame(
+            rows, columns=["path", "label_name", "split_published", "scope", "given_group", "given_source"]
+        )
+    except UnicodeEncodeError as error:
+        raise FractureMaeError(f"the name of a file is not valid UTF-8: {error.object!a}. Rename it.") from None
 
 
 def _scope(file: Path, label: Path) -> str:

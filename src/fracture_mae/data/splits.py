@@ -32,11 +32,7 @@ def grouped(table: pd.DataFrame, seed: int) -> pd.Series:
             f"too few X-rays to split into {', '.join(NAMES)}: {counts}. Expected: three or more of each label, "
             "copies of one X-ray and X-rays of one group counted once."
         )
-    groups = (
-        table.groupby("group")
-        .agg(label=("label", "max"), size=("sha256", "nunique"), key=("sha256", "min"))
-        .sort_values("key")
-    )
+    groups = table.groupby("group", sort=True).agg(label=("label", "max"), size=("sha256", "nunique"))
     rng = np.random.default_rng(seed)
     side: dict[str, str] = {}
     for _, members in groups.groupby("label"):

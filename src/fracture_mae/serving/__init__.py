@@ -1,6 +1,7 @@
 """What answers in `mlflow models serve`: X-rays as base64 text in, a row of answers for each out."""
 
 import base64
+import reprlib
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,19 @@ from fracture_mae.models import classifier, mae
 
 _BATCH = 16
 _NETWORK = "network"
+_EXPECTED = "expected a picture file (JPEG, PNG, …) as base64 text"
+
+
+class _BadRequest(MlflowException):
+    """An error 400 that keeps its message: the scoring server would put the whole request, megabytes of base64, before it."""
+
+    @property
+    def message(self) -> str:
+        return self.args[0]
+
+    @message.setter
+    def message(self, _: str) -> None:
+        pass
 
 
 class ServedClassifier(PythonModel):
@@ -30,9 +44,10 @@ class ServedClassifier(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict | None = None
     ) -> pd.DataFrame:
-        limit = float((params or {}).get("threshold", self.decision.threshold))
+        given = (params or {}).get("threshold")
+        limit = self.decision.threshold if given is None else float(given)
         if not 0 <= limit <= 1:
-            raise MlflowException.invalid_parameter_value(f"threshold: found {limit}, expected a number from 0 to 1")
+            raise _BadRequest.invalid_parameter_value(f"threshold: found {limit}, expected a number from 0 to 1")
         logit = _in_batches(self.classifier, _pixels(model_input["image"], self.classifier.image_size))
         probability = calibration.apply(logit, self.decision.temperature)
         names = np.array(self.decision.label_names)
@@ -67,17 +82,17 @@ def _pixels(column: pd.Series, image_size: int) -> np.ndarray:
         try:
             rows.append(letterbox(decode(_content(text)), image_size))
         except UnreadableImage as error:
-            raise MlflowException.invalid_parameter_value(f"row {row}: {error}") from None
+            raise _BadRequest.invalid_parameter_value(f"row {row}: {error}") from None
     return np.stack(rows) if rows else np.zeros((0, image_size, image_size), np.uint8)
 
 
-def _content(text: str | float | None) -> bytes:
-    if not isinstance(text, str) or not text:  # JSON's null arrives as None or NaN
-        raise UnreadableImage("the image is empty; expected is a file (JPEG, PNG, …) as base64 text")
+def _content(text: object) -> bytes:
+    if not isinstance(text, str) or not text:  # such as null in JSON, which arrives as None or NaN
+        raise UnreadableImage(f"found {reprlib.repr(text)}, {_EXPECTED}")
     try:
         return base64.b64decode(text, validate=True)
     except ValueError as error:  # binascii's own, and for letters beyond ASCII a plain one
-        raise UnreadableImage(f"not base64 ({error}); expected is a file (JPEG, PNG, …) as base64 text") from None
+        raise UnreadableImage(f"not base64 ({error}), {_EXPECTED}") from None
 
 
 @torch.inference_mode()

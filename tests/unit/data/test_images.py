@@ -128,5 +128,12 @@ def test_letterbox_keeps_proportions_and_centres_on_black():
     assert (square[24:] == 0).all()
 
 
+def test_letterbox_of_an_upright_picture_enlarges_it_and_has_bars_at_the_sides():
+    square = letterbox(np.full((8, 4), 200, np.uint8), 32)
+    assert (square[:, 8:24] == 200).all()
+    assert not square[:, :8].any()
+    assert not square[:, 24:].any()
+
+
 def test_letterbox_of_a_sliver_keeps_a_row():
     assert letterbox(np.full((1, 1000), 9, np.uint8), 32).any()

@@ -1,3 +1,5 @@
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -97,8 +99,9 @@ def test_bad_csvs_say_what_and_where(tmp_path, text, message):
         index.read(csv(tmp_path, text), "fractured")
 
 
+@pytest.mark.filterwarnings("ignore:Length of header")
 def test_a_csv_as_spreadsheets_write_it(tmp_path):
-    text = "\ufeffpath,label,\r\nx/1.jpg,fractured ,\r\n\r\nx/2.jpg, no,\r\n"
+    text = "\ufeffpath,label\r\nx/1.jpg,fractured ,\r\n\r\nx/2.jpg, no,\r\n"
     table, names = index.read(csv(tmp_path, text), "fractured")
     assert table["label"].tolist() == [1, 0]
     assert names == ("no", "fractured")
@@ -137,6 +140,14 @@ def test_what_is_no_data(tmp_path, name, message):
     (tmp_path / "empty").mkdir()
     with pytest.raises(FractureMaeError, match=message):
         index.read(str(tmp_path / name), "fractured")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names themselves")
+def test_a_name_that_is_no_text_is_told(tmp_path):
+    touch(tmp_path, "fractured/1.jpg", "healthy/1.jpg")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/healthy/r\xf6ntgen.jpg")).write_bytes(b"x")
+    with pytest.raises(FractureMaeError, match=r"not valid UTF-8: .*r\\udcf6ntgen"):
+        index.read(str(tmp_path), "fractured")
 
 
 def test_options_of_synthetic_are_checked():

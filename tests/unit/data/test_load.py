@@ -163,3 +163,10 @@ def test_files_renamed_in_bulk_stay_different_xrays(tmp_path):
             picture = rng.integers(0, 255, (40, 30), np.uint8)
             cv2.imwrite(str(tmp_path / "xrays" / label / f"wrist ({number}).png"), picture)
     assert data.load(str(tmp_path / "xrays"), image_size=32).index["group"].nunique() == 10
+
+
+def test_a_cache_that_cannot_be_made_says_how_to_move_it(folder, monkeypatch):
+    (folder.parent / "file").write_bytes(b"")
+    monkeypatch.setenv("FRACTURE_MAE_CACHE", str(folder.parent / "file" / "cache"))
+    with pytest.raises(FractureMaeError, match="FRACTURE_MAE_CACHE"):
+        data.load(str(folder), image_size=32)

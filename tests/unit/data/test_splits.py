@@ -87,6 +87,14 @@ def test_a_patient_with_both_labels_stays_whole():
     splits.check_labels(table)
 
 
+def test_patients_with_both_labels_count_as_positive():
+    rows = [(f"both {n}", label, f"{n}-{label}") for n in range(3) for label in (0, 1)]
+    rows += [(f"healthy {n}", 0, f"h{n}") for n in range(60)]
+    table = pd.DataFrame(rows, columns=["group", "label", "sha256"])
+    table["split"] = splits.grouped(table, 0)
+    splits.check_labels(table)  # one of the three on each side
+
+
 def test_a_side_without_a_label_is_refused():
     table = pd.DataFrame({"group": list("abcdef"), "label": [0, 1] * 3, "split": np.repeat(splits.NAMES, 2)})
     splits.check_labels(table)

@@ -1,0 +1,157 @@
+"""The whole chain and single entry points, as a user starts them, on a small synthetic data set."""
+
+import re
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from tests.workplace import DATA, SMALL, given
+
+pytestmark = pytest.mark.slow
+STEPS = ["reconstruct_baseline", "finetune_mae", "train_classifier", "evaluate"]
+LEVELS = ("image", "xray")
+
+
+@pytest.fixture(scope="module")
+def steps(chain):
+    """Name of the step → its run; `main` is the parent."""
+    return {run.data.tags["entry_point"]: run for run in chain.runs("Default")}
+
+
+def files_of(run):
+    root = Path(run.info.artifact_uri)
+    return {str(file.relative_to(root)): file for file in root.rglob("*") if file.is_file()}
+
+
+def test_every_step_is_a_finished_child_of_one_parent(chain, steps):
+    assert list(steps) == ["main", *STEPS]
+    assert {run.info.status for run in steps.values()} == {"FINISHED"}
+    for name in STEPS:
+        assert steps[name].data.tags["mlflow.parentRunId"] == steps["main"].info.run_id
+        assert steps[name].info.run_name == name
+
+
+def test_parameters_reach_the_steps(steps):
+    for name in STEPS:
+        parameters = steps[name].data.params
+        assert (parameters["data_dir"], parameters["image_size"], parameters["seed"]) == (DATA, "32", "5")
+    assert steps["finetune_mae"].data.params["epochs"] == "2"
+    assert steps["train_classifier"].data.params["epochs"] == "3"
+    assert steps["train_classifier"].data.params["encoder"] == "models:/xray-mae/1"
+    assert steps["evaluate"].data.params["classifier"] == "models:/fracture-classifier/1"
+    assert steps["main"].data.params["mae_epochs"] == "2"
+
+
+def test_training_logs_a_curve(chain, steps):
+    for name, epochs, metric in (
+        ("finetune_mae", 2, "validation/masked_mse"),
+        ("train_classifier", 3, "validation/xray/auroc"),
+    ):
+        history = chain.store.get_metric_history(steps[name].info.run_id, metric)
+        # The last one is logged again after training, by which step 0 is the result.
+        assert {point.step for point in history} >= set(range(1, epochs + 1))
+        assert 1 <= steps[name].data.metrics["kept/epoch"] <= epochs
+
+
+def test_the_classifier_is_judged_on_every_split(steps):
+    judged = steps["evaluate"]
+    for split in ("train", "validation", "test"):
+        for level in LEVELS:
+            assert 0 <= judged.data.metrics[f"{split}/{level}/auroc"] <= 1
+            assert {f"{split}/{level}/confusion_matrix.{ending}" for ending in ("png", "json")} <= set(files_of(judged))
+            assert f"{split}/{level}/classification_report.csv" in files_of(judged)
+        assert f"{split}/xray/auroc/all/gradient_histograms" in judged.data.metrics
+    assert steps["main"].data.metrics == judged.data.metrics
+
+
+def test_figures_are_pictures(steps):
+    expected = {
+        "reconstruct_baseline": {"reconstructions/baseline.png"},
+        "finetune_mae": {"learning_curves.png"}
+        | {f"reconstructions/{name}.png" for name in ("baseline", "fine-tuned", "side_by_side")},
+        "train_classifier": {"learning_curves.png", "validation/xray/roc.png"},
+        "evaluate": {"test/comparison.png", "test/comparison_roc.png", "test/xray/reliability.png"},
+    }
+    for name, figures in expected.items():
+        files = files_of(steps[name])
+        assert figures <= set(files)
+        assert all(files[figure].read_bytes().startswith(b"\x89PNG") for figure in figures)
+
+
+def test_every_step_says_on_which_data(steps):
+    fingerprints = {steps[name].data.tags["split.fingerprint"] for name in STEPS}
+    assert len(fingerprints) == 1
+    for name in STEPS:
+        run = steps[name]
+        contexts = [
+            tag.value for data in run.inputs.dataset_inputs for tag in data.tags if tag.key == "mlflow.data.context"
+        ]
+        assert contexts == ["training", "validation", "test"]
+        assert run.data.tags["leakage"] == "0%"
+        splits = files_of(run)["data/splits.csv"].read_text().splitlines()
+        assert len(splits) > 60
+    assert "mlflow.source.git.commit" not in steps["main"].data.tags  # there is no git, and nobody minds
+
+
+def test_models_are_registered_with_aliases_and_tags(chain, steps):
+    classifier = chain.store.get_model_version_by_alias("fracture-classifier", "challenger")
+    assert classifier.run_id == steps["train_classifier"].info.run_id
+    assert classifier.tags["split.fingerprint"] == steps["evaluate"].data.tags["split.fingerprint"]
+    champion = chain.store.get_model_version_by_alias("fracture-classifier", "champion")
+    assert float(champion.tags["evaluation.test_xray_auroc"]) == steps["evaluate"].data.metrics["test/xray/auroc"]
+    mae = chain.store.get_model_version("xray-mae", "1")
+    assert mae.run_id == steps["finetune_mae"].info.run_id
+    assert steps["train_classifier"].data.tags["encoder"] == "models:/xray-mae/1"
+    assert steps["train_classifier"].data.tags["encoder.split"] == "the same"
+    assert steps["main"].data.tags["promotion"].startswith("promoted to champion: the first one")
+
+
+def test_output_is_fit_for_a_log(chain):
+    output = (chain.root / "stdout.txt").read_text()
+    assert len(re.findall(r"^epoch \d/\d: train/loss ", output, re.MULTILINE)) == 2 + 3
+    assert "models:/fracture-classifier/1: promoted to champion" in output
+    log = (chain.root / "stderr.txt").read_text()
+    assert "\r" not in log, "progress bars"
+    assert "Warning" not in log
+    assert "WARNING" not in log
+    assert "Traceback" not in log
+
+
+def test_a_published_split_is_called_leaky_and_promotes_nobody(chain):
+    done = chain.python("evaluate", **SMALL, split="published", references=False, n_draws=100)
+    assert done.returncode == 0, done.stderr
+    run = chain.runs("fracture-mae")[-1]
+    assert run.info.status == "FINISHED"
+    share = int(run.data.tags["leakage"].removesuffix("%"))
+    assert share > 0
+    assert f"LEAKY: {share}% of the test X-rays" in run.data.tags["mlflow.note.content"]
+    assert run.data.tags["promotion"].startswith(f"not promoted: {share}% of the test X-rays were seen in training")
+    assert run.data.tags["classifier"] == "models:/fracture-classifier/1"
+
+
+def test_an_encoder_from_another_split_is_warned_of(chain):
+    done = chain.python("train_classifier", **SMALL, split_seed=1, epochs=1, freeze=True)
+    assert done.returncode == 0, done.stderr
+    assert "models:/xray-mae/latest was fine-tuned on another split" in done.stderr
+    run = chain.runs("fracture-mae")[-1]
+    assert (run.data.tags["encoder"], run.data.tags["encoder.split"]) == ("models:/xray-mae/1", "another")
+    assert (run.data.params["freeze"], run.data.params["optimizer"]) == ("True", "adamw")
+    challenger = chain.store.get_model_version_by_alias("fracture-classifier", "challenger")
+    assert challenger.run_id == run.info.run_id
+
+
+def test_a_failing_chain_started_elsewhere_names_the_step_and_the_reason(chain, tmp_path):
+    """The store is where the user is; relative data are looked for in the project, and the message says so."""
+    parameters = given({"data_dir": "xrays", "model": "vit-mae-nano"})
+    done = chain.mlflow("run", str(chain.root), "--env-manager", "local", *parameters, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    runs = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_runs(["0"])
+    assert {run.info.status for run in runs} == {"FAILED"}
+    step, parent = runs
+    reason = f"FractureMaeError: --data-dir xrays: there is no such folder or CSV ({chain.root}/xrays)."
+    assert step.data.tags["failure_reason"].startswith(reason)
+    assert (
+        f"the step reconstruct_baseline failed (run {step.info.run_id}): {reason}" in parent.data.tags["failure_reason"]
+    )

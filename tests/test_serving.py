@@ -1,0 +1,112 @@
+"""The champion behind `mlflow models serve`, asked over HTTP."""
+
+import base64
+import json
+import os
+import signal
+import socket
+import urllib.error
+import urllib.request
+
+import pytest
+
+from tests.workplace import wait_until
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def server(chain):
+    """Address of a server of the champion."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    model = "models:/fracture-classifier@champion"
+    process = chain.start(
+        ["mlflow", "models", "serve", "-m", model, "--env-manager", "local", "-h", "127.0.0.1", "-p", port]
+    )
+    try:
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}/ping"), process)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=60)
+
+
+def answers(address):
+    try:
+        return urllib.request.urlopen(address, timeout=10).status == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def xray(chain):
+    file = next(chain.root.glob("cache/synthetic/*/test/fractured/*.jpg"))
+    return base64.b64encode(file.read_bytes()).decode()
+
+
+def ask(server, body):
+    """Status and parsed body of the answer."""
+    request = urllib.request.Request(
+        f"{server}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def rows_of(form, images):
+    records = [{"image": image} for image in images]
+    return {
+        "dataframe_records": {"dataframe_records": records},
+        "dataframe_split": {"dataframe_split": {"columns": ["image"], "data": [[image] for image in images]}},
+        "inputs": {"inputs": {"image": images}},
+        "instances": {"instances": records},
+    }[form]
+
+
+@pytest.mark.parametrize("form", ["dataframe_records", "dataframe_split", "inputs", "instances"])
+def test_every_form_of_request_is_answered(chain, server, xray, form):
+    status, body = ask(server, rows_of(form, [xray, xray]))
+    assert status == 200
+    first, second = body["predictions"]
+    assert first == second
+    champion = chain.store.get_model_version_by_alias("fracture-classifier", "champion")
+    assert champion.source.endswith(first["model_id"])
+    assert first["label"] == ("fractured" if first["probability"] >= first["threshold"] else "not fractured")
+
+
+@pytest.mark.parametrize(("threshold", "label"), [(0.1, "fractured"), (0.9, "not fractured")])
+def test_a_request_may_set_the_threshold(server, xray, threshold, label):
+    status, body = ask(server, {"inputs": [{"image": xray}], "params": {"threshold": threshold}})
+    (answer,) = body["predictions"]
+    assert (status, answer["threshold"], answer["label"]) == (200, threshold, label)
+    assert 0.1 < answer["probability"] < 0.9  # after three epochs it is sure of nothing
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ("%%%", "row 1: not base64"),
+        ("é", "row 1: not base64"),
+        (None, "row 1: found None, expected a picture file"),
+        (7, "row 1: found 7, expected a picture file"),
+        (base64.b64encode(b"hello").decode(), "row 1: not an image file"),
+    ],
+)
+def test_a_bad_row_is_named_without_a_stack_trace(server, xray, bad, message):
+    status, body = ask(server, rows_of("dataframe_records", [xray, bad]))
+    assert (status, body["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
+    assert message in body["message"]
+    assert "Traceback" not in json.dumps(body)
+
+
+@pytest.mark.parametrize("threshold", [2, -0.5])
+def test_a_threshold_out_of_range_is_refused(server, xray, threshold):
+    status, body = ask(server, {"inputs": [{"image": xray}], "params": {"threshold": threshold}})
+    assert status == 400
+    assert f"threshold: found {float(threshold)}, expected a number from 0 to 1" in body["message"]
+    assert "Traceback" not in json.dumps(body)

@@ -1,0 +1,126 @@
+import base64
+import io
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+from PIL import Image
+
+from fracture_mae import serving
+from fracture_mae.calibration import apply
+from fracture_mae.models import classifier, mae
+from fracture_mae.models.classifier import Decision
+from tests import made
+
+DECISION = Decision(("healthy", "broken"), threshold=0.55, temperature=2.0, split_fingerprint="5" * 16)
+PICTURES = made.xrays("train", [0, 1, 0, 1, 0]).pixels
+
+
+def as_base64(picture):
+    return base64.b64encode(cv2.imencode(".png", picture)[1].tobytes()).decode()
+
+
+def rows(*images):
+    return pd.DataFrame({"image": list(images)})
+
+
+def open_model(model, network):
+    """A model as MLflow opens it: its MLmodel file beside a folder of artifacts."""
+    Model(model_id="m-7").save(network.parents[1] / "MLmodel")
+    model.load_context(SimpleNamespace(artifacts={"network": str(network)}))
+    return model
+
+
+@pytest.fixture
+def network(tiny_mae):
+    return classifier.from_mae(tiny_mae, pool="mean", drop_path=0.0, seed=1).eval()
+
+
+@pytest.fixture
+def served(network, tmp_path):
+    folder = tmp_path / "artifacts" / "network"
+    classifier.save(network, DECISION, folder)
+    return open_model(serving.ServedClassifier(), folder)
+
+
+@pytest.fixture
+def probability(network):
+    """What the classifier itself says of PICTURES."""
+    with torch.inference_mode():
+        return apply(network(torch.from_numpy(PICTURES).unsqueeze(1) / 255).numpy().astype(float), 2.0)
+
+
+def test_answers_are_the_classifiers_in_order(served, probability, monkeypatch):
+    monkeypatch.setattr(serving, "_BATCH", 2)  # the last batch holds one
+    answers = served.predict(None, rows(*map(as_base64, PICTURES)))
+    assert answers.columns.tolist() == ["label", "probability", "threshold", "model_id"]
+    np.testing.assert_allclose(answers["probability"], probability, rtol=1e-5)
+    assert set(answers["threshold"]) == {0.55}
+    assert set(answers["model_id"]) == {"m-7"}
+
+
+def test_a_threshold_in_the_request_replaces_the_models_own(served, probability):
+    middle = float(np.median(probability))  # of five, so two lie below
+    answers = served.predict(None, rows(*map(as_base64, PICTURES)), {"threshold": middle * (1 - 1e-6)})
+    assert answers["label"].tolist() == np.where(probability >= middle, "broken", "healthy").tolist()
+    assert answers["label"].value_counts().to_dict() == {"broken": 3, "healthy": 2}
+    assert served.predict(None, rows(as_base64(PICTURES[0])), {"threshold": None})["threshold"].tolist() == [0.55]
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
+def test_a_threshold_out_of_range_is_refused(served, threshold):
+    with pytest.raises(MlflowException, match=f"threshold: found {threshold}, expected a number from 0 to 1"):
+        served.predict(None, rows(as_base64(PICTURES[0])), {"threshold": threshold})
+
+
+def beyond_the_pixel_limit():
+    file = io.BytesIO()
+    Image.new("1", (9000, 9000)).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ("", "found '', expected a picture file"),
+        (None, "found nan, expected a picture file"),
+        (3, "found 3, expected"),
+        ("%%%", "not base64 .*, expected a picture file"),
+        ("é", "not base64"),
+        (base64.b64encode(b"hello").decode(), "not an image file"),
+        (as_base64(PICTURES[0])[:400], ""),
+        (beyond_the_pixel_limit(), "9000 × 9000 pixels are more than the"),
+    ],
+    ids=["empty", "null", "number", "no base64", "no ASCII", "no picture", "half a file", "too many pixels"],
+)
+def test_a_bad_row_is_named(served, bad, message):
+    with pytest.raises(MlflowException, match=f"^row 1: {message}") as refused:
+        served.predict(None, rows(as_base64(PICTURES[0]), bad, "%%%"))
+    assert refused.value.get_http_status_code() == 400
+    assert refused.value.__suppress_context__
+
+
+def test_no_rows_make_no_answers(served):
+    answers = served.predict(None, rows())
+    assert answers.columns.tolist() == ["label", "probability", "threshold", "model_id"]
+    assert answers.empty
+
+
+def test_pictures_of_any_size_are_letterboxed(served, probability):
+    doubled = cv2.resize(PICTURES[0], (64, 64), interpolation=cv2.INTER_NEAREST)
+    answers = served.predict(None, rows(as_base64(doubled)))
+    assert answers["probability"][0] == pytest.approx(probability[0], rel=1e-4)
+
+
+def test_features_are_the_mean_patch_tokens(tiny_mae, network, tmp_path):
+    folder = tmp_path / "artifacts" / "network"
+    mae.save(tiny_mae, folder)
+    features = open_model(serving.ServedFeatures(), folder).predict(None, rows(*map(as_base64, PICTURES)))
+    with torch.inference_mode():
+        expected = network.features(torch.from_numpy(PICTURES).unsqueeze(1) / 255)
+    np.testing.assert_allclose(np.array(features["features"].tolist()), expected, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,167 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fracture_mae import assessment, registry
+from fracture_mae.assessment import Subject
+from fracture_mae.config import Evaluate
+from fracture_mae.errors import FractureMaeError
+from fracture_mae.evaluation import Findings
+from fracture_mae.models import classifier as classifier_model
+from fracture_mae.models.classifier import Decision
+
+DECISION = Decision(("not fractured", "fractured"))
+NAME = registry.CLASSIFIER
+
+
+def subject(version="1", seen=(), decision=DECISION):
+    return Subject(f"models:/{NAME}/{version}", version, None, decision, frozenset(seen))
+
+
+def judged(auroc):
+    return Findings(metrics={"test/xray/auroc": auroc})
+
+
+@pytest.fixture
+def versions(store):
+    """Three registered versions without files."""
+    store.create_registered_model(NAME)
+    for _ in range(3):
+        store.create_model_version(NAME, source="/nowhere")
+    return store
+
+
+def champion():
+    found = registry.find(f"models:/{NAME}@{registry.CHAMPION}")
+    return found and str(found.version)
+
+
+def test_the_first_judged_becomes_champion(versions, dataset):
+    verdict = assessment.promote(subject("2"), judged(0.5), dataset, "auto")
+    assert verdict == "promoted to champion: the first one; AUROC per X-ray on test 0.500"
+    assert champion() == "2"
+
+
+@pytest.mark.parametrize(("auroc", "winner"), [(0.80001, "2"), (0.8, "1"), (0.79999, "1")])
+def test_only_a_higher_auroc_on_the_same_split_wins(versions, dataset, auroc, winner):
+    assessment.promote(subject("1"), judged(0.8), dataset, "auto")
+    verdict = assessment.promote(subject("2"), judged(auroc), dataset, "auto")
+    assert champion() == winner
+    assert verdict.startswith("promoted to champion: " if winner == "2" else "not promoted: ")
+    assert "0.800 of the champion, version 1" in verdict
+
+
+def test_a_tie_that_rounding_hides_is_no_win(versions, dataset):
+    assessment.promote(subject("1"), judged(2 / 3), dataset, "auto")
+    assessment.promote(subject("2"), judged(2 / 3), dataset, "auto")
+    assert champion() == "1"
+
+
+def test_figures_of_another_split_are_not_compared(versions, dataset):
+    assessment.promote(subject("1"), judged(0.5), replace(dataset, split_fingerprint="6" * 16), "auto")
+    verdict = assessment.promote(subject("2"), judged(0.9), dataset, "auto")
+    assert champion() == "1"
+    assert "the champion, version 1, was judged on other data or another split" in verdict
+    # Judged on these data too, the champion can be compared.
+    assessment.promote(subject("1"), judged(0.5), dataset, "auto")
+    assessment.promote(subject("2"), judged(0.9), dataset, "auto")
+    assert champion() == "2"
+
+
+def test_a_leaky_figure_proves_nothing(versions, dataset):
+    verdict = assessment.promote(subject("1"), judged(0.99), replace(dataset, leakage=0.25), "auto")
+    assert champion() is None
+    assert verdict.startswith("not promoted: 25% of the test X-rays were seen in training")
+
+
+@pytest.mark.parametrize(("mode", "winner"), [("always", "2"), ("never", "1")])
+def test_the_user_may_decide(versions, dataset, mode, winner):
+    assessment.promote(subject("1"), judged(0.8), dataset, "auto")
+    verdict = assessment.promote(
+        subject("2"), judged(0.7 if mode == "always" else 0.9), replace(dataset, leakage=0.5), mode
+    )
+    assert champion() == winner
+    assert verdict.endswith(f": --promote {mode}")
+
+
+def test_the_champion_stays_itself(versions, dataset):
+    assessment.promote(subject("1"), judged(0.8), dataset, "auto")
+    verdict = assessment.promote(subject("1"), judged(0.8), dataset, "auto")
+    assert verdict == "not promoted: version 1 is the champion already"
+
+
+def test_a_folder_is_not_promoted(store, dataset):
+    verdict = assessment.promote(replace(subject(), version=None), judged(0.9), dataset, "always")
+    assert verdict == "not promoted: the classifier is not registered as fracture-classifier"
+    assert champion() is None
+
+
+def test_leakage_counts_test_xrays_that_the_classifier_was_shown(dataset):
+    test = dataset.test.table["sha256"]
+    assert subject().leakage(dataset) == 0
+    assert subject(seen=[test[0], test[3], "elsewhere"]).leakage(dataset) == pytest.approx(2 / 6)
+    # Two files of one X-ray: one that was shown is enough.
+    dataset.test.table["group"] = ["a", "a", "b", "c", "d", "e"]
+    assert subject(seen=[test[1]]).leakage(dataset) == pytest.approx(1 / 5)
+    assert subject(seen=[test[1]]).leakage(replace(dataset, leakage=0.5)) == 0.5
+
+
+def test_other_classes_are_refused(dataset):
+    subject().check(dataset)
+    other = subject(decision=Decision(("benign", "malignant")))
+    with pytest.raises(
+        FractureMaeError, match="tells benign from malignant, but the data hold not fractured and fractured"
+    ):
+        other.check(dataset)
+
+
+@pytest.fixture
+def folder(tmp_path, tiny_mae):
+    network = classifier_model.from_mae(tiny_mae, pool="cls", drop_path=0.0, seed=0)
+    classifier_model.save(network, DECISION, tmp_path / "saved")
+    return tmp_path / "saved"
+
+
+def test_load_from_a_folder(store, folder):
+    (folder / "seen.txt").write_text("aa\nbb\n")
+    found = assessment.load(Evaluate(classifier=str(folder), image_size=32))
+    assert (found.name, found.version, found.seen) == (str(folder), None, {"aa", "bb"})
+    assert found.decision == DECISION
+
+
+def test_load_refuses_another_image_size(store, folder):
+    with pytest.raises(FractureMaeError, match=r"--image-size 64: .* takes 32 pixels"):
+        assessment.load(Evaluate(classifier=str(folder), image_size=64))
+
+
+@pytest.mark.parametrize("name", ["/nowhere", "models:/fracture-classifier@challenger"])
+def test_load_says_what_is_missing(store, name):
+    with pytest.raises(FractureMaeError, match=r"holds no classifier|Registered there: nothing yet"):
+        assessment.load(Evaluate(classifier=name))
+
+
+def test_only_versions_of_the_classifier_can_be_champion(store, folder, monkeypatch):
+    store.create_registered_model("a copy")
+    store.create_model_version("a copy", source=str(folder))
+    monkeypatch.setattr(registry, "fetch", lambda uri: folder)
+    found = assessment.load(Evaluate(classifier="models:/a copy/1"))
+    assert (found.name, found.version) == ("models:/a copy/1", None)
+
+
+@pytest.mark.parametrize("references", [True, False])
+def test_every_split_is_judged_and_compared_if_asked(folder, dataset, accelerator, references):
+    network, decision = classifier_model.load(folder)
+    config = Evaluate(n_draws=100, references=references)
+    found = assessment.judge(Subject(str(folder), None, network, decision, frozenset()), dataset, config, accelerator)
+    for split in ("train", "validation", "test"):
+        assert f"{split}/xray/auroc" in found.metrics
+        assert len(found.tables[f"{split}/predictions.csv"]) == len(getattr(dataset, split))
+        assert (f"{split}/comparison.csv" in found.tables) == references
+    assert found.metrics["train/xray/accuracy"] <= 1
+    if references:
+        compared = found.tables["test/comparison.csv"].set_index("model")
+        assert compared.loc["classifier", "estimate"] == pytest.approx(found.metrics["test/xray/auroc"])
+        assert np.isfinite(compared["estimate"]).all()
+        assert {Path(path).name for path in found.figures} >= {"comparison.png", "comparison_roc.png"}

@@ -1,0 +1,194 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import mlflow
+import pandas as pd
+import psutil
+import pytest
+import yaml
+
+from fracture_mae import tracking
+from fracture_mae.config import Evaluate, FinetuneMae
+from fracture_mae.errors import FractureMaeError
+from fracture_mae.evaluation import Findings
+from fracture_mae.schedule import Progress
+
+REASON = tracking.REASON_TAG
+
+
+def only_run(store):
+    (run,) = store.search_runs([experiment.experiment_id for experiment in store.search_experiments()])
+    return run
+
+
+def artifact(run, path):
+    return mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{path}")
+
+
+def run_made_by_mlflow(store, monkeypatch, **parameters):
+    """A run as `mlflow run` leaves it for the process it starts."""
+    run = store.create_run("0", run_name="mine")
+    for name, value in parameters.items():
+        store.log_param(run.info.run_id, name, value)
+    monkeypatch.setenv("MLFLOW_RUN_ID", run.info.run_id)
+    return run.info.run_id
+
+
+def test_a_run_started_directly(store):
+    with tracking.run("finetune_mae", FinetuneMae(epochs=3)) as run:
+        assert store.get_run(run.id).info.status == "RUNNING"
+    found = only_run(store)
+    assert (found.info.status, found.info.run_name) == ("FINISHED", "finetune_mae")
+    assert store.get_experiment(found.info.experiment_id).name == "fracture-mae"
+    assert (found.data.tags["entry_point"], found.data.tags["recipe"]) == ("finetune_mae", "default")
+    assert found.data.params == {name: str(value) for name, value in FinetuneMae(epochs=3).model_dump().items()}
+    assert yaml.safe_load(artifact(found, "config.yaml")) == FinetuneMae(epochs=3).model_dump()
+
+
+def test_the_environment_names_the_experiment(store, monkeypatch):
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "wrists")
+    with tracking.run("evaluate", Evaluate()):
+        pass
+    assert store.get_experiment(only_run(store).info.experiment_id).name == "wrists"
+
+
+def test_a_run_made_by_mlflow_keeps_its_name_and_parameters(store, monkeypatch):
+    typed = {"learning_rate": "1e-4", "epochs": "auto", "seed": "0"}
+    run_id = run_made_by_mlflow(store, monkeypatch, **typed)
+    with tracking.run("finetune_mae", FinetuneMae(**typed)) as run:
+        assert run.id == run_id
+    found = only_run(store)
+    assert (found.info.status, found.info.run_name, found.info.experiment_id) == ("FINISHED", "mine", "0")
+    assert found.data.params["learning_rate"] == "1e-4"  # as it was typed; MLflow refuses 0.0001 as a change
+    assert (found.data.params["epochs"], found.data.params["epochs.used"]) == ("auto", str(FinetuneMae().epochs))
+    assert "seed.used" not in found.data.params
+    assert yaml.safe_load(artifact(found, "config.yaml"))["epochs"] == FinetuneMae().epochs
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (FractureMaeError("no X-rays"), "FractureMaeError: no X-rays"),
+        (ZeroDivisionError(), "ZeroDivisionError: ZeroDivisionError"),
+        (KeyboardInterrupt(), "KeyboardInterrupt: interrupted"),
+        (ValueError("x" * 9000), "ValueError: " + "x" * (1000 - len("ValueError: "))),
+    ],
+)
+def test_failures_end_the_run_with_the_reason(store, error, reason):
+    with pytest.raises(type(error)), tracking.run("evaluate", Evaluate()):
+        raise error
+    found = only_run(store)
+    assert (found.info.status, found.data.tags[REASON]) == ("FAILED", reason)
+    assert mlflow.active_run() is None
+
+
+def test_sigterm_ends_the_run_as_failed(store):
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit), tracking.run("evaluate", Evaluate()):
+        signal.raise_signal(signal.SIGTERM)
+    found = only_run(store)
+    assert (found.info.status, found.data.tags[REASON]) == ("FAILED", "SystemExit: ended by SIGTERM")
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_failure_before_the_run_is_recorded_once(store, monkeypatch):
+    tracking.record_failure(FractureMaeError("started directly, so there is no run yet"))
+    run_id = run_made_by_mlflow(store, monkeypatch)
+    tracking.record_failure(FractureMaeError("first"))
+    tracking.record_failure(FractureMaeError("second"))
+    assert only_run(store).info.status == "FAILED"
+    assert store.get_run(run_id).data.tags[REASON] == "FractureMaeError: first"
+
+
+def left_running(store, host, process):
+    """A run that nobody ended."""
+    experiment = store.get_experiment_by_name("fracture-mae")
+    number = experiment.experiment_id if experiment else store.create_experiment("fracture-mae")
+    tags = {"process.host": host, "process.id": process} if host else {}
+    return store.create_run(number, tags=tags).info.run_id
+
+
+def process_id(pid, later=0.0):
+    return f"{pid}@{psutil.Process(pid).create_time() + later:.2f}"
+
+
+def test_runs_of_dead_processes_are_closed_and_no_others(store):
+    here, me = tracking.socket.gethostname(), os.getpid()
+    killed = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    zombie = process_id(killed.pid)
+    killed.kill()
+    while psutil.Process(killed.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    dead = [
+        left_running(store, here, zombie),
+        left_running(store, here, "999999999@1.00"),
+        left_running(store, here, process_id(me, later=-3600)),  # the number was given to this process later
+    ]
+    alive = [
+        left_running(store, here, process_id(me, later=1)),  # the clock was set meanwhile
+        left_running(store, "another machine", "999999999@1.00"),
+        left_running(store, None, None),  # MLflow has made it and its process is about to start
+    ]
+    with tracking.run("evaluate", Evaluate()):
+        pass
+    killed.wait()
+    for run_id in dead:
+        found = store.get_run(run_id)
+        assert (found.info.status, found.data.tags[REASON]) == ("FAILED", "its process was killed")
+    assert {store.get_run(run_id).info.status for run_id in alive} == {"RUNNING"}
+
+
+def test_artifacts_that_only_a_server_can_take_are_refused(store, monkeypatch):
+    store.create_experiment("made by the UI", artifact_location="mlflow-artifacts:/1")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "made by the UI")
+    with pytest.raises(FractureMaeError, match="set MLFLOW_TRACKING_URI"), tracking.run("evaluate", Evaluate()):
+        pass
+    assert only_run(store).info.status == "FAILED"
+
+
+def test_a_damaged_database_is_named(store, tmp_path):
+    (tmp_path / "half.db").write_bytes((tmp_path / "mlflow.db").read_bytes()[:5000])
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/half.db")
+    expected = r"no run can be started in sqlite:.*half\.db: .*malformed\. Mend it"
+    with pytest.raises(FractureMaeError, match=expected), tracking.run("evaluate", Evaluate()):
+        pass
+
+
+def test_data_are_logged_with_what_tells_them_apart(store, dataset):
+    with tracking.run("evaluate", Evaluate()) as run:
+        run.dataset(dataset)
+    found = only_run(store)
+    inputs = {each.tags[0].value: each.dataset.name for each in found.inputs.dataset_inputs}
+    assert inputs == {"training": "made-train", "validation": "made-validation", "test": "made-test"}
+    assert (found.data.metrics["train/n_images"], found.data.metrics["train/n_xrays"]) == (9, 6)
+    tags = {"data": "made", "data.fingerprint": "f" * 16, "split.fingerprint": "5" * 16, "leakage": "0%"}
+    assert found.data.tags.items() >= (tags | {"data.rejected": "0"}).items()
+    assert artifact(found, "data/splits.csv").count("\n") == 1 + 9 + 6 + 6
+
+
+def test_findings_are_logged_below_their_folder(store):
+    findings = Findings(
+        metrics={"test/auroc": 0.5},
+        tables={"test/table.csv": pd.DataFrame({"a": [1], "b": ["x"]})},
+        documents={"test/document.json": {"Ä": 1}},
+    )
+    with tracking.run("evaluate", Evaluate()) as run:
+        run.findings(findings, "best/")
+    found = only_run(store)
+    assert found.data.metrics == {"test/auroc": 0.5}
+    assert artifact(found, "best/test/table.csv") == "a,b\n1,x\n"
+    assert mlflow.artifacts.load_dict(f"{found.info.artifact_uri}/best/test/document.json") == {"Ä": 1}
+
+
+def test_training_logs_curves_the_kept_epoch_and_where_it_went_on(store):
+    rows = [{"train/loss": 0.5, "validation/auroc": 0.7}, {"train/loss": 0.4, "validation/auroc": 0.6}]
+    with tracking.run("finetune_mae", FinetuneMae()) as run:
+        run.training(Progress(history=rows, kept_epoch=1, run_ids=["first", "second", run.id]))
+    found = only_run(store)
+    assert found.data.metrics == {"kept/epoch": 1, "kept/train/loss": 0.5, "kept/validation/auroc": 0.7}
+    assert found.data.tags["resumed_from"] == "first, second"
+    assert artifact(found, "learning_curves.csv").splitlines()[1:] == ["1,0.5,0.7", "2,0.4,0.6"]
+    assert "learning_curves.png" in {file.path for file in store.list_artifacts(found.info.run_id)}
