@@ -121,7 +121,7 @@ def test_a_death_while_writing_leaves_one_whole_checkpoint(tmp_path, monkeypatch
         assert again.weight == last
         kept.load_kept(again.model)
         assert again.weight == last
-        again.write(epoch=last + 1, keep=True)
+        again.write(epoch=last + 1, keep=False)
         assert [folder.name for folder in kept.folder.iterdir()] == [f"epoch-00000{last + 1}"]
 
 

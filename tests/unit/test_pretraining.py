@@ -20,7 +20,7 @@ def finetune(mae, dataset, accelerator, root, **settings):
 
 @pytest.mark.parametrize("recipe", ["default", "original"])
 def test_the_weights_that_are_kept_are_those_that_are_reported(tiny_mae, dataset, accelerator, tmp_path, recipe):
-    rate = {"learning_rate": 0.05, "warmup_epochs": 0}  # so high that some epochs are worse than the one before
+    rate = {"learning_rate": 0.3, "warmup_epochs": 0}  # so high that the last epoch is not the best
     progress = finetune(tiny_mae, dataset, accelerator, tmp_path, recipe=recipe, seed=1, **rate)
     history = [row["validation/masked_mse"] for row in progress.history]
     assert progress.kept["validation/masked_mse"] == (min(history) if recipe == "default" else history[-1])

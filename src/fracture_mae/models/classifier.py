@@ -34,13 +34,16 @@ class FractureClassifier(nn.Module):
     """Encoder, pooling, layer norm and one logit; takes grey pixels in [0, 1].
 
     Args:
-        encoder: a ViTMAEModel; all patches are shown to it.
+        encoder: a ViTMAEModel; but for `patch_dropout`, all patches are shown to it.
         normalisation: of the encoder's input.
         pool: "mean" of the patch tokens, or "cls".
         drop_path: chance that the last layer is skipped for an X-ray while training, rising linearly from 0 at the first layer
             (Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016).
         patch_dropout: share of patches that are left out while training, which regularises and saves their time (Liu et al.,
             "PatchDropout", WACV 2023).
+
+    Raises:
+        FractureMaeError: no patch would stay.
     """
 
     def __init__(
@@ -53,6 +56,12 @@ class FractureClassifier(nn.Module):
         patch_dropout: float = 0.0,
     ):
         super().__init__()
+        n_patches = encoder.embeddings.patch_embeddings.num_patches
+        if n_patches * (1 - patch_dropout) < 1:
+            raise FractureMaeError(
+                f"--patch-dropout {patch_dropout} leaves none of the {n_patches} patches of an image; at least one must stay. Take a "
+                "smaller share or a larger --image-size."
+            )
         self.encoder = encoder
         self.patch_dropout = patch_dropout
         self.normalisation = normalisation

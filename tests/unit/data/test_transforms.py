@@ -51,6 +51,12 @@ def test_a_quarter_turn(draw, value, quarter_turns):
     assert_close(turned, random_pixels().rot90(quarter_turns, dims=(2, 3)), rtol=0, atol=1e-5)
 
 
+def test_a_mirrored_picture_is_turned_whole(draw):
+    draw(0.0)
+    changed = Augment(rotation=90, flip=True)(random_pixels(), generator())
+    assert_close(changed, random_pixels().rot90(-1, dims=(2, 3)).flip(3), rtol=0, atol=1e-5)
+
+
 def test_turns_reach_the_limit_and_stop_there():
     """A dot to the right of the centre travels on a circle."""
     pixels = torch.zeros(500, 1, 65, 65)

@@ -11,8 +11,8 @@ from fracture_mae.models.classifier import Decision
 from fracture_mae.models.mae import Normalisation
 
 
-def classifier_on(mae, pool="mean", drop_path=0.0, seed=0):
-    return classifier_model.from_mae(copy.deepcopy(mae), pool=pool, drop_path=drop_path, seed=seed)
+def classifier_on(mae, pool="mean", **options):
+    return classifier_model.from_mae(copy.deepcopy(mae), pool=pool, **options)
 
 
 def random_pixels(n=2):
@@ -33,7 +33,7 @@ def tokens_of(classifier, pixels):
 
 @pytest.mark.parametrize("pool", ["mean", "cls"])
 def test_features_come_from_all_patches_in_order(tiny_mae, pool):
-    classifier, pixels = classifier_on(tiny_mae, pool).eval(), random_pixels()
+    classifier, pixels = classifier_on(tiny_mae, pool, patch_dropout=0.5).eval(), random_pixels()
     with torch.no_grad():
         tokens = tokens_of(classifier, pixels)
         expected = tokens[:, 1:].mean(dim=1) if pool == "mean" else tokens[:, 0]
@@ -54,11 +54,12 @@ def test_where_a_patch_stands_matters_because_of_positions_alone(tiny_mae, pool)
         assert_close(classifier.features(swapped), classifier.features(pixels), rtol=0, atol=1e-5)
 
 
-def test_a_mask_left_by_the_autoencoder_hides_nothing(tiny_mae):
-    """The encoder comes with the mask ratio that it was trained with."""
+def test_neither_the_autoencoders_mask_nor_training_leaves_patches_out(tiny_mae):
     tiny_mae.network.config.mask_ratio = 0.75
-    classifier, pixels = classifier_on(tiny_mae).eval(), random_pixels(1)
+    classifier, pixels = classifier_on(tiny_mae, patch_dropout=0.5), random_pixels(1)
     with torch.no_grad():
+        classifier.train()(pixels)
+        classifier.eval()
         features = classifier.features(pixels)
         for patch in range(16):
             row, column = divmod(patch, 4)
@@ -102,6 +103,24 @@ def test_drop_path_skips_layers_and_keeps_the_mean(tiny_mae):
     residual = (plain - tokens[:1]) / 0.75
     assert_close(dropped[~skipped], (tokens[:1] + residual).expand(int((~skipped).sum()), -1, -1))
     assert_close(dropped.mean(dim=0), plain[0], rtol=0, atol=0.05 * residual.abs().max().item())
+
+
+def test_patch_dropout_shows_other_patches_each_time(tiny_mae):
+    classifier = classifier_on(tiny_mae, patch_dropout=0.5).train()
+    shown = []
+    classifier.encoder.register_forward_hook(lambda encoder, inputs, output: shown.append(output))
+    for _ in range(2):
+        classifier(random_pixels(3))
+    for output in shown:
+        assert output.last_hidden_state.shape == (3, 1 + 8, 16)
+        assert output.mask.sum(dim=1).tolist() == [8] * 3
+    masks = torch.cat([output.mask for output in shown])
+    assert len(masks.unique(dim=0)) == 6
+
+
+def test_patch_dropout_that_leaves_no_patch_is_refused(tiny_mae):
+    with pytest.raises(FractureMaeError, match=r"--patch-dropout 0\.95 leaves none of the 16 patches"):
+        classifier_on(tiny_mae, patch_dropout=0.95)
 
 
 def test_layerwise_learning_rates_by_hand(tiny_mae):
