@@ -73,7 +73,7 @@ def test_every_form_of_request_is_answered(chain, server, xray, form):
     status, body = ask(server, rows_of(form, [xray, xray]))
     assert status == 200
     first, second = body["predictions"]
-    assert first == second
+    assert first == second | {"probability": pytest.approx(second["probability"], abs=1e-6)}
     champion = chain.store.get_model_version_by_alias("fracture-classifier", "champion")
     assert champion.source.endswith(first["model_id"])
     assert first["label"] == ("fractured" if first["probability"] >= first["threshold"] else "not fractured")
@@ -92,7 +92,7 @@ def test_a_request_may_set_the_threshold(server, xray, threshold, label):
     [
         ("%%%", "row 1: not base64"),
         ("é", "row 1: not base64"),
-        (None, "row 1: found None, expected a picture file"),
+        (None, "row 1: found null, expected a picture file"),
         (7, "row 1: found 7, expected a picture file"),
         (base64.b64encode(b"hello").decode(), "row 1: not an image file"),
     ],

@@ -86,14 +86,14 @@ class Examples:
         self.rebuilt: dict[str, tuple[dict[str, np.ndarray], list[str]]] = {}
 
     def rebuild(self, mae: Mae, name: str) -> None:
-        """Rebuild the chosen X-rays with `mae`, to be called `name` in figures."""
+        """Rebuild the chosen X-rays, if any, with `mae`, to be called `name` in figures."""
+        if not len(self.positions):
+            return
         panels, error = reconstruction.panels(mae, self.xrays, self.positions, self.masks, self.accelerator)
         self.rebuilt[name] = panels, [f"masked MSE {value:.3f}" for value in error]
 
     def figures(self) -> dict[str, Figure]:
         """The four panels for each model, and all models side by side where there are several."""
-        if not len(self.positions):
-            return {}
         figures = {
             f"reconstructions/{name}.png": self._draw(panels, {"Reconstruction": captions}, name)
             for name, (panels, captions) in self.rebuilt.items()

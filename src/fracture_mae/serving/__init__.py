@@ -87,8 +87,9 @@ def _pixels(column: pd.Series, image_size: int) -> np.ndarray:
 
 
 def _content(text: object) -> bytes:
-    if not isinstance(text, str) or not text:  # such as null in JSON, which arrives as None or NaN
-        raise UnreadableImage(f"found {reprlib.repr(text)}, {_EXPECTED}")
+    if not isinstance(text, str) or not text:
+        found = "null" if pd.isna(text) else reprlib.repr(text)  # JSON's null arrives as None or NaN
+        raise UnreadableImage(f"found {found}, {_EXPECTED}")
     try:
         return base64.b64decode(text, validate=True)
     except ValueError as error:  # binascii's own, and for letters beyond ASCII a plain one

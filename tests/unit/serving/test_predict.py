@@ -88,7 +88,7 @@ def beyond_the_pixel_limit():
     ("bad", "message"),
     [
         ("", "found '', expected a picture file"),
-        (None, "found nan, expected a picture file"),
+        (None, "found null, expected a picture file"),
         (3, "found 3, expected"),
         ("%%%", "not base64 .*, expected a picture file"),
         ("é", "not base64"),
