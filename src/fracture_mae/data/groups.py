@@ -21,18 +21,22 @@ def assign(
     *,
     given: pd.Series | None = None,
     links: Iterable[tuple[np.ndarray, np.ndarray]] = (),
+    by_name: bool = True,
 ) -> pd.Series:
-    """The group of each file: files joined by content, by the group that a CSV gives, by their name's family, or by `links`.
+    """The group of each file: files joined by equal bytes, by the group that a CSV gives, by their name's family, or by `links`.
 
     Args:
         table: columns path, sha256 and scope (names are compared within it, such as a label's folder); index 0, 1, 2, …
         given: groups from a CSV, empty where there is none.
         links: further pairs of row positions, such as of files that show the same picture.
+        by_name: whether families of names count.
 
     Returns:
         Names of groups: the start of the smallest sha256 among the members, whatever the order of rows.
     """
-    keys = [table["sha256"], families(table["path"], table["scope"])]
+    keys = [table["sha256"]]
+    if by_name:
+        keys.append(families(table["path"], table["scope"]))
     if given is not None:
         keys.append(given.where(given != ""))
     pairs = [*map(_same, keys), *links]

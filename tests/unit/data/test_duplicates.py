@@ -72,7 +72,7 @@ CHANGES = {
 
 
 def groups_of(pictures: dict[str, np.ndarray]) -> dict[str, str]:
-    links = duplicates.find(pictures.__getitem__, list(pictures), num_workers=2, progress=False)
+    links = duplicates.find(pictures.__getitem__, list(pictures), num_workers=2)
     return duplicates.groups(links, list(pictures)).to_dict()
 
 
@@ -103,7 +103,7 @@ def test_a_link_says_how_the_copy_was_made(xrays, flipped, angle):
     """OpenCV turns the copy anticlockwise by 30°, so it goes back clockwise; mirrored again, it is turned the other way."""
     copy = scaled(rotated(xrays[0][:, ::-1] if flipped else xrays[0], 30), 0.5)
     pictures = {"a": xrays[0], "b": copy}
-    (link,) = duplicates.find(pictures.__getitem__, ["b", "a"], progress=False).itertuples()
+    (link,) = duplicates.find(pictures.__getitem__, ["b", "a"]).itertuples()
     assert (link.a, link.b, link.method, link.flipped) == ("a", "b", "aligned", flipped)
     assert link.scale == pytest.approx(2, rel=0.02)
     assert link.angle == pytest.approx(angle, abs=1)
@@ -157,8 +157,8 @@ def test_nothing_but_blank_pictures_and_nothing_at_all():
 
 def test_neither_order_nor_threads_matter(xrays):
     pictures = {f"{i} {n}": rotated(xrays[i], 15 * n) for i in range(3) for n in range(4)}
-    one = duplicates.find(pictures.__getitem__, list(pictures), num_workers=1, progress=False)
-    four = duplicates.find(pictures.__getitem__, list(pictures)[::-1], num_workers=4, progress=False)
+    one = duplicates.find(pictures.__getitem__, list(pictures), num_workers=1)
+    four = duplicates.find(pictures.__getitem__, list(pictures)[::-1], num_workers=4)
     pd.testing.assert_frame_equal(one, four)
 
 
@@ -171,13 +171,13 @@ def test_added_files_cost_only_themselves(xrays, tmp_path):
         return pictures[name]
 
     store = FeatureStore(tmp_path / "features.bin")
-    duplicates.find(load, ["0", "1", "2"], store=store, progress=False)
+    duplicates.find(load, ["0", "1", "2"], store=store)
     with open(store.file, "ab") as file:  # a writer that was killed
         file.write(b"half a record")
     loaded.clear()
-    links = duplicates.find(load, list(pictures), store=store, progress=False)
+    links = duplicates.find(load, list(pictures), store=store)
     assert sorted(set(loaded)) == ["3"]
-    pd.testing.assert_frame_equal(links, duplicates.find(load, list(pictures), progress=False))
+    pd.testing.assert_frame_equal(links, duplicates.find(load, list(pictures)))
 
 
 def test_groups_are_connected_components():
@@ -194,9 +194,7 @@ def test_rotated_copies_among_real_xrays():
     listing["family"] = listing["label"] + "/" + listing["published_name"].str.split("-rotated").str[0]
     rotations = listing[listing["published_name"].str.contains("rotated")]
     chosen = rotations[rotations["family"].isin(sorted(rotations["family"].unique())[::6])]
-    links = duplicates.find(
-        lambda name: cv2.imread(str(root / "images" / name), cv2.IMREAD_GRAYSCALE), chosen["image"], progress=False
-    )
+    links = duplicates.find(lambda name: cv2.imread(str(root / "images" / name), cv2.IMREAD_GRAYSCALE), chosen["image"])
     group = chosen["image"].map(duplicates.groups(links, chosen["image"]))
     assert len(chosen) > 300
     assert (group.groupby(chosen["family"]).nunique() == 1).all()
