@@ -158,14 +158,14 @@ class _Search:
                 for candidate, alignment in zip(batch, self._pool.map(self._align, batch), strict=True):
                     self._join(candidate, alignment)
                 bar.update(bar.total - len(queue) - bar.n)
-        self._chosen = sorted(max(group, key=self._n_keypoints) for group in self._groups.subsets())
+        self._chosen = sorted(max(group, key=self._worth) for group in self._groups.subsets())
         return len(self.links) > before
 
     def _candidates(self) -> list[Candidate]:
         """Pairs of which one is new, the best first."""
         views = [view for picture in self._chosen for view in self._views[picture]]
         views = [view for view in views if len(self._features[view].xy) >= MIN_INLIERS]
-        asked = [position for position, view in enumerate(views) if self._is_new(self._picture[view])]
+        asked = [position for position, view in enumerate(views) if self._new[self._picture[view]]]
         if not asked:
             return []
         index = Index([self._features[view] for view in views], self._pool)
@@ -176,11 +176,12 @@ class _Search:
             pairs[a, b, flipped] = max(votes, pairs.get((a, b, flipped), 0))
         return sorted((Candidate(votes, *pair) for pair, votes in pairs.items()), key=lambda c: (-c.votes, *c[1:]))
 
-    def _is_new(self, picture: int) -> bool:
-        return any(self._new[member] for member in self._groups.subset(picture))
-
     def _n_keypoints(self, picture: int) -> int:
         return len(self._features[picture].xy)
+
+    def _worth(self, picture: int) -> tuple[bool, int]:
+        """By which one picture stands for its group: what is new must be looked for, and keypoints are what is found."""
+        return bool(self._new[picture]), self._n_keypoints(picture)
 
     def _next_batch(self, queue: deque[Candidate]) -> list[Candidate]:
         """The best candidates between groups that are apart, one for each two groups; the others wait."""

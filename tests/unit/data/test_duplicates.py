@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 from fracture_mae.data import duplicates
-from fracture_mae.data.features import FeatureStore
+from fracture_mae.data.alignment import align
+from fracture_mae.data.features import FeatureStore, describe, mirror
+from fracture_mae.data.links import Searched, as_table
 from fracture_mae.data.phantoms import xray
 
 N_XRAYS = 4
@@ -180,10 +182,23 @@ def test_added_files_cost_only_themselves(xrays, tmp_path):
     pd.testing.assert_frame_equal(links, duplicates.find(load, list(pictures)))
 
 
-def test_groups_are_connected_components():
-    links = pd.DataFrame({"a": ["b", "b", "x"], "b": ["c", "d", "y"]})
-    expected = {"a": "a", "b": "b", "c": "b", "d": "b", "x": "x", "y": "x"}
-    assert duplicates.groups(links, ["d", "y", "a", "x", "c", "b"]).to_dict() == expected
+def test_of_pictures_searched_before_only_those_added_are_compared(xrays, monkeypatch):
+    pictures = {f"{i} {n}": rotated(xrays[i], 15 * n) for i in range(3) for n in range(3)}
+    before = [name for name in pictures if name not in ("1 2", "2 2")]
+    known = Searched(before, duplicates.find(pictures.__getitem__, before))
+    added = {describe(pictures[name]).thumbnail.tobytes() for name in ("1 2", "2 2")}
+    compared = []
+    monkeypatch.setattr(duplicates, "align", lambda a, b: compared.append((a, b)) or align(a, b))
+    links = duplicates.find(pictures.__getitem__, list(pictures), searched=known)
+    assert compared
+    assert all({x.thumbnail.tobytes() for x in (a, b, mirror(b))} & added for a, b in compared)
+    assert set(map(tuple, known.links.to_numpy().tolist())) <= set(map(tuple, links.to_numpy().tolist()))
+    assert duplicates.groups(links, list(pictures)).to_dict() == {name: f"{name[0]} 0" for name in pictures}
+
+
+def test_nothing_new_is_nothing_to_do():
+    known = Searched(["a", "b", "c"], as_table())
+    assert duplicates.find(None, ["a", "b"], searched=known).empty
 
 
 @pytest.mark.data
