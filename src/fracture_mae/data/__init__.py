@@ -201,8 +201,8 @@ def _read_pictures(
 
 def _group(table: pd.DataFrame, links: pd.DataFrame, *, by_name: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The files with group and source, and those rejected because copies of them stand under both labels."""
-    conflict = _holds_both_labels(table, groups.assign(table, links=[_rows(links, table)], by_name=by_name))
-    table, conflicts = _set_aside(table, conflict, "label conflict: copies of this X-ray stand under both labels")
+    reason = groups.label_conflicts(table, groups.assign(table, links=[_rows(links, table)], by_name=by_name))
+    table, conflicts = _set_aside(table, reason != "", reason)
     given = table["given_group"]
     table["group"] = groups.assign(table, given=given, links=[_rows(links, table)], by_name=by_name)
     table["source"] = groups.source_of(table["path"], table["group"], given=table["given_source"])

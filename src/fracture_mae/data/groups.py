@@ -15,6 +15,8 @@ _NAME = re.compile(
     rf"(?P<root>.+?)(?P<number>\s*\(\d+\))?(?P<marks>(?:{_MARK}|\s*\(\d+\))*)", re.IGNORECASE | re.DOTALL
 )
 
+_CLEAR = 0.75  # share of an X-ray's contents under one label from which on the others count as misplaced
+
 
 def assign(
     table: pd.DataFrame,
@@ -44,6 +46,25 @@ def assign(
     graph = coo_array((np.ones(len(left), bool), (left, right)), shape=(len(table), len(table)))
     _, component = connected_components(graph, directed=False)
     return table["sha256"].groupby(component).transform("min").str[:12]
+
+
+def label_conflicts(table: pd.DataFrame, group: pd.Series) -> pd.Series:
+    """Why files cannot be used, empty for those that can: copies of one X-ray stand under both labels.
+
+    Which label is right nobody can tell, so all of them are set aside, two X-rays that differ in a retouched fracture alone too.
+    But one file in the wrong folder shall not cost the dozens of copies in the right one: where at least _CLEAR of an X-ray's
+    distinct contents stand under one label, only the others are set aside.
+
+    Args:
+        table: columns sha256 and label (0 or 1).
+        group: of each row.
+    """
+    contents = table.assign(group=group).drop_duplicates(["sha256", "label"])
+    share = pd.crosstab(contents["group"], contents["label"], normalize="index").reindex(columns=[0, 1], fill_value=0)
+    own = share.to_numpy()[share.index.get_indexer(group), table["label"]]
+    both = "label conflict: copies of this X-ray stand under both labels"
+    minority = "label conflict: most copies of this X-ray stand under the other label"
+    return pd.Series(np.select([own >= _CLEAR, own > 1 - _CLEAR], ["", both], minority), index=table.index)
 
 
 def families(path: pd.Series, scope: pd.Series) -> pd.Series:
