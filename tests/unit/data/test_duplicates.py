@@ -1,8 +1,5 @@
 """Copies made on purpose must be found, whatever was done to them, and different X-rays must stay apart."""
 
-import os
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pandas as pd
@@ -199,18 +196,3 @@ def test_of_pictures_searched_before_only_those_added_are_compared(xrays, monkey
 def test_nothing_new_is_nothing_to_do():
     known = Searched(["a", "b", "c"], as_table())
     assert duplicates.find(None, ["a", "b"], searched=known).empty
-
-
-@pytest.mark.data
-def test_rotated_copies_among_real_xrays():
-    """Names hide nothing here: all files named N-rotated… with one N and one label come from one X-ray, or from two called N."""
-    root = Path(os.environ["FRACTURE_DATA"])
-    listing = pd.read_csv(root / "listing.csv").drop_duplicates("image")
-    listing["family"] = listing["label"] + "/" + listing["published_name"].str.split("-rotated").str[0]
-    rotations = listing[listing["published_name"].str.contains("rotated")]
-    chosen = rotations[rotations["family"].isin(sorted(rotations["family"].unique())[::6])]
-    links = duplicates.find(lambda name: cv2.imread(str(root / "images" / name), cv2.IMREAD_GRAYSCALE), chosen["image"])
-    group = chosen["image"].map(duplicates.groups(links, chosen["image"]))
-    assert len(chosen) > 300
-    assert (group.groupby(chosen["family"]).nunique() == 1).all()
-    assert (chosen["family"].groupby(group).nunique() == 1).all()
