@@ -82,6 +82,17 @@ def test_copies_are_joined_and_other_xrays_stay_apart(xrays, change):
     assert groups_of(pictures) == {name: name[0] for name in pictures}
 
 
+@pytest.mark.parametrize("angle", [-135, -77, -8, 3, 58, 121])
+def test_any_angle_with_the_black_corners_it_leaves(xrays, angle):
+    pictures = {"0": xrays[0], "0 copy": rotated(xrays[0], angle), "1": xrays[1], "1 copy": rotated(xrays[1], -angle)}
+    assert groups_of(pictures) == {name: name[0] for name in pictures}
+
+
+def test_different_xrays_of_the_same_bones_stay_apart():
+    pictures = {f"{seed}": xray(np.random.default_rng(seed), fractured=seed % 2 == 0, size=200) for seed in range(24)}
+    assert groups_of(pictures) == {name: name for name in pictures}
+
+
 def test_all_copies_of_an_xray_are_one_group(xrays):
     pictures = {f"{i} {change}": CHANGES[change](xrays[i]) for i in (0, 1) for change in CHANGES}
     assert pd.Series(groups_of(pictures)).groupby(lambda name: name[0]).nunique().tolist() == [1, 1]
@@ -196,3 +207,19 @@ def test_of_pictures_searched_before_only_those_added_are_compared(xrays, monkey
 def test_nothing_new_is_nothing_to_do():
     known = Searched(["a", "b", "c"], as_table())
     assert duplicates.find(None, ["a", "b"], searched=known).empty
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda x: bytes(len(x)), lambda x: x[:80] + bytes(len(x) - 80), lambda x: b"\xff" * len(x)]
+)
+def test_features_that_were_damaged_are_made_again(xrays, tmp_path, damage):
+    pictures = {f"{i}": picture for i, picture in enumerate(xrays)} | {"0 copy": rotated(xrays[0])}
+    store = FeatureStore(tmp_path / "features.bin")
+    sound = duplicates.find(pictures.__getitem__, list(pictures), store=store)
+    size = store.RECORD.itemsize
+    content = store.file.read_bytes()
+    store.file.write_bytes(damage(content[:size]) + content[size:])
+    loaded = []
+    again = duplicates.find(lambda name: loaded.append(name) or pictures[name], list(pictures), store=store)
+    assert loaded == ["0"]
+    pd.testing.assert_frame_equal(again, sound)

@@ -1,4 +1,5 @@
 import logging
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -203,6 +204,30 @@ def test_copies_are_found_whatever_their_names_unless_told_otherwise(renamed):
     assert by_name.index["group"].nunique() == 8
     assert by_name.links.empty
     assert (dataset.group_by, by_name.group_by) == ("content", "names")
+
+
+def test_xrays_that_differ_in_the_fracture_alone_are_a_label_conflict(renamed, tmp_path):
+    """X-ray 2 is healthy; with a break drawn into it, it is called fractured. Which is true nobody can tell."""
+    broken = cv2.imread(str(tmp_path / "2.png"), cv2.IMREAD_GRAYSCALE)
+    cv2.line(broken, (40, 60), (90, 66), 30, 2)
+    cv2.imwrite(str(tmp_path / "8.png"), broken)
+    with open(renamed, "a", encoding="utf-8") as file:
+        file.write("\n8.png,fractured,test")
+    dataset = data.load(renamed, image_size=32, split="published")
+    assert sorted(Path(path).name for path in dataset.rejected["path"]) == ["2.png", "8.png"]
+    assert set(dataset.rejected["reason"]) == {"label conflict: copies of this X-ray stand under both labels"}
+
+
+def test_one_copy_under_the_wrong_label_is_all_that_is_lost(renamed, tmp_path):
+    picture = cv2.imread(str(tmp_path / "4.png"), cv2.IMREAD_GRAYSCALE)
+    turns = [cv2.rotate(picture, turn) for turn in (cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)] + [picture[:, ::-1]]
+    with open(renamed, "a", encoding="utf-8") as file:
+        for name, turned, label in zip("abc", turns, ("healthy", "healthy", "fractured"), strict=True):
+            cv2.imwrite(str(tmp_path / f"{name}.png"), turned)
+            file.write(f"\n{name}.png,{label},train")
+    dataset = data.load(renamed, image_size=32, split="published")
+    assert [Path(path).name for path in dataset.rejected["path"]] == ["c.png"]
+    assert dataset.rejected["reason"].str.contains("most copies of this X-ray stand under the other label").all()
 
 
 def test_a_second_run_neither_decodes_nor_searches(renamed, monkeypatch):
