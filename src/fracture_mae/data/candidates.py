@@ -41,7 +41,8 @@ class Index:
         self._features = features
         sample = np.random.default_rng(0).permutation(len(features))[:_PCA_PICTURES]
         descriptors = np.concatenate([features[i].descriptors[:_KEYPOINTS] for i in sample])
-        self._pca = PCA(min(_DIMENSIONS, len(descriptors))).fit(root_sift(descriptors))
+        pca = PCA(min(_DIMENSIONS, len(descriptors))).fit(root_sift(descriptors))
+        self._mean, self._axes = pca.mean_, pca.components_.T  # PCA.transform takes longer to check its input than to project it
         vectors = list(pool.map(self._vectors, range(len(features))))
         self._owner = np.repeat(np.arange(len(features)), [len(rows) for rows in vectors])
         self._data = np.concatenate(vectors)  # kept, since the forest only points into it
@@ -54,7 +55,7 @@ class Index:
 
     def _vectors(self, position: int, flipped: bool = False) -> np.ndarray:
         descriptors = self._features[position].descriptors[:_KEYPOINTS]
-        return self._pca.transform(root_sift(mirror_descriptors(descriptors) if flipped else descriptors))
+        return (root_sift(mirror_descriptors(descriptors) if flipped else descriptors) - self._mean) @ self._axes
 
     def _ranked(self, position: int, flipped: bool) -> Iterator[Candidate]:
         vectors = self._vectors(position, flipped)
