@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,8 @@ class XRays:
 
     Attributes:
         name: "train", "validation" or "test".
-        table: a row per file: path, label, label_name, sha256, bytes, height, width, group, source and more.
+        table: a row per file: path, label, label_name, sha256, bytes, height, width, group, source and more; together is equal for
+            files that no split may part: those of an X-ray, or of a patient who has X-rays under both labels.
         pixels: uint8 [N, image_size, image_size], memory-mapped, of all X-rays in the cache.
         rows: int64 [n], where in `pixels` each file of `table` stands.
     """
@@ -112,6 +113,7 @@ def load(
         splits.check(table)
     splits.check_labels(table)
     leakage = splits.leakage(table)
+    table["together"] = table["group"]
     table["group"] = _one_label_each(table)
     return Dataset(
         name="synthetic" if data_dir.startswith("synthetic") else Path(data_dir).expanduser().resolve().stem,
@@ -123,6 +125,15 @@ def load(
         fingerprint=_fingerprint(table, ["sha256", "label"]),
         split_fingerprint=_fingerprint(table, ["sha256", "label", "split"]),
     )
+
+
+def resplit(dataset: Dataset, train: XRays, validation: XRays, test: XRays) -> Dataset:
+    """The same data split otherwise, into sides that share no X-ray."""
+    sides = {"train": train, "validation": validation, "test": test}
+    index = pd.concat([side.table.assign(split=name) for name, side in sides.items()], ignore_index=True)
+    splits.check(index)
+    fingerprint = _fingerprint(index, ["sha256", "label", "split"])
+    return replace(dataset, index=index, **sides, leakage=0.0, split_fingerprint=fingerprint)
 
 
 def _read_pictures(
