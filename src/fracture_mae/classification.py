@@ -1,6 +1,7 @@
 """Training the classifier, and what is chosen for it on validation: epoch, temperature and threshold."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -70,6 +71,36 @@ def train(
         return validation_metrics(table)
 
     return trainer.fit(dataset.train, visiting_order(dataset.train, config.sampler), validate, checkpoints, log, weight)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What training a classifier led to.
+
+    Attributes:
+        progress: its curves, and the epoch that was kept.
+        predictions: of the kept weights for validation, a row per file.
+        decision: temperature and threshold, chosen on these.
+    """
+
+    progress: Progress
+    predictions: pd.DataFrame
+    decision: Decision
+
+
+def train_and_choose(
+    classifier: FractureClassifier,
+    dataset: Dataset,
+    config: TrainClassifier,
+    *,
+    accelerator: Accelerator,
+    checkpoints: Checkpoints,
+    log: Callable[[dict[str, float], int], None],
+) -> Choice:
+    """Train `classifier` in place; validation chooses the epoch, then the temperature, then the threshold."""
+    progress = train(classifier, dataset, config, accelerator=accelerator, checkpoints=checkpoints, log=log)
+    predictions = predict(classifier, dataset.validation, batch_size=config.batch_size, accelerator=accelerator)
+    return Choice(progress, predictions, decide(predictions, config, dataset))
 
 
 def positive_weight(xrays: XRays, class_weight: str | float, weight: np.ndarray | None = None) -> float:

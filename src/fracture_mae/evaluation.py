@@ -14,7 +14,7 @@ from fracture_mae.models.classifier import Decision
 
 SPLITS = ("train", "validation", "test")
 CLASSIFIER = "classifier"
-_WITH_INTERVAL = ("auroc", "average_precision", "balanced_accuracy", "sensitivity", "specificity")
+WITH_INTERVAL = ("auroc", "average_precision", "balanced_accuracy", "sensitivity", "specificity")
 _FEWEST_XRAYS = 2  # of each class, for a source to be judged by itself
 _LONGEST_SLUG = 80
 
@@ -100,7 +100,7 @@ def _judge_level(rows: pd.DataFrame, decision: Decision, place: str, title: str,
 
     uncalibrated = calibration.apply(logit, 1.0) if decision.temperature != 1 else None
     return Findings(
-        metrics=_flat_metrics(intervals, place),
+        metrics=flat_metrics(intervals, place),
         tables={
             f"{place}/metrics.csv": intervals.reset_index(),
             f"{place}/classification_report.csv": report.rename_axis("class").reset_index(),
@@ -122,9 +122,9 @@ def _judge_level(rows: pd.DataFrame, decision: Decision, place: str, title: str,
     )
 
 
-def _flat_metrics(intervals: pd.DataFrame, place: str) -> dict[str, float]:
+def flat_metrics(intervals: pd.DataFrame, place: str) -> dict[str, float]:
     flat = {f"{place}/{name}": row["estimate"] for name, row in intervals.iterrows()}
-    for name in _WITH_INTERVAL:
+    for name in WITH_INTERVAL:
         flat |= {f"{place}/{name}_{end}": intervals.loc[name, end] for end in ("low", "high")}
     return {name: value for name, value in flat.items() if np.isfinite(value)}
 
@@ -151,7 +151,7 @@ def per_file(counted: pd.DataFrame) -> str:
     """What is counted where files are, in words for a title."""
     if "weight" not in counted:
         return "per file"
-    return "per file, X-rays weighing the same" if counted["weight"].nunique() > 1 else "one file per X-ray"
+    return "per file, X-rays weighing the same" if counted["group"].duplicated().any() else "one file per X-ray"
 
 
 def compare(predictions: Mapping[str, pd.DataFrame], split: str, remark: str, certainty: Certainty) -> Findings:
@@ -239,12 +239,13 @@ def digest(findings: Findings, splits: Sequence[str]) -> pd.DataFrame:
     """The figures to print: for each split, and for files and X-rays, the main metrics with their intervals."""
     rows = {}
     for split in splits:
+        files = per_file(levels(findings.tables[f"{split}/predictions.csv"])["image"]).removeprefix("per ")
         for level in ("image", "xray"):
             table = findings.tables[f"{split}/{level}/metrics.csv"].set_index("metric")
-            texts = {name: _with_ends(table.loc[name]) for name in _WITH_INTERVAL}
-            rows[split, "file" if level == "image" else "X-ray"] = texts
+            texts = {name: with_ends(table.loc[name]) for name in WITH_INTERVAL}
+            rows[split, files if level == "image" else "X-ray"] = texts
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["split", "per"])
 
 
-def _with_ends(row: pd.Series) -> str:
+def with_ends(row: pd.Series) -> str:
     return f"{row['estimate']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"

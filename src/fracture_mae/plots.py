@@ -224,6 +224,63 @@ def sources(table: pd.DataFrame, title: str = "AUROC by source") -> Figure:
     return figure
 
 
+def fold_roc_curves(
+    pooled: tuple[ArrayLike, ...], folds: Mapping[int, tuple[ArrayLike, ...]], auroc: pd.Series, title: str = ""
+) -> Figure:
+    """Draw the ROC curve of all out-of-fold predictions over those of the single folds.
+
+    pooled, and of each fold: label 0/1 [n], probability [n], weight [n] or None; auroc: estimate, low, high of the pooled one.
+    """
+    figure, axes = _figure(5.4, 6.2, title)
+    for number, (label, probability, weight) in folds.items():
+        if np.unique(label).size == 2:
+            false_positive_rate, sensitivity, _ = sklearn.metrics.roc_curve(label, probability, sample_weight=weight)
+            name = "Single folds" if number == min(folds) else None
+            axes.plot(false_positive_rate, sensitivity, color=SKY, linewidth=1, alpha=0.75, label=name)
+    label, probability, weight = pooled
+    false_positive_rate, sensitivity, _ = sklearn.metrics.roc_curve(label, probability, sample_weight=weight)
+    text = _interval_text(*auroc[["estimate", "low", "high"]])
+    axes.plot(false_positive_rate, sensitivity, color=BLUE, linewidth=2.2, label=f"All folds, pooled: {text}")
+    axes.plot([0, 1], [0, 1], **REFERENCE, label="Chance 0.500")
+    axes.set(xlabel="1 - specificity", ylabel="Sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    _legend(figure, "AUROC", loc="outside lower center")
+    return figure
+
+
+def fold_spread(folds: pd.DataFrame, means: pd.DataFrame, pooled: pd.DataFrame, title: str = "") -> Figure:
+    """Draw a row per metric: a dot for each fold, the mean over folds with its interval, and the pooled value with its.
+
+    folds: index fold, columns metrics; means: index metric, columns mean, mean_low, mean_high; pooled: index metric, columns
+    estimate, low, high.
+    """
+    figure, axes = _figure(8.4, 1.9 + 0.72 * len(means), title)
+    rows = np.arange(len(means))
+    for row, name in enumerate(means.index):
+        values = folds[name].dropna()
+        axes.plot(values, np.full(len(values), row - 0.24), "o", color=SKY, markersize=6, alpha=0.8)
+    series = {
+        f"Mean of {len(folds)} folds": (means[["mean", "mean_low", "mean_high"]], RED, "D", 0.0),
+        "All folds, pooled": (pooled[["estimate", "low", "high"]], BLUE, "s", 0.24),
+    }
+    axes.plot([], [], "o", color=SKY, label="A fold")
+    for name, (table, colour, mark, shift) in series.items():
+        estimate, low, high = table.to_numpy(float).T
+        reach = [estimate - low, high - estimate]
+        style = {"fmt": mark, "color": colour, "markersize": 5, "capsize": 3, "linewidth": 1.4}
+        axes.errorbar(estimate, rows + shift, xerr=reach, label=name, **style)
+    axes.set(xlabel="Value, 95 % interval", xlim=(-0.02, 1.02), ylim=(len(means) - 0.5, -0.5))
+    axes.set_yticks(rows, [str(name).replace("_", " ") for name in means.index])
+    axes.grid(False, axis="y")
+    right = axes.secondary_yaxis("right")
+    right.set_yticks(
+        rows, [_interval_text(*row) for row in means[["mean", "mean_low", "mean_high"]].to_numpy(float)], fontsize=9
+    )
+    right.tick_params(length=0, pad=10, labelcolor=RED)
+    right.spines[:].set_visible(False)
+    figure.legend(fontsize=9, ncols=3, loc="outside lower center", frameon=False)
+    return figure
+
+
 def _figure(width: float, height: float, title: str) -> tuple[Figure, Axes]:
     """Return a figure of width x height inches with one styled axes."""
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
