@@ -269,7 +269,7 @@ def fold_spread(folds: pd.DataFrame, means: pd.DataFrame, pooled: pd.DataFrame, 
         style = {"fmt": mark, "color": colour, "markersize": 5, "capsize": 3, "linewidth": 1.4}
         axes.errorbar(estimate, rows + shift, xerr=reach, label=name, **style)
     axes.set(xlabel="Value, 95 % interval", xlim=(-0.02, 1.02), ylim=(len(means) - 0.5, -0.5))
-    axes.set_yticks(rows, [str(name).replace("_", " ") for name in means.index])
+    axes.set_yticks(rows, [_metric_name(name) for name in means.index])
     axes.grid(False, axis="y")
     right = axes.secondary_yaxis("right")
     right.set_yticks(
@@ -336,6 +336,10 @@ def _forest_text(row: pd.Series) -> str:
     units = {"n_files": "files", "n_groups": "X-rays"}
     sizes = [f"{int(row[column]):,} {unit}" for column, unit in units.items() if column in row]
     return "   ".join([_interval_text(row["estimate"], row["low"], row["high"]), " of ".join(sizes)])
+
+
+def _metric_name(name: str) -> str:
+    return "AUROC" if name == "auroc" else name.replace("_", " ").capitalize()
 
 
 def _interval_text(estimate: float, low: float, high: float) -> str:
