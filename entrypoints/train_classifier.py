@@ -8,7 +8,7 @@ from fracture_mae.config import TrainClassifier
 def main(config: TrainClassifier) -> None:
     import click
 
-    from fracture_mae import classification, cross_validation, evaluation, out_of_fold, pipeline, tracking
+    from fracture_mae import classification, cross_validation, evaluation, pipeline, tracking
     from fracture_mae.training import make_accelerator
 
     with tracking.run("train_classifier", config) as run:
@@ -24,11 +24,7 @@ def main(config: TrainClassifier) -> None:
 
         folds = cross_validation.train_folds(mae, dataset, config, accelerator=accelerator, run=run)
         if folds:
-            tag, remark = cross_validation.remark_on_encoder(config.encoder, encoder_split["encoder.split"])
-            validated = cross_validation.judge(folds, config, remark)
-            run.findings(validated)
-            run.tags({"cross_validation.encoder": tag})
-            click.echo(out_of_fold.digest(validated).to_string())
+            click.echo(cross_validation.report(folds, config, encoder_split["encoder.split"], run))
 
         classifier = classification.build(mae, config)
         with pipeline.open_checkpoints(classifier, dataset, config, run) as checkpoints:

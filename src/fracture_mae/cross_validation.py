@@ -10,7 +10,7 @@ from tqdm import tqdm
 from fracture_mae import classification, evaluation, out_of_fold, pipeline, tracking
 from fracture_mae.checkpoints import Checkpoints
 from fracture_mae.config import TrainClassifier
-from fracture_mae.data import Dataset
+from fracture_mae.data import Dataset, XRays
 from fracture_mae.data.folds import cross_validation_sets
 from fracture_mae.evaluation import Certainty, Findings
 from fracture_mae.models.classifier import Decision
@@ -59,9 +59,11 @@ def train_folds(
     Raises:
         FractureMaeError: there are too few X-rays for so many folds, or another process is at the same fold.
     """
-    sets = cross_validation_sets(dataset, config.cross_validate, config.split_seed) if config.cross_validate else []
+    if not config.cross_validate:
+        return []
+    sets = cross_validation_sets(dataset, config.cross_validate, config.split_seed)
     folds = []
-    for number, data in enumerate(tqdm(sets, desc="Cross-validation", unit="fold", disable=None if sets else True), 1):
+    for number, data in enumerate(tqdm(sets, desc="Cross-validation", unit="fold"), start=1):
         with tracking.child(run, f"fold {number} of {len(sets)}") as child:
             child.tags({"fold": number, "split.fingerprint": data.split_fingerprint})
             fold = _train_fold(mae, data, config, accelerator, child)
@@ -69,6 +71,19 @@ def train_folds(
             tqdm.write(f"fold {number} of {len(sets)} is done: {len(fold.predictions):,} files held out")
         folds.append(fold)
     return folds
+
+
+def report(folds: list[Fold], config: TrainClassifier, encoder_split: str, run: Run) -> str:
+    """Log what the folds say together; the main figures, to print.
+
+    Args:
+        encoder_split: as `pipeline.check_encoder_split` tells it.
+    """
+    tag, remark = remark_on_encoder(config.encoder, encoder_split)
+    found = judge(folds, config, remark)
+    run.findings(found)
+    run.tags({"cross_validation.encoder": tag})
+    return out_of_fold.digest(found).to_string()
 
 
 def judge(folds: list[Fold], config: TrainClassifier, remark: str) -> Findings:
@@ -102,8 +117,8 @@ def _train_fold(mae: Mae, data: Dataset, config: TrainClassifier, accelerator: A
             held_out = predict(classifier, data.test, batch_size=config.batch_size, accelerator=accelerator)
             accelerator.free_memory()  # or the next fold's checkpoints would hold this one's model too
             finished = {
-                "logit": dict(zip(held_out["sha256"], held_out["logit"], strict=True)),
-                "decision": asdict(choice.decision),
+                "validation": _logits(choice.predictions),
+                "held_out": _logits(held_out),
                 "progress": asdict(choice.progress),
             }
             checkpoints.finish(finished)
@@ -111,19 +126,20 @@ def _train_fold(mae: Mae, data: Dataset, config: TrainClassifier, accelerator: A
             finished["progress"]["run_ids"].append(run.id)
             for epoch, row in enumerate(finished["progress"]["history"], start=1):
                 run.metrics(row, epoch)
-    return _fold_of(finished, data, config, checkpoints)
+    held_out = pipeline.weighed(_predictions(data.test, finished["held_out"]), data.test, config)
+    # Chosen here, because a later run may go on from the same training with another wish for the threshold.
+    decision = classification.decide(_predictions(data.validation, finished["validation"]), config, data)
+    return Fold(held_out, decision, Progress(**finished["progress"]), checkpoints)
 
 
-def _fold_of(finished: dict, data: Dataset, config: TrainClassifier, checkpoints: Checkpoints) -> Fold:
-    table = data.test.table[COLUMNS]
-    predictions = table.assign(logit=table["sha256"].map(finished["logit"]))
-    decision = finished["decision"] | {"label_names": tuple(finished["decision"]["label_names"])}
-    return Fold(
-        pipeline.weighed(predictions, data.test, config),
-        Decision(**decision),
-        Progress(**finished["progress"]),
-        checkpoints,
-    )
+def _logits(predictions: pd.DataFrame) -> dict[str, float]:
+    return dict(zip(predictions["sha256"], predictions["logit"], strict=True))
+
+
+def _predictions(xrays: XRays, logits: dict[str, float]) -> pd.DataFrame:
+    """As `predict` made them."""
+    table = xrays.table[COLUMNS]
+    return table.assign(logit=table["sha256"].map(logits))
 
 
 def _log(fold: Fold, data: Dataset, config: TrainClassifier, run: Run) -> None:

@@ -45,7 +45,8 @@ class Memoriser:
             self.known |= dict(zip(side.group, side.label, strict=True))
         assert self.known
         row = {"train/loss": 0.0, "validation/xray/auroc": 1.0}
-        return Choice(Progress([row], 1, [checkpoints.run_id]), None, Decision(dataset.label_names))
+        predictions = self.predict(classifier, dataset.validation)
+        return Choice(Progress([row], 1, [checkpoints.run_id]), predictions, Decision(dataset.label_names))
 
     def predict(self, classifier, xrays, **options):
         logit = [{None: 0.0, 0: -9.0, 1: 9.0}[self.known.get(group)] for group in xrays.group]
@@ -147,6 +148,17 @@ def test_other_settings_and_resume_never_train_anew(dataset, tiny_mae, accelerat
         memoriser.known = {}
         run_folds(dataset, made.tiny_mae(), accelerator, TrainClassifier(**CONFIG.model_dump() | changed))
         assert memoriser.known, changed
+
+
+@pytest.mark.usefixtures("quick", "store")
+def test_a_threshold_is_chosen_anew_without_training_anew(dataset, tiny_mae, accelerator, monkeypatch):
+    config = TrainClassifier(**CONFIG.model_dump() | {"threshold": 0.3, "calibrate": False})
+    before, _ = run_folds(dataset, tiny_mae, accelerator)
+    monkeypatch.setattr(classification, "train_and_choose", None)
+    after, _ = run_folds(dataset, tiny_mae, accelerator, config)
+    assert {fold.decision.threshold for fold in after} == {0.3}
+    for fold, other in zip(after, before, strict=True):
+        pd.testing.assert_frame_equal(fold.predictions, other.predictions)
 
 
 @pytest.mark.usefixtures("quick", "store")
