@@ -14,7 +14,7 @@ from fracture_mae.models.classifier import Decision
 
 SPLITS = ("train", "validation", "test")
 CLASSIFIER = "classifier"
-_WITH_INTERVAL = ("auroc", "average_precision", "balanced_accuracy", "sensitivity", "specificity")
+WITH_INTERVAL = ("auroc", "average_precision", "balanced_accuracy", "sensitivity", "specificity")
 _FEWEST_XRAYS = 2  # of each class, for a source to be judged by itself
 _LONGEST_SLUG = 80
 
@@ -50,9 +50,11 @@ def levels(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Predictions for files (`image`), and for X-rays by the mean logit of their files (`xray`).
 
     Args:
-        predictions: columns group, label, logit, and more.
+        predictions: columns group, label, logit, and more; weight, where it is given, says how much a file counts among files:
+            those of weight 0 are left out, and X-rays are the mean over all their files nevertheless.
     """
-    return {"image": predictions, "xray": metrics.per_group(predictions)}
+    counted = predictions[predictions["weight"] > 0] if "weight" in predictions else predictions
+    return {"image": counted, "xray": metrics.per_group(predictions)}
 
 
 def judge_split(
@@ -61,14 +63,14 @@ def judge_split(
     """Everything about one split.
 
     Args:
-        predictions: one row per file: path, sha256, label, group, source and logit.
+        predictions: one row per file: path, sha256, label, group, source, logit and, where files differ in it, weight, see `levels`.
         remark: stands in every title, such as a warning of leakage; may be empty.
     """
     found = Findings()
     decided = _decided(predictions, decision)
     found.tables[f"{split}/predictions.csv"] = decided
     for level, rows in levels(predictions).items():
-        title = _title(split, level, predictions, remark)
+        title = _title(split, level, rows if level == "image" else predictions, remark)
         found.add(_judge_level(rows, decision, f"{split}/{level}", title, certainty))
     return found
 
@@ -85,19 +87,20 @@ def _decided(predictions: pd.DataFrame, decision: Decision) -> pd.DataFrame:
 def _judge_level(rows: pd.DataFrame, decision: Decision, place: str, title: str, certainty: Certainty) -> Findings:
     label, logit = rows["label"].to_numpy(), rows["logit"].to_numpy()
     probability = calibration.apply(logit, decision.temperature)
-    options = {"n_draws": certainty.n_draws, "seed": certainty.seed}
+    weight = rows["weight"].to_numpy() if "weight" in rows else None
+    options = {"n_draws": certainty.n_draws, "seed": certainty.seed, "weight": weight}
     intervals = bootstrap_intervals(label, probability, rows["group"], decision.threshold, **options)
-    report = metrics.classification_report(label, probability, decision.threshold, decision.label_names)
-    matrix = metrics.confusion(label, probability, decision.threshold)
+    report = metrics.classification_report(label, probability, decision.threshold, decision.label_names, weight)
+    matrix = metrics.confusion(label, probability, decision.threshold, weight)
     at = f"threshold {decision.threshold:.3f}"
-    curve = {CLASSIFIER: (label, probability)}
+    curve = {CLASSIFIER: (label, probability, weight)}
 
     def of(metric: str) -> dict[str, tuple[float, float]]:
         return {CLASSIFIER: tuple(intervals.loc[metric, ["low", "high"]])}
 
     uncalibrated = calibration.apply(logit, 1.0) if decision.temperature != 1 else None
     return Findings(
-        metrics=_flat_metrics(intervals, place),
+        metrics=flat_metrics(intervals, place),
         tables={
             f"{place}/metrics.csv": intervals.reset_index(),
             f"{place}/classification_report.csv": report.rename_axis("class").reset_index(),
@@ -110,18 +113,18 @@ def _judge_level(rows: pd.DataFrame, decision: Decision, place: str, title: str,
                 curve, of("average_precision"), f"Precision-recall · {title}"
             ),
             f"{place}/reliability.png": plots.reliability(
-                label, probability, before=uncalibrated, title=f"Reliability · {title}"
+                label, probability, before=uncalibrated, title=f"Reliability · {title}", weight=weight
             ),
             f"{place}/threshold_sweep.png": plots.threshold_sweep(
-                metrics.threshold_sweep(label, probability), decision.threshold, f"Threshold sweep · {title}"
+                metrics.threshold_sweep(label, probability, weight), decision.threshold, f"Threshold sweep · {title}"
             ),
         },
     )
 
 
-def _flat_metrics(intervals: pd.DataFrame, place: str) -> dict[str, float]:
+def flat_metrics(intervals: pd.DataFrame, place: str) -> dict[str, float]:
     flat = {f"{place}/{name}": row["estimate"] for name, row in intervals.iterrows()}
-    for name in _WITH_INTERVAL:
+    for name in WITH_INTERVAL:
         flat |= {f"{place}/{name}_{end}": intervals.loc[name, end] for end in ("low", "high")}
     return {name: value for name, value in flat.items() if np.isfinite(value)}
 
@@ -139,9 +142,16 @@ def _as_document(matrix: np.ndarray, decision: Decision) -> dict[str, Any]:
 
 def _title(split: str, level: str, predictions: pd.DataFrame, remark: str) -> str:
     n_groups = predictions["group"].nunique()
-    unit = "per file" if level == "image" else "per X-ray"
+    unit = per_file(predictions) if level == "image" else "per X-ray"
     title = plots.heading(unit, split, len(predictions), n_groups)
     return f"{title}\n{remark}" if remark else title
+
+
+def per_file(counted: pd.DataFrame) -> str:
+    """What is counted where files are, in words for a title."""
+    if "weight" not in counted:
+        return "per file"
+    return "per file, X-rays weighing the same" if counted["group"].duplicated().any() else "one file per X-ray"
 
 
 def compare(predictions: Mapping[str, pd.DataFrame], split: str, remark: str, certainty: Certainty) -> Findings:
@@ -229,12 +239,13 @@ def digest(findings: Findings, splits: Sequence[str]) -> pd.DataFrame:
     """The figures to print: for each split, and for files and X-rays, the main metrics with their intervals."""
     rows = {}
     for split in splits:
+        files = per_file(levels(findings.tables[f"{split}/predictions.csv"])["image"]).removeprefix("per ")
         for level in ("image", "xray"):
             table = findings.tables[f"{split}/{level}/metrics.csv"].set_index("metric")
-            texts = {name: _with_ends(table.loc[name]) for name in _WITH_INTERVAL}
-            rows[split, "file" if level == "image" else "X-ray"] = texts
+            texts = {name: with_ends(table.loc[name]) for name in WITH_INTERVAL}
+            rows[split, files if level == "image" else "X-ray"] = texts
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["split", "per"])
 
 
-def _with_ends(row: pd.Series) -> str:
+def with_ends(row: pd.Series) -> str:
     return f"{row['estimate']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"

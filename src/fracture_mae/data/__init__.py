@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,8 @@ class XRays:
 
     Attributes:
         name: "train", "validation" or "test".
-        table: a row per file: path, label, label_name, sha256, bytes, height, width, group, source and more.
+        table: a row per file: path, label, label_name, sha256, bytes, height, width, group, source and more; together is equal for
+            files that no split may part: those of an X-ray, or of a patient who has X-rays under both labels.
         pixels: uint8 [N, image_size, image_size], memory-mapped, of all X-rays in the cache.
         rows: int64 [n], where in `pixels` each file of `table` stands.
     """
@@ -127,6 +128,7 @@ def load(
         splits.check(table)
     splits.check_labels(table)
     leakage = splits.leakage(table)
+    table["together"] = table["group"]
     table["group"] = _one_label_each(table)
     return Dataset(
         name="synthetic" if data_dir.startswith("synthetic") else Path(data_dir).expanduser().resolve().stem,
@@ -140,6 +142,15 @@ def load(
         links=links,
         group_by=group_by,
     )
+
+
+def resplit(dataset: Dataset, train: XRays, validation: XRays, test: XRays) -> Dataset:
+    """The same data split otherwise, into sides that share no X-ray."""
+    sides = {"train": train, "validation": validation, "test": test}
+    index = pd.concat([side.table.assign(split=name) for name, side in sides.items()], ignore_index=True)
+    splits.check(index)
+    fingerprint = _fingerprint(index, ["sha256", "label", "split"])
+    return replace(dataset, index=index, **sides, leakage=0.0, split_fingerprint=fingerprint)
 
 
 def find_links(table: pd.DataFrame, num_workers: int | None = None) -> pd.DataFrame:

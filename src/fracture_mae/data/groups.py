@@ -74,7 +74,7 @@ def families(path: pd.Series, scope: pd.Series) -> pd.Series:
     out to show another bone: an X-ray too few costs less than a copy on both sides of a split. A number right behind the
     root is no mark of a copy where nothing has the bare name: tools that rename many files call them `wrist (1)`, `wrist (2)`, …
     """
-    parts = _parse(path)
+    parts = parse(path)
     root = scope + "/" + parts["root"]
     numbered = parts["number"] != ""
     bare_exists = root.isin(root[~numbered])
@@ -87,7 +87,7 @@ def source_of(path: pd.Series, group: pd.Series, given: pd.Series) -> pd.Series:
     A style is the name's root with every number as `0`, and `rotated` where the group holds rotated copies; styles of fewer
     than three groups are called `other`. All files of a group have one source.
     """
-    parts = _parse(path)
+    parts = parse(path)
     style = parts["root"].str.replace(r"\d+", "0", regex=True).groupby(group).transform("min")
     rotated = parts["marks"].str.contains("rot", case=False).groupby(group).transform("any")
     style = style.where(~rotated, style + " rotated")
@@ -95,7 +95,7 @@ def source_of(path: pd.Series, group: pd.Series, given: pd.Series) -> pd.Series:
     return given.groupby(group).transform("max").where(lambda source: source != "", style)
 
 
-def _parse(path: pd.Series) -> pd.DataFrame:
+def parse(path: pd.Series) -> pd.DataFrame:
     """Columns root, number and marks of each file's name, empty where it has none: `12`, ` (1)`, `-rotated1 - Copy`."""
     stems = (Path(name).stem for name in path)
     return pd.DataFrame([_NAME.fullmatch(stem).groupdict("") for stem in stems], index=path.index)
