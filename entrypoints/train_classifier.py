@@ -31,6 +31,7 @@ def main(config: TrainClassifier) -> None:
             predictions = predict(classifier, dataset.validation, batch_size=config.batch_size, accelerator=accelerator)
             decision = classification.decide(predictions, config, dataset)
             run.metrics({"threshold": decision.threshold, "temperature": decision.temperature})
+            run.tags({"calibration": config.calibrate})
             certainty = evaluation.Certainty(n_draws=1000, seed=config.seed)
             remark = evaluation.remark_on(dataset.leakage)
             findings = evaluation.judge_split(predictions, decision, "validation", remark, certainty)

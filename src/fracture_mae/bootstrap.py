@@ -4,7 +4,7 @@ The files of one X-ray are not independent, so an interval from resampled files 
 X-rays with replacement, as many of each class as there are, and every file of an X-ray as often as its X-ray.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,9 @@ from fracture_mae.metrics import summaries
 
 # Weights held at once: 4 MB for a chunk, whatever the number of draws.
 CHUNK_VALUES = 2**19
+
+# Weights [..., n] of the files → name of each statistic → its values [...].
+Statistics = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 
 def bootstrap_intervals(
@@ -38,14 +41,39 @@ def bootstrap_intervals(
     Raises FractureMaeError for unusable arrays or a group with both labels.
     """
     label, probability, weight = check_scores(label, probability, weight)
-    estimate = summaries(label, probability, threshold, weight)
+
+    def metrics_under(weights: np.ndarray) -> dict[str, np.ndarray]:
+        return summaries(label, probability, threshold, weights)
+
+    return intervals(metrics_under, label, group, n_draws=n_draws, seed=seed, level=level, weight=weight)
+
+
+def intervals(
+    statistics: Statistics,
+    label: np.ndarray,
+    group: ArrayLike,
+    *,
+    n_draws: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+    weight: np.ndarray | None = None,
+) -> pd.DataFrame:
+    """Return any statistics of weighted files with their intervals; table, options and errors as in `bootstrap_intervals`.
+
+    An interval holds its estimate: resampling adds noise, which only raises some statistics (the calibration error), and an end
+    that it carried past the estimate is put back there.
+
+    statistics: vectorised over the leading axes of the weights; label: 0/1 [n], checked.
+    """
+    weight = np.ones(label.size) if weight is None else weight
+    estimate = statistics(weight)
     member_of, strata = _strata(label, group)
-    chunks = [
-        summaries(label, probability, threshold, draw * weight) for draw in _draws(member_of, strata, n_draws, seed)
-    ]
-    draws = {metric: np.concatenate([chunk[metric] for chunk in chunks]) for metric in estimate}
-    rows = {metric: (estimate[metric], *_interval(draws[metric], strata, level)) for metric in estimate}
+    chunks = [statistics(draw * weight) for draw in _draws(member_of, strata, n_draws, seed)]
+    draws = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in estimate}
+    rows = {name: (estimate[name], *_interval(draws[name], strata, level)) for name in estimate}
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["estimate", "low", "high"], dtype=float)
+    table["low"] = table["low"].where(~(table["low"] > table["estimate"]), table["estimate"])
+    table["high"] = table["high"].where(~(table["high"] < table["estimate"]), table["estimate"])
     return table.rename_axis("metric").assign(n_groups=sum(map(len, strata)))
 
 

@@ -184,7 +184,10 @@ class TrainClassifier(Augmentation, Optimisation, DataOptions):
     patience: int = Field(
         "auto", ge=0, le=100_000, description="epochs without improvement before stopping; 0: never stop"
     )
-    calibrate: bool = Field("auto", description="fit a temperature on validation")
+    calibrate: Literal["none", "temperature", "isotonic"] = Field(
+        "auto",
+        description="map from logits to probabilities that is fitted on validation; isotonic is freer and needs hundreds of X-rays",
+    )
     threshold: Annotated[
         Literal[THRESHOLD_OBJECTIVES] | Annotated[float, Field(ge=0, le=1)],
         NumberOrWord,
@@ -206,7 +209,7 @@ class TrainClassifier(Augmentation, Optimisation, DataOptions):
             "sampler": "xray_class",
             "selection": "best",
             "patience": 0,
-            "calibrate": True,
+            "calibrate": "temperature",
             "threshold": "balanced_accuracy",
             "crop_scale": 0.5,
             "rotation": 20,
@@ -228,7 +231,7 @@ class TrainClassifier(Augmentation, Optimisation, DataOptions):
             "sampler": "file",
             "selection": "last",
             "patience": 0,
-            "calibrate": False,
+            "calibrate": "none",
             "threshold": 0.5,
             "crop_scale": 1,
             "rotation": 0,

@@ -9,12 +9,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fracture_mae import calibration, metrics, plots, threshold
-from fracture_mae.bootstrap import bootstrap_intervals, paired_difference
+from fracture_mae.bootstrap import bootstrap_intervals, intervals, paired_difference
 from fracture_mae.models.classifier import Decision
 
 SPLITS = ("train", "validation", "test")
 CLASSIFIER = "classifier"
-_WITH_INTERVAL = ("auroc", "average_precision", "balanced_accuracy", "sensitivity", "specificity")
+_DIGEST = ("auroc", "average_precision", "balanced_accuracy", "sensitivity", "specificity")
+_ECE = "expected_calibration_error"
+_UNCALIBRATED_ECE = f"{_ECE}_uncalibrated"
+_WITH_INTERVAL = (*_DIGEST, _ECE, _UNCALIBRATED_ECE)
 _FEWEST_XRAYS = 2  # of each class, for a source to be judged by itself
 _LONGEST_SLUG = 80
 
@@ -74,7 +77,7 @@ def judge_split(
 
 
 def _decided(predictions: pd.DataFrame, decision: Decision) -> pd.DataFrame:
-    probability = calibration.apply(predictions["logit"], decision.temperature)
+    probability = decision.probability(predictions["logit"])
     names = np.array(decision.label_names)
     answer = names[threshold.decide(probability, decision.threshold)]
     return predictions.assign(
@@ -84,22 +87,22 @@ def _decided(predictions: pd.DataFrame, decision: Decision) -> pd.DataFrame:
 
 def _judge_level(rows: pd.DataFrame, decision: Decision, place: str, title: str, certainty: Certainty) -> Findings:
     label, logit = rows["label"].to_numpy(), rows["logit"].to_numpy()
-    probability = calibration.apply(logit, decision.temperature)
+    probability = decision.probability(logit)
     options = {"n_draws": certainty.n_draws, "seed": certainty.seed}
-    intervals = bootstrap_intervals(label, probability, rows["group"], decision.threshold, **options)
+    table = bootstrap_intervals(label, probability, rows["group"], decision.threshold, **options)
+    table = pd.concat([table, _uncalibrated_error(rows, certainty)])
     report = metrics.classification_report(label, probability, decision.threshold, decision.label_names)
     matrix = metrics.confusion(label, probability, decision.threshold)
     at = f"threshold {decision.threshold:.3f}"
     curve = {CLASSIFIER: (label, probability)}
 
     def of(metric: str) -> dict[str, tuple[float, float]]:
-        return {CLASSIFIER: tuple(intervals.loc[metric, ["low", "high"]])}
+        return {CLASSIFIER: _ends(table, metric)}
 
-    uncalibrated = calibration.apply(logit, 1.0) if decision.temperature != 1 else None
     return Findings(
-        metrics=_flat_metrics(intervals, place),
+        metrics=_flat_metrics(table, place),
         tables={
-            f"{place}/metrics.csv": intervals.reset_index(),
+            f"{place}/metrics.csv": table.reset_index(),
             f"{place}/classification_report.csv": report.rename_axis("class").reset_index(),
         },
         documents={f"{place}/confusion_matrix.json": _as_document(matrix, decision)},
@@ -110,7 +113,11 @@ def _judge_level(rows: pd.DataFrame, decision: Decision, place: str, title: str,
                 curve, of("average_precision"), f"Precision-recall · {title}"
             ),
             f"{place}/reliability.png": plots.reliability(
-                label, probability, before=uncalibrated, title=f"Reliability · {title}"
+                label,
+                probability,
+                before=calibration.apply(logit, 1.0) if decision.calibrated else None,
+                intervals={"before": _ends(table, _UNCALIBRATED_ECE), "after": _ends(table, _ECE)},
+                title=f"Reliability · {title}",
             ),
             f"{place}/threshold_sweep.png": plots.threshold_sweep(
                 metrics.threshold_sweep(label, probability), decision.threshold, f"Threshold sweep · {title}"
@@ -119,10 +126,24 @@ def _judge_level(rows: pd.DataFrame, decision: Decision, place: str, title: str,
     )
 
 
-def _flat_metrics(intervals: pd.DataFrame, place: str) -> dict[str, float]:
-    flat = {f"{place}/{name}": row["estimate"] for name, row in intervals.iterrows()}
+def _uncalibrated_error(rows: pd.DataFrame, certainty: Certainty) -> pd.DataFrame:
+    """The calibration error of the plain sigmoid of the logits, as a further row for `bootstrap_intervals`."""
+    label, probability = _label_and_probability(rows)
+
+    def error(weight: np.ndarray) -> dict[str, np.ndarray]:
+        return {_UNCALIBRATED_ECE: calibration.calibration_errors(label, probability, weight)}
+
+    return intervals(error, label, rows["group"], n_draws=certainty.n_draws, seed=certainty.seed)
+
+
+def _ends(table: pd.DataFrame, metric: str) -> tuple[float, float]:
+    return table.loc[metric, "low"], table.loc[metric, "high"]
+
+
+def _flat_metrics(table: pd.DataFrame, place: str) -> dict[str, float]:
+    flat = {f"{place}/{name}": row["estimate"] for name, row in table.iterrows()}
     for name in _WITH_INTERVAL:
-        flat |= {f"{place}/{name}_{end}": intervals.loc[name, end] for end in ("low", "high")}
+        flat |= {f"{place}/{name}_{end}": table.loc[name, end] for end in ("low", "high")}
     return {name: value for name, value in flat.items() if np.isfinite(value)}
 
 
@@ -231,7 +252,7 @@ def digest(findings: Findings, splits: Sequence[str]) -> pd.DataFrame:
     for split in splits:
         for level in ("image", "xray"):
             table = findings.tables[f"{split}/{level}/metrics.csv"].set_index("metric")
-            texts = {name: _with_ends(table.loc[name]) for name in _WITH_INTERVAL}
+            texts = {name: _with_ends(table.loc[name]) for name in _DIGEST}
             rows[split, "file" if level == "image" else "X-ray"] = texts
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["split", "per"])
 

@@ -131,23 +131,28 @@ def reliability(
     probability: ArrayLike,
     n_bins: int = 15,
     before: ArrayLike | None = None,
+    intervals: Intervals | None = None,
     title: str = "Reliability",
 ) -> Figure:
     """Draw the share of fractured against the probability in bins of equal width, and below how many files stand there.
 
-    before: the probabilities before calibration, to be drawn beside.
+    before: the probabilities before calibration, to be drawn beside;
+    intervals: of the expected calibration error (ECE) under "before" and "after".
     """
     figure = Figure(figsize=(5.6, 6.2), dpi=DPI, layout="constrained")
     axes, histogram = figure.subplots(2, 1, height_ratios=[4, 1], sharex=True)
     axes.set_title(title, fontsize=11, color=INK)
     axes.plot([0, 1], [0, 1], **REFERENCE, label="Perfect")
-    series = {"Probability": (probability, BLUE)}
+    series = {"after": ("Calibrated" if before is not None else "Probability", probability, BLUE)}
     if before is not None:
-        series = {"Before": (before, ORANGE), "Calibrated": (probability, BLUE)}
-    for name, (values, colour) in series.items():
+        series = {"before": ("Before", before, ORANGE)} | series
+    for key, (name, values, colour) in series.items():
         share, mean = calibration_curve(label, values, n_bins=n_bins)
         error = expected_calibration_error(label, values, n_bins)
-        axes.plot(mean, share, marker="o", markersize=5, color=colour, label=f"{name}: ECE {error:.3f}")
+        ends = (intervals or {}).get(key, (np.nan, np.nan))
+        axes.plot(
+            mean, share, marker="o", markersize=5, color=colour, label=f"{name}: ECE {_interval_text(error, *ends)}"
+        )
         histogram.hist(values, bins=np.linspace(0, 1, n_bins + 1), color=colour, alpha=0.55)
     axes.set(ylabel="Share fractured", ylim=(-0.02, 1.02))
     histogram.set(xlabel="Probability of fractured", ylabel="Files", xlim=(-0.01, 1.01))
