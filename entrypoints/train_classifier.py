@@ -8,7 +8,7 @@ from fracture_mae.config import TrainClassifier
 def main(config: TrainClassifier) -> None:
     import click
 
-    from fracture_mae import classification, evaluation, pipeline, tracking
+    from fracture_mae import classification, evaluation, operating_points, pipeline, tracking
     from fracture_mae.prediction import predict
     from fracture_mae.training import make_accelerator
 
@@ -35,10 +35,13 @@ def main(config: TrainClassifier) -> None:
             certainty = evaluation.Certainty(n_draws=1000, seed=config.seed)
             remark = evaluation.remark_on(dataset.leakage)
             findings = evaluation.judge_split(predictions, decision, "validation", remark, certainty)
+            validation = {"validation": predictions}
+            findings.add(operating_points.judge(validation, decision, config, remark, certainty))
             run.findings(findings)
             version = pipeline.register_classifier(classifier, decision, dataset, config, run)
             checkpoints.remove()
         click.echo(evaluation.digest(findings, ["validation"]).to_string())
+        click.echo(operating_points.digest(findings, "validation"))
         click.echo(f"registered as models:/fracture-classifier/{version}, alias challenger")
 
 

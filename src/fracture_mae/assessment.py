@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 from accelerate import Accelerator
 
-from fracture_mae import evaluation, references, registry
+from fracture_mae import evaluation, operating_points, references, registry
 from fracture_mae.config import Evaluate
 from fracture_mae.data import Dataset
 from fracture_mae.errors import FractureMaeError
@@ -75,7 +75,7 @@ def judge(subject: Subject, dataset: Dataset, config: Evaluate, accelerator: Acc
     remark = evaluation.remark_on(dataset.leakage)
     options = {"batch_size": config.batch_size, "accelerator": accelerator}
     predictions = {xrays.name: predict(subject.classifier, xrays, **options) for xrays in splits_of(dataset)}
-    findings = Findings()
+    findings = operating_points.judge(predictions, subject.decision, config, remark, certainty)
     for split in SPLITS:
         findings.add(evaluation.judge_split(predictions[split], subject.decision, split, remark, certainty))
     if config.references:

@@ -9,6 +9,11 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 DEFAULT_MODEL = "facebook/vit-mae-base"
+# Of these a lower value is better for the last two.
+PROMOTION_METRICS = (
+    *("auroc", "average_precision", "balanced_accuracy", "sensitivity", "specificity", "f1", "mcc"),
+    *("brier", "log_loss"),
+)
 THRESHOLD_OBJECTIVES = ("balanced_accuracy", "f1", "f2", "mcc")
 
 
@@ -153,7 +158,18 @@ class FinetuneMae(Masking, Augmentation, Optimisation, DataOptions):
     }
 
 
-class TrainClassifier(Augmentation, Optimisation, DataOptions):
+class OperatingOptions(Config):
+    """For whom operating points are worked out."""
+
+    prevalence: Annotated[Literal["auto"] | Annotated[float, Field(gt=0, lt=1)], NumberOrWord] = Field(
+        "auto",
+        description="share of fractured X-rays where the classifier is to be used, for the operating points; auto: as in each split",
+    )
+    cost_false_negative: float = Field(5, gt=0, le=1e6, description="price of a missed fracture, in any unit")
+    cost_false_positive: float = Field(1, gt=0, le=1e6, description="price of a false alarm, in the same unit")
+
+
+class TrainClassifier(OperatingOptions, Augmentation, Optimisation, DataOptions):
     """Train a fractured / not fractured classifier on the encoder."""
 
     encoder: str = Field(
@@ -241,7 +257,7 @@ class TrainClassifier(Augmentation, Optimisation, DataOptions):
     }
 
 
-class Evaluate(DataOptions):
+class Evaluate(OperatingOptions, DataOptions):
     """Judge a registered classifier on every split, beside two references."""
 
     classifier: str = Field(
@@ -253,7 +269,19 @@ class Evaluate(DataOptions):
     references: bool = Field(True, description="also fit and judge the two reference classifiers")
     promote: Literal["auto", "always", "never"] = Field(
         "auto",
-        description="move the alias champion to this version: auto: if its test AUROC is higher on the same split",
+        description="move the alias champion to this version; auto: if it is the better one on the same test X-rays",
+    )
+    promote_metric: Literal[PROMOTION_METRICS] = Field(
+        "auroc", description="test metric, per X-ray and each at its own threshold, by which the better one is told"
+    )
+    promote_margin: float = Field(
+        0, ge=0, le=1, description="the challenger must be better by more than this, in units of the metric"
+    )
+    promote_confidence: float = Field(
+        0.95,
+        ge=0,
+        lt=1,
+        description="least share of bootstrap draws over the test X-rays in which it must be; 0: the estimate alone decides",
     )
 
 

@@ -71,7 +71,7 @@ def judge_split(
     decided = _decided(predictions, decision)
     found.tables[f"{split}/predictions.csv"] = decided
     for level, rows in levels(predictions).items():
-        title = _title(split, level, predictions, remark)
+        title = title_of(split, level, predictions, remark)
         found.add(_judge_level(rows, decision, f"{split}/{level}", title, certainty))
     return found
 
@@ -158,7 +158,8 @@ def _as_document(matrix: np.ndarray, decision: Decision) -> dict[str, Any]:
     }
 
 
-def _title(split: str, level: str, predictions: pd.DataFrame, remark: str) -> str:
+def title_of(split: str, level: str, predictions: pd.DataFrame, remark: str) -> str:
+    """What a figure was drawn from: level, split, files and X-rays, and the remark where there is one."""
     n_groups = predictions["group"].nunique()
     unit = "per file" if level == "image" else "per X-ray"
     title = plots.heading(unit, split, len(predictions), n_groups)
@@ -175,7 +176,7 @@ def compare(predictions: Mapping[str, pd.DataFrame], split: str, remark: str, ce
     table = pd.concat([_aurocs(part, certainty).assign(source=source) for source, part in parts.items()])
     differences = pd.concat([_differences(part, certainty).assign(source=source) for source, part in parts.items()])
     overall = table[table["source"] == "all"]
-    title = _title(split, "xray", predictions[CLASSIFIER], remark)
+    title = title_of(split, "xray", predictions[CLASSIFIER], remark)
     curves = {name: _label_and_probability(metrics.per_group(rows)) for name, rows in predictions.items()}
     return Findings(
         metrics={

@@ -12,7 +12,7 @@ from torch import nn
 
 from fracture_mae import data, plots, reconstruction, registry
 from fracture_mae.checkpoints import Checkpoints, training_name
-from fracture_mae.config import DataOptions, FinetuneMae, ReconstructBaseline, TrainClassifier
+from fracture_mae.config import DataOptions, FinetuneMae, OperatingOptions, ReconstructBaseline, TrainClassifier
 from fracture_mae.data import Dataset, XRays
 from fracture_mae.data.cache import cache_root
 from fracture_mae.evaluation import SPLITS, remark_on
@@ -26,7 +26,7 @@ from fracture_mae.tracking import Run
 # Parameters that have no say in what weights a training ends with; the initial weights and the split are looked at themselves.
 _WITHOUT_SAY = {
     *("data_dir", "positive_label", "image_size", "num_workers", "device", "resume", "n_figures"),
-    *("model", "encoder", "calibrate", "threshold"),
+    *("model", "encoder", "calibrate", "threshold", *OperatingOptions.model_fields),
 }
 logger = logging.getLogger(__name__)
 

@@ -175,6 +175,43 @@ def threshold_sweep(table: pd.DataFrame, chosen: float, title: str = "Threshold 
     return figure
 
 
+def operating_points(table: pd.DataFrame, title: str = "Operating points", chosen_here: bool = False) -> Figure:
+    """Draw what each operating point comes to: a row per point, rates with their intervals, flagged X-rays of 1,000.
+
+    table: as of `operating_points.table`; chosen_here: the thresholds were chosen on these very X-rays.
+    """
+    figure = Figure(figsize=(11.0, 1.9 + 0.5 * len(table)), dpi=DPI, layout="constrained")
+    where = "chosen on these X-rays, so better than they are" if chosen_here else "chosen on validation"
+    prevalence = f"prevalence {table['prevalence'].iloc[0]:.1%} · thresholds {where}"
+    figure.suptitle(f"{title}\n{prevalence}", fontsize=11, color=INK)
+    panels = figure.subplots(1, 3, sharey=True)
+    rows = np.arange(len(table))
+    pairs = ({"sensitivity": BLUE, "specificity": RED}, {"precision": GREEN, "negative_predictive_value": PURPLE})
+    for axes, pair in zip(panels, pairs, strict=False):
+        for (rate, colour), offset in zip(pair.items(), (-0.13, 0.13), strict=True):
+            _rates(axes, table, rate, rows + offset, colour)
+        axes.set(xlim=(-0.02, 1.02), xlabel="Share")
+        _legend(axes, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    _rates(panels[2], table, "flagged_per_1000", rows, SKY)
+    panels[2].set(xlim=(-20, 1020), xlabel="X-rays of 1,000")
+    _legend(panels[2], loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    names = [f"{name}\nat {threshold:.3f}" for name, threshold in zip(table["name"], table["threshold"], strict=True)]
+    panels[0].set_yticks(rows, names)
+    panels[0].set_ylim(len(table) - 0.5, -0.5)
+    for axes in panels:
+        _style(axes)
+    return figure
+
+
+def _rates(axes: Axes, table: pd.DataFrame, rate: str, heights: np.ndarray, colour: str) -> None:
+    """A mark with its interval for each row that has the rate."""
+    names = {"precision": "Precision (PPV)", "negative_predictive_value": "Negative predictive value"}
+    label = names.get(rate, rate.replace("_per_1000", "").capitalize())
+    reach = np.abs(table[[f"{rate}_low", f"{rate}_high"]].to_numpy().T - table[rate].to_numpy())
+    marks = {"fmt": "o", "color": colour, "markersize": 5, "capsize": 3, "linewidth": 1.4}
+    axes.errorbar(table[rate], heights, xerr=reach, label=label, **marks)
+
+
 def learning_curves(history: pd.DataFrame, best_epoch: int | None = None, title: str = "Learning curves") -> Figure:
     """Draw one panel per metric, one line per split.
 

@@ -42,6 +42,22 @@ def test_intervals_cover_the_truth_and_those_of_single_files_do_not():
     assert np.mean(by_file) <= 0.75
 
 
+def test_an_interval_holds_its_estimate():
+    # Perfectly calibrated in every bin: any draw is worse.
+    table = bootstrap_intervals([0, 1, 0, 1] * 5, [0.5] * 20, np.arange(20), 0.5, n_draws=100)
+    assert table.loc["expected_calibration_error", ["estimate", "low"]].tolist() == [0, 0]
+    files = clustered_files(0)
+    row = bootstrap_intervals(*files, 0.5, n_draws=200).loc["expected_calibration_error"]
+    assert row["low"] <= row["estimate"] <= row["high"]
+
+
+def test_statistics_of_ones_own():
+    label, probability, group = clustered_files(5)
+    mean = bootstrap.intervals(lambda weight: {"mean": weight @ probability / weight.sum(axis=-1)}, label, group)
+    assert mean.loc["mean", "estimate"] == pytest.approx(probability.mean())
+    assert mean.loc["mean", "low"] < probability.mean() < mean.loc["mean", "high"]
+
+
 def test_interval_of_a_mean_is_that_of_the_theory():
     # Accuracy of 400 independent healthy X-rays of which 300 are right: 0.75 ± 1.96 sqrt(0.75 · 0.25 / 400).
     probability = np.repeat([0.2, 0.8], [300, 100])

@@ -76,6 +76,17 @@ def test_the_temperature_weighs_every_xray_the_same(dataset):
     assert expected != pytest.approx(1, abs=0.1)
 
 
+def test_isotonic_is_fitted_on_equal_xrays_and_the_threshold_after_it(dataset):
+    table = predictions(*UNEVEN)
+    decision = decide(table, TrainClassifier(calibrate="isotonic", threshold="balanced_accuracy"), dataset)
+    # From below 8 x 0.1 (healthy), 8 x 0.3 (broken), 0.4 and 0.45 (healthy), 0.8 (broken), each X-ray 1: 0 | 1/3 | 1 in steps,
+    # and no probability beyond 1/7 and 6/7, as there are five X-rays.
+    steps = decision.probability([log(p / (1 - p)) for p in (0.1, 0.3, 0.4, 0.45, 0.8)])
+    np.testing.assert_allclose(steps, [1 / 7, 1 / 3, 1 / 3, 1 / 3, 6 / 7])
+    assert decision.threshold == pytest.approx((1 / 3 + 6 / 7) / 2)
+    assert decision.temperature == 1.0
+
+
 def test_the_threshold_is_chosen_after_the_temperature(dataset):
     table = predictions(*UNEVEN)
     decision = decide(table, TrainClassifier(calibrate="temperature", threshold="balanced_accuracy"), dataset)
