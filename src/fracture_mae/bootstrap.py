@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from fracture_mae.arrays import check_groups, check_scores
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics import summaries
+from fracture_mae.threshold import TIE
 
 # Weights held at once: 4 MB for a chunk, whatever the number of draws.
 CHUNK_VALUES = 2**19
@@ -89,11 +90,13 @@ def paired_difference(
     n_draws: int = 1000,
     seed: int = 0,
     level: float = 0.95,
+    margin: float = 0.0,
     weight: ArrayLike | None = None,
 ) -> dict[str, float]:
     """Return metric(a) - metric(b) on the same files as estimate, low and high; both see the same draws.
 
-    An interval without 0 says that they differ. Arrays, options and errors as in `bootstrap_intervals`.
+    An interval without 0 says that they differ. `share_above` is the share of draws in which the difference exceeds `margin`, NaN
+    where there is no interval. Arrays, options and errors as in `bootstrap_intervals`.
     """
     label, probability_a, weight = check_scores(label, probability_a, weight)
     _, probability_b, _ = check_scores(label, probability_b)
@@ -109,7 +112,8 @@ def paired_difference(
     member_of, strata = _strata(label, group)
     draws = np.concatenate([difference(draw * weight) for draw in _draws(member_of, strata, n_draws, seed)])
     low, high = _interval(draws, strata, level)
-    return {"estimate": float(estimate), "low": low, "high": high}
+    share_above = np.nan if np.isnan(low) else float(np.mean(draws[~np.isnan(draws)] > margin + TIE))
+    return {"estimate": float(estimate), "low": low, "high": high, "share_above": share_above}
 
 
 def _strata(label: np.ndarray, group: ArrayLike) -> tuple[np.ndarray, list[np.ndarray]]:

@@ -285,6 +285,14 @@ class Evaluate(OperatingOptions, DataOptions):
     )
 
 
+class RollBack(Config):
+    """Make an earlier version of the classifier champion again."""
+
+    version: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto", description="number of the version; auto: the one that the present champion replaced"
+    )
+
+
 class Main(DataOptions):
     """The whole chain: baseline, fine-tuning, classifier, evaluation."""
 

@@ -135,7 +135,7 @@ def test_paired_difference_is_narrower_than_two_intervals():
 def test_paired_difference_of_the_same_probabilities_is_zero():
     label, probability, group = clustered_files(4)
     found = paired_difference(label, probability, probability, group, "f1", n_draws=50)
-    assert found == {"estimate": 0, "low": 0, "high": 0}
+    assert found == {"estimate": 0, "low": 0, "high": 0, "share_above": 0}
 
 
 def test_paired_difference_uses_both_thresholds():
