@@ -51,6 +51,7 @@ def xrays(name, label, group=None):
             "width": SIDE,
             "group": [f"{name}-{member}" for member in group],
             "source": "made",
+            "together": [f"{name}-{member}" for member in group],
         }
     )
     return XRays(name, table, pixels, np.arange(len(label)))

@@ -96,6 +96,7 @@ WRONG = {
     "positive_label": "",
     "model": "",
     "encoder": "",
+    "encoders": "",
     "classifier": "",
     "split_seed": "-1",
     "seed": "0.5",

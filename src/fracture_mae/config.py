@@ -285,6 +285,21 @@ class Evaluate(OperatingOptions, DataOptions):
     )
 
 
+class Compare(DataOptions):
+    """Compare encoders by what a linear head reads from their frozen features, cross-validated."""
+
+    encoders: str = Field(
+        f"{DEFAULT_MODEL},models:/xray-mae/latest",
+        min_length=1,
+        description="names with commas between them, the first is the yardstick: hub names and local folders of MAE, ViT, DeiT, "
+        "DINOv2 and BEiT, models:/NAME/VERSION, presets",
+    )
+    pool: Literal["mean", "cls"] = Field("mean", description="what the head reads: mean of the patch tokens, or CLS")
+    n_folds: int = Field(5, ge=2, le=20, description="folds over the training and validation X-rays; test is not read")
+    n_draws: int = Evaluate.model_fields["n_draws"]
+    references: bool = Field(True, description="also judge the two reference classifiers in the same folds")
+
+
 class RollBack(Config):
     """Make an earlier version of the classifier champion again."""
 

@@ -262,6 +262,37 @@ def sources(table: pd.DataFrame, title: str = "AUROC by source") -> Figure:
     return figure
 
 
+def encoders(table: pd.DataFrame, metrics: Sequence[str], difference: str, title: str = "Encoders") -> Figure:
+    """Draw a forest plot with a panel per metric, and one for the difference to the first row.
+
+    table: index = names; columns METRIC, METRIC_low and METRIC_high, and the same for `difference` (NaN in the first row).
+    """
+    columns = [*metrics, difference]
+    figure = Figure(figsize=(2.4 + 2.5 * len(columns), 1.7 + 0.42 * len(table)), dpi=DPI, layout="constrained")
+    figure.suptitle(title, fontsize=11, color=INK)
+    panels = figure.subplots(1, len(columns), sharey=True)
+    rows = np.arange(len(table))
+    for axes, column in zip(panels, columns, strict=True):
+        _forest(axes, table, column, rows)
+        axes.axvline(0 if column == difference else table[column].iloc[0], **REFERENCE)
+        name = column.replace("_", " ").replace("auroc", "AUROC")
+        axes.set_xlabel(name if name.startswith("AUROC") else name.capitalize())
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+        _style(axes)
+    names = ["\n".join(textwrap.wrap(str(name), 34, break_on_hyphens=False)) for name in table.index]
+    panels[0].set_yticks(rows, names)
+    panels[0].set_ylim(len(table) - 0.5, -0.5)
+    return figure
+
+
+def _forest(axes: Axes, table: pd.DataFrame, column: str, rows: np.ndarray) -> None:
+    """A square with its interval for each row that has a value; the first row stands out."""
+    reach = np.abs(table[[f"{column}_low", f"{column}_high"]].to_numpy().T - table[column].to_numpy())
+    for part, colour in ((rows == 0, RED), (rows > 0, BLUE)):
+        marks = {"fmt": "s", "color": colour, "markersize": 5, "capsize": 3, "linewidth": 1.4}
+        axes.errorbar(table[column][part], rows[part], xerr=reach[:, part], **marks)
+
+
 def _figure(width: float, height: float, title: str) -> tuple[Figure, Axes]:
     """Return a figure of width x height inches with one styled axes."""
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")

@@ -112,6 +112,7 @@ def load(
         splits.check(table)
     splits.check_labels(table)
     leakage = splits.leakage(table)
+    table["together"] = table["group"]
     table["group"] = _one_label_each(table)
     return Dataset(
         name="synthetic" if data_dir.startswith("synthetic") else Path(data_dir).expanduser().resolve().stem,
