@@ -46,7 +46,22 @@ def bootstrap_intervals(
     def metrics_under(weights: np.ndarray) -> dict[str, np.ndarray]:
         return summaries(label, probability, threshold, weights)
 
-    return intervals(metrics_under, label, group, n_draws=n_draws, seed=seed, level=level, weight=weight)
+    table = intervals(metrics_under, label, group, n_draws=n_draws, seed=seed, level=level, weight=weight)
+    for rate, value in (("sensitivity", 1), ("specificity", 0)):
+        bound = boundary_end(table.loc[rate, "estimate"], np.unique(np.asarray(group)[label == value]).size, level)
+        table.loc[rate, ["low", "high"]] = widened(*table.loc[rate, ["low", "high"]], bound)
+    return table
+
+
+def boundary_end(rate: float, n_groups: int, level: float = 0.95) -> float | None:
+    """Return the inner end of the exact (Clopper-Pearson) interval of a rate of 0 or 1 in n_groups X-rays; None for any other.
+
+    Where no fracture was missed, no draw can miss one, and resampling alone would call a sensitivity of 1 certain.
+    """
+    if rate not in (0, 1) or n_groups == 0:
+        return None
+    bound = ((1 - level) / 2) ** (1 / n_groups)
+    return bound if rate == 1 else 1 - bound
 
 
 def intervals(
@@ -76,6 +91,11 @@ def intervals(
     table["low"] = table["low"].where(~(table["low"] > table["estimate"]), table["estimate"])
     table["high"] = table["high"].where(~(table["high"] < table["estimate"]), table["estimate"])
     return table.rename_axis("metric").assign(n_groups=sum(map(len, strata)))
+
+
+def widened(low: float, high: float, value: float | None) -> tuple[float, float]:
+    """Return the interval made wide enough to hold a value, where there is an interval and a value."""
+    return (low, high) if value is None else (float(np.minimum(low, value)), float(np.maximum(high, value)))
 
 
 def paired_difference(

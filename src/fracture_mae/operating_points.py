@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from fracture_mae import metrics, plots, threshold
-from fracture_mae.bootstrap import intervals
+from fracture_mae.bootstrap import boundary_end, intervals, widened
 from fracture_mae.config import OperatingOptions
 from fracture_mae.evaluation import Certainty, Findings, levels, title_of
 from fracture_mae.models.classifier import Decision
@@ -76,19 +76,20 @@ def weighted_to(prevalence: float, label: np.ndarray, weight: np.ndarray) -> np.
     return weight * np.where(label == 1, prevalence / positive, (1 - prevalence) / (1 - positive))
 
 
-def rates_at(counts: Counts, prevalence: float, costs: Costs) -> dict[str, np.ndarray]:
+def rates_at(
+    sensitivity: np.ndarray, specificity: np.ndarray, prevalence: float, costs: Costs
+) -> dict[str, np.ndarray]:
     """What sensitivity and specificity come to where a share `prevalence` of X-rays is fractured, by Bayes' formula.
 
-    counts: of any shape [...]; each rate has that shape, NaN where its denominator is 0. Flagged X-rays and cost per 1,000.
+    Both are of any shape [...], and so is each rate; NaN where its denominator is 0. Flagged X-rays and cost per 1,000.
     """
-    found, spared = counts.sensitivity, counts.specificity
-    true_positive, false_negative = prevalence * found, prevalence * (1 - found)
-    true_negative, false_positive = (1 - prevalence) * spared, (1 - prevalence) * (1 - spared)
+    true_positive, false_negative = prevalence * sensitivity, prevalence * (1 - sensitivity)
+    true_negative, false_positive = (1 - prevalence) * specificity, (1 - prevalence) * (1 - specificity)
     there = Counts(true_positive, false_negative, false_positive, true_negative)
     cost = costs.false_negative * false_negative + costs.false_positive * false_positive
     return {
-        "sensitivity": found,
-        "specificity": spared,
+        "sensitivity": sensitivity,
+        "specificity": specificity,
         "precision": there.precision,
         "negative_predictive_value": there.negative_predictive_value,
         "flagged_per_1000": 1000 * there.flagged,
@@ -116,13 +117,29 @@ def table(
     decisions = np.stack([decide(probability, point.threshold) for point in points], axis=1)  # [n, points]
 
     def statistics(weight: np.ndarray) -> dict[str, np.ndarray]:
-        rates = rates_at(Counts.of(label[:, None], decisions, weight), prevalence, costs)  # each [..., points]
+        counts = Counts.of(label[:, None], decisions, weight)
+        rates = rates_at(counts.sensitivity, counts.specificity, prevalence, costs)  # each [..., points]
         return {f"{n} {rate}": values[..., n] for rate, values in rates.items() for n in range(len(points))}
 
     found = intervals(statistics, label, rows["group"], n_draws=certainty.n_draws, seed=certainty.seed)
+    n_groups = {value: rows["group"][label == value].nunique() for value in (0, 1)}
+    for n in range(len(points)):
+        for sensitivity, specificity in _hardly_excluded(found, n, n_groups):
+            for rate, value in rates_at(sensitivity, specificity, prevalence, costs).items():
+                row = f"{n} {rate}"
+                found.loc[row, ["low", "high"]] = widened(*found.loc[row, ["low", "high"]], value)
     return pd.DataFrame(
         [asdict(point) | {"prevalence": prevalence} | _row(found, number) for number, point in enumerate(points)]
     )
+
+
+def _hardly_excluded(found: pd.DataFrame, n: int, n_groups: Mapping[int, int]) -> Iterator[tuple[float, float]]:
+    """Sensitivity and specificity of point n with the one that is 0 or 1 put at the end of its exact interval."""
+    sensitivity, specificity = (found.loc[f"{n} {rate}", "estimate"] for rate in ("sensitivity", "specificity"))
+    if (end := boundary_end(sensitivity, n_groups[1])) is not None:
+        yield end, specificity
+    if (end := boundary_end(specificity, n_groups[0])) is not None:
+        yield sensitivity, end
 
 
 def _row(found: pd.DataFrame, number: int) -> dict[str, float]:

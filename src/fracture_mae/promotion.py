@@ -83,15 +83,16 @@ def consider(
     if subject.version is None:
         return Verdict(False, f"the classifier is not registered as {registry.CLASSIFIER}")
     found = registry.find(f"models:/{registry.CLASSIFIER}@{registry.CHAMPION}")
-    # MLflow gives numbers or text, as its store is made.
-    versions = {"challenger": subject.version, "champion": str(found.version) if found else None}
-    if versions["challenger"] == versions["champion"]:
-        return Verdict(False, f"version {subject.version} is the champion already", None, subject.version)
+    champion_version = str(found.version) if found else None  # MLflow gives numbers or text, as its store is made
+    is_champion = subject.version == champion_version
+    versions = {"challenger": None if is_champion else subject.version, "champion": champion_version}
+    if dataset.leakage and config.promote == "auto":
+        return Verdict(False, f"{_shown(dataset.leakage)}, so its figures prove nothing", **versions)
+    if is_champion:
+        return Verdict(False, f"version {subject.version} is the champion already", **versions)
     if config.promote != "auto":
         shown = f" ({_shown(dataset.leakage)})" if dataset.leakage else ""
         return Verdict(config.promote == "always", f"--promote {config.promote}{shown}", **versions)
-    if dataset.leakage:
-        return Verdict(False, f"{_shown(dataset.leakage)}, so its figures prove nothing", **versions)
     if found is None:
         auroc = findings.metrics["test/xray/auroc"]
         return Verdict(True, f"the first one; AUROC per X-ray on test {auroc:.3f}", **versions)
@@ -104,7 +105,7 @@ def consider(
     theirs = _predictions(champion, mine, dataset, config, accelerator)
     comparison = compare(mine, subject.decision, theirs, champion.decision, config)
     better = is_better(comparison, config.promote_margin, config.promote_confidence)
-    return Verdict(better, _in_words(comparison, versions["champion"]), **versions, comparison=comparison)
+    return Verdict(better, _in_words(comparison, champion_version), **versions, comparison=comparison)
 
 
 def compare(

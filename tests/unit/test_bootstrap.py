@@ -51,6 +51,17 @@ def test_an_interval_holds_its_estimate():
     assert row["low"] <= row["estimate"] <= row["high"]
 
 
+def test_a_rate_of_one_is_no_certainty():
+    # All 20 fractured are found: the exact 95 % interval of 20 of 20 begins at 0.025^(1/20) = 0.832.
+    label, group = np.repeat([1, 0], 40), np.repeat(np.arange(40), 2)
+    probability = np.concatenate([np.full(40, 0.9), np.tile([0.1, 0.1, 0.9, 0.9], 10)])
+    table = bootstrap_intervals(label, probability, group, 0.5, n_draws=100)
+    assert table.loc["sensitivity", ["estimate", "low", "high"]].tolist() == [1, pytest.approx(0.83157, abs=1e-5), 1]
+    none = bootstrap_intervals(label, 1 - probability, group, 0.5, n_draws=100)
+    assert none.loc["sensitivity", ["estimate", "low", "high"]].tolist() == [0, 0, pytest.approx(0.16843, abs=1e-5)]
+    assert bootstrap.boundary_end(0.99, 20) is None
+
+
 def test_statistics_of_ones_own():
     label, probability, group = clustered_files(5)
     mean = bootstrap.intervals(lambda weight: {"mean": weight @ probability / weight.sum(axis=-1)}, label, group)

@@ -70,7 +70,7 @@ def test_weights_to_a_prevalence():
 
 def test_rates_by_bayes_formula():
     # Sensitivity 0.9, specificity 0.8. Of 1,000 X-rays 10 are broken: 9 found, 1 missed; 198 of 990 falsely flagged.
-    rates = rates_at(Counts(np.array(9.0), np.array(1.0), np.array(2.0), np.array(8.0)), 0.01, Costs(5, 1))
+    rates = rates_at(0.9, 0.8, 0.01, Costs(5, 1))
     assert rates["sensitivity"] == pytest.approx(0.9)
     assert rates["specificity"] == pytest.approx(0.8)
     assert rates["precision"] == pytest.approx(9 / 207)
@@ -81,7 +81,7 @@ def test_rates_by_bayes_formula():
 
 def test_at_their_own_prevalence_the_rates_are_those_of_the_counts():
     counts = Counts(np.array(4.0), np.array(1.0), np.array(3.0), np.array(12.0))
-    rates = rates_at(counts, 5 / 20, EVEN)
+    rates = rates_at(counts.sensitivity, counts.specificity, 5 / 20, EVEN)
     assert rates["precision"] == pytest.approx(counts.precision)
     assert rates["negative_predictive_value"] == pytest.approx(counts.negative_predictive_value)
     assert rates["flagged_per_1000"] == pytest.approx(1000 * 7 / 20)
@@ -95,6 +95,19 @@ def test_table_by_hand_with_intervals_around():
     assert found.loc["a", "sensitivity_low"] < 0.8 < found.loc["a", "sensitivity_high"]
     assert found.loc["b", ["sensitivity", "specificity", "flagged_per_1000"]].tolist() == [0, 1, 0]
     assert np.isnan(found.loc["b", "precision"])  # nothing is flagged
+
+
+def test_that_none_was_missed_does_not_prove_that_none_ever_is():
+    # All five broken ones of ten are found, two of five healthy ones spared. Exact interval of 5 of 5: from 0.025^(1/5) = 0.478.
+    found = table(TEN, DECISION, [OperatingPoint("a", 0.25, "validation")], 0.5, EVEN, CERTAINTY).iloc[0]
+    assert found[["sensitivity", "sensitivity_low", "sensitivity_high"]].tolist() == [
+        1,
+        pytest.approx(0.47818, abs=1e-5),
+        1,
+    ]
+    assert found["negative_predictive_value"] == 1
+    assert found["negative_predictive_value_low"] == pytest.approx(0.4 / (0.4 + 1 - 0.47818), abs=1e-5)
+    assert found["cost_per_1000_high"] >= 1000 * (0.5 * 0.6 + 0.5 * (1 - 0.47818))
 
 
 def test_intervals_are_those_of_the_evaluation():

@@ -260,7 +260,14 @@ def test_the_champion_stays_itself(versions):
     versions.evaluate(first)
     verdict = versions.evaluate(first)
     assert str(verdict) == "not promoted: version 1 is the champion already"
+    assert str(versions.evaluate(first, promote="always")) == str(verdict)
+    assert str(versions.evaluate(first, replace(versions.dataset, leakage=0.5))).startswith(
+        "not promoted: 50% of the test"
+    )
+    assert versions.champion == first
     assert versions.tags(first)["promotion"].startswith("promoted to champion: the first one")
+    assert versions.tags(first)[promotion.PREVIOUS] == "none"
+    assert "promotion.last_challenge" not in versions.tags(first)
 
 
 def test_a_folder_is_not_promoted(versions):
