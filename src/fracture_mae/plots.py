@@ -181,7 +181,7 @@ def operating_points(table: pd.DataFrame, title: str = "Operating points", chose
     table: as of `operating_points.table`; chosen_here: the thresholds were chosen on these very X-rays.
     """
     figure = Figure(figsize=(11.0, 1.9 + 0.5 * len(table)), dpi=DPI, layout="constrained")
-    where = "chosen on these X-rays, so better than they are" if chosen_here else "chosen on validation"
+    where = "chosen on these X-rays: they look better than they are" if chosen_here else "chosen on validation"
     prevalence = f"prevalence {table['prevalence'].iloc[0]:.1%} · thresholds {where}"
     figure.suptitle(f"{title}\n{prevalence}", fontsize=11, color=INK)
     panels = figure.subplots(1, 3, sharey=True)
@@ -276,6 +276,7 @@ def encoders(table: pd.DataFrame, metrics: Sequence[str], difference: str, title
         _forest(axes, table, column, rows)
         axes.axvline(0 if column == difference else table[column].iloc[0], **REFERENCE)
         name = column.replace("_", " ").replace("auroc", "AUROC")
+        name = f"{name} to the first" if column == difference else name
         axes.set_xlabel(name if name.startswith("AUROC") else name.capitalize())
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
         _style(axes)
