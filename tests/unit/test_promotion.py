@@ -65,7 +65,7 @@ def test_a_positive_difference_is_better_whatever_the_metric(metric):
 def test_each_decides_at_its_own_threshold_and_calibration():
     strict = replace(DECISION, threshold=0.95)
     found = compared(PERFECT, PERFECT, their_decision=strict, promote_metric="sensitivity")
-    assert (found["challenger"], found["champion"]) == (1, 0)
+    assert (found["challenger"], found["champion"], found["difference"]) == (1, 0, 1)
     blunt = replace(DECISION, isotonic=Isotonic((-1.0, 1.0), (0.4, 0.6)))
     found = compared(PERFECT, PERFECT, their_decision=blunt, promote_metric="brier")
     assert (found["challenger"], found["champion"]) == (pytest.approx(0.01), pytest.approx(0.16))
