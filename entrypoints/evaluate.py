@@ -10,7 +10,7 @@ def main(config: Evaluate) -> None:
 
     import click
 
-    from fracture_mae import assessment, evaluation, pipeline, tracking
+    from fracture_mae import assessment, evaluation, operating_points, pipeline, promotion, tracking
     from fracture_mae.training import make_accelerator
 
     with tracking.run("evaluate", config) as run:
@@ -27,9 +27,12 @@ def main(config: Evaluate) -> None:
 
         findings = assessment.judge(subject, dataset, config, accelerator)
         run.findings(findings)
-        verdict = assessment.promote(subject, findings, dataset, config.promote)
-        run.tags({"promotion": verdict})
-        click.echo(f"{evaluation.digest(findings, evaluation.SPLITS).to_string()}\n{verdict}")
+        verdict = promotion.consider(subject, findings, dataset, config, accelerator)
+        promotion.carry_out(verdict, subject, findings, dataset, run.id)
+        run.findings(verdict.findings())
+        run.tags(verdict.tags())
+        click.echo(evaluation.digest(findings, evaluation.SPLITS).to_string())
+        click.echo(f"{operating_points.digest(findings, 'test')}\n{verdict}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from fracture_mae.config import TrainClassifier
 def main(config: TrainClassifier) -> None:
     import click
 
-    from fracture_mae import classification, cross_validation, evaluation, pipeline, tracking
+    from fracture_mae import classification, cross_validation, evaluation, operating_points, pipeline, tracking
     from fracture_mae.training import make_accelerator
 
     with tracking.run("train_classifier", config) as run:
@@ -33,16 +33,20 @@ def main(config: TrainClassifier) -> None:
             run.training(choice.progress)
             decision = choice.decision
             run.metrics({"threshold": decision.threshold, "temperature": decision.temperature})
+            run.tags({"calibration": config.calibrate})
             certainty = evaluation.Certainty(n_draws=1000, seed=config.seed)
             remark = evaluation.remark_on(dataset.leakage)
             predictions = pipeline.weighed(choice.predictions, dataset.validation, config)
             findings = evaluation.judge_split(predictions, decision, "validation", remark, certainty)
+            validation = {"validation": predictions}
+            findings.add(operating_points.judge(validation, decision, config, remark, certainty))
             run.findings(findings)
             version = pipeline.register_classifier(classifier, decision, dataset, config, run)
             checkpoints.remove()
         for fold in folds:
             fold.forget()
         click.echo(evaluation.digest(findings, ["validation"]).to_string())
+        click.echo(operating_points.digest(findings, "validation"))
         click.echo(f"registered as models:/fracture-classifier/{version}, alias challenger")
 
 

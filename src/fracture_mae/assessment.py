@@ -1,4 +1,4 @@
-"""A registered classifier before its judges: loading, predicting every split, comparing, promoting."""
+"""A registered classifier before its judges: loading, predicting every split, comparing with the references."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 from accelerate import Accelerator
 
-from fracture_mae import evaluation, references, registry
+from fracture_mae import evaluation, operating_points, references, registry
 from fracture_mae.config import Evaluate
 from fracture_mae.data import Dataset
 from fracture_mae.errors import FractureMaeError
@@ -15,8 +15,6 @@ from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models.classifier import Decision, FractureClassifier
 from fracture_mae.pipeline import SEEN, splits_of, weighed
 from fracture_mae.prediction import predict
-
-JUDGED_ON, TEST_AUROC = "evaluation.split_fingerprint", "evaluation.test_xray_auroc"
 
 
 @dataclass(frozen=True)
@@ -56,13 +54,24 @@ def load(config: Evaluate) -> Subject:
     Raises:
         FractureMaeError: there is none, or it takes another image size than the one asked for.
     """
-    name = registry.exact(config.classifier)
+    subject = open_subject(config.classifier)
+    size = subject.classifier.image_size
+    if config.image_size not in ("auto", size):
+        raise FractureMaeError(
+            f"--image-size {config.image_size}: {subject.name} takes {size} pixels. Leave it at auto, or train another."
+        )
+    return subject
+
+
+def open_subject(name: str) -> Subject:
+    """The classifier behind models:/NAME@ALIAS, models:/NAME/VERSION or a folder.
+
+    Raises:
+        FractureMaeError: there is none.
+    """
+    name = registry.exact(name)
     folder = registry.fetch(name) if registry.is_model_uri(name) else Path(name).expanduser()
     classifier, decision = classifier_model.load(folder)
-    if config.image_size not in ("auto", classifier.image_size):
-        raise FractureMaeError(
-            f"--image-size {config.image_size}: {name} takes {classifier.image_size} pixels. Leave it at auto, or train another."
-        )
     seen = frozenset((folder / SEEN).read_text(encoding="ascii").split()) if (folder / SEEN).exists() else frozenset()
     found = registry.find(name)
     version = str(found.version) if found and found.name == registry.CLASSIFIER else None
@@ -78,7 +87,7 @@ def judge(subject: Subject, dataset: Dataset, config: Evaluate, accelerator: Acc
         xrays.name: weighed(predict(subject.classifier, xrays, **options), xrays, config)
         for xrays in splits_of(dataset)
     }
-    findings = Findings()
+    findings = operating_points.judge(predictions, subject.decision, config, remark, certainty)
     for split in SPLITS:
         findings.add(evaluation.judge_split(predictions[split], subject.decision, split, remark, certainty))
     if config.references:
@@ -88,49 +97,3 @@ def judge(subject: Subject, dataset: Dataset, config: Evaluate, accelerator: Acc
             models: dict[str, pd.DataFrame] = {CLASSIFIER: predictions[split], **beside}
             findings.add(evaluation.compare(models, split, remark, certainty))
     return findings
-
-
-def promote(subject: Subject, findings: Findings, dataset: Dataset, mode: str) -> str:
-    """Move the alias `champion` to the subject if it is the better one; what was decided, and why, in a sentence.
-
-    Args:
-        mode: "auto" (if its test AUROC per X-ray is higher on the very same split, or there is no champion yet), "always" or
-            "never".
-    """
-    if subject.version is None:
-        return f"not promoted: the classifier is not registered as {registry.CLASSIFIER}"
-    auroc = findings.metrics["test/xray/auroc"]
-    champion = registry.find(f"models:/{registry.CLASSIFIER}@{registry.CHAMPION}")
-    registry.tag_version(
-        registry.CLASSIFIER, subject.version, {JUDGED_ON: dataset.split_fingerprint, TEST_AUROC: auroc}
-    )
-    promoted, reason = _is_better(subject, auroc, champion, dataset, mode)
-    if promoted:
-        registry.promote(subject.version)
-    return f"{'promoted to champion' if promoted else 'not promoted'}: {reason}"
-
-
-def _is_better(
-    subject: Subject, auroc: float, champion: registry.ModelVersion | None, dataset: Dataset, mode: str
-) -> tuple[bool, str]:
-    if mode != "auto":
-        return mode == "always", f"--promote {mode}"
-    if dataset.leakage:
-        return False, (
-            f"{dataset.leakage:.0%} of the test X-rays were seen in training, so its AUROC {auroc:.3f} proves nothing"
-        )
-    if champion is None:
-        return True, f"the first one; AUROC per X-ray on test {auroc:.3f}"
-    if str(champion.version) == subject.version:  # MLflow gives numbers or text, as its store is made
-        return False, f"version {subject.version} is the champion already"
-    if champion.tags.get(JUDGED_ON) != dataset.split_fingerprint:
-        return False, (
-            f"the champion, version {champion.version}, was judged on other data or another split, so they cannot be compared; "
-            f"evaluate it on these (-P classifier=models:/{registry.CLASSIFIER}@{registry.CHAMPION}), or use promote=always"
-        )
-    other = float(champion.tags[TEST_AUROC])
-    verdict = "higher than" if auroc > other else "not higher than"
-    return (
-        auroc > other,
-        f"AUROC per X-ray on test {auroc:.3f}, {verdict} {other:.3f} of the champion, version {champion.version}",
-    )

@@ -4,7 +4,7 @@ The files of one X-ray are not independent, so an interval from resampled files 
 X-rays with replacement, as many of each class as there are, and every file of an X-ray as often as its X-ray.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,13 @@ from numpy.typing import ArrayLike
 from fracture_mae.arrays import check_groups, check_scores
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics import summaries
+from fracture_mae.threshold import TIE
 
 # Weights held at once: 4 MB for a chunk, whatever the number of draws.
 CHUNK_VALUES = 2**19
+
+# Weights [..., n] of the files → name of each statistic → its values [...].
+Statistics = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 
 def bootstrap_intervals(
@@ -38,15 +42,60 @@ def bootstrap_intervals(
     Raises FractureMaeError for unusable arrays or a group with both labels.
     """
     label, probability, weight = check_scores(label, probability, weight)
-    estimate = summaries(label, probability, threshold, weight)
+
+    def metrics_under(weights: np.ndarray) -> dict[str, np.ndarray]:
+        return summaries(label, probability, threshold, weights)
+
+    table = intervals(metrics_under, label, group, n_draws=n_draws, seed=seed, level=level, weight=weight)
+    for rate, value in (("sensitivity", 1), ("specificity", 0)):
+        bound = boundary_end(table.loc[rate, "estimate"], np.unique(np.asarray(group)[label == value]).size, level)
+        table.loc[rate, ["low", "high"]] = widened(*table.loc[rate, ["low", "high"]], bound)
+    return table
+
+
+def boundary_end(rate: float, n_groups: int, level: float = 0.95) -> float | None:
+    """Return the inner end of the exact (Clopper-Pearson) interval of a rate of 0 or 1 in n_groups X-rays; None for any other.
+
+    Where no fracture was missed, no draw can miss one, and resampling alone would call a sensitivity of 1 certain.
+    """
+    if rate not in (0, 1) or n_groups == 0:
+        return None
+    bound = ((1 - level) / 2) ** (1 / n_groups)
+    return bound if rate == 1 else 1 - bound
+
+
+def intervals(
+    statistics: Statistics,
+    label: np.ndarray,
+    group: ArrayLike,
+    *,
+    n_draws: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+    weight: np.ndarray | None = None,
+) -> pd.DataFrame:
+    """Return any statistics of weighted files with their intervals; table, options and errors as in `bootstrap_intervals`.
+
+    An interval holds its estimate: resampling adds noise, which only raises some statistics (the calibration error), and an end
+    that it carried past the estimate is put back there.
+
+    statistics: vectorised over the leading axes of the weights; label: 0/1 [n], checked.
+    """
+    weight = np.ones(label.size) if weight is None else weight
+    estimate = statistics(weight)
     member_of, strata = _strata(label, group)
-    chunks = [
-        summaries(label, probability, threshold, draw * weight) for draw in _draws(member_of, strata, n_draws, seed)
-    ]
-    draws = {metric: np.concatenate([chunk[metric] for chunk in chunks]) for metric in estimate}
-    rows = {metric: (estimate[metric], *_interval(draws[metric], strata, level)) for metric in estimate}
+    chunks = [statistics(draw * weight) for draw in _draws(member_of, strata, n_draws, seed)]
+    draws = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in estimate}
+    rows = {name: (estimate[name], *_interval(draws[name], strata, level)) for name in estimate}
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["estimate", "low", "high"], dtype=float)
+    table["low"] = table["low"].where(~(table["low"] > table["estimate"]), table["estimate"])
+    table["high"] = table["high"].where(~(table["high"] < table["estimate"]), table["estimate"])
     return table.rename_axis("metric").assign(n_groups=sum(map(len, strata)))
+
+
+def widened(low: float, high: float, value: float | None) -> tuple[float, float]:
+    """Return the interval made wide enough to hold a value, where there is an interval and a value."""
+    return (low, high) if value is None else (float(np.minimum(low, value)), float(np.maximum(high, value)))
 
 
 def paired_difference(
@@ -61,11 +110,13 @@ def paired_difference(
     n_draws: int = 1000,
     seed: int = 0,
     level: float = 0.95,
+    margin: float = 0.0,
     weight: ArrayLike | None = None,
 ) -> dict[str, float]:
     """Return metric(a) - metric(b) on the same files as estimate, low and high; both see the same draws.
 
-    An interval without 0 says that they differ. Arrays, options and errors as in `bootstrap_intervals`.
+    An interval without 0 says that they differ. `share_above` is the share of draws in which the difference exceeds `margin`, NaN
+    where there is no interval. Arrays, options and errors as in `bootstrap_intervals`.
     """
     label, probability_a, weight = check_scores(label, probability_a, weight)
     _, probability_b, _ = check_scores(label, probability_b)
@@ -81,7 +132,8 @@ def paired_difference(
     member_of, strata = _strata(label, group)
     draws = np.concatenate([difference(draw * weight) for draw in _draws(member_of, strata, n_draws, seed)])
     low, high = _interval(draws, strata, level)
-    return {"estimate": float(estimate), "low": low, "high": high}
+    share_above = np.nan if np.isnan(low) else float(np.mean(draws[~np.isnan(draws)] > margin + TIE))
+    return {"estimate": float(estimate), "low": low, "high": high, "share_above": share_above}
 
 
 def _strata(label: np.ndarray, group: ArrayLike) -> tuple[np.ndarray, list[np.ndarray]]:

@@ -1,7 +1,7 @@
 """Training the classifier, and what is chosen for it on validation: epoch, temperature and threshold."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -165,11 +165,27 @@ def validation_metrics(table: pd.DataFrame) -> dict[str, float]:
 
 
 def decide(table: pd.DataFrame, config: TrainClassifier, dataset: Dataset) -> Decision:
-    """Temperature and threshold from predictions for validation, every X-ray weighing the same however many files it has."""
-    weight = metrics.equal_group_weight(table["group"])
-    temperature = calibration.fit_temperature(table["logit"], table["label"], weight) if config.calibrate else 1.0
+    """Calibration and threshold from predictions for validation, every X-ray weighing the same however many files it has."""
+    decision = calibrated(table, config.calibrate, dataset)
     chosen = config.threshold
     if isinstance(chosen, str):
-        probability = calibration.apply(table["logit"], temperature)
-        chosen = threshold.choose(table["label"], probability, chosen, weight=weight)
-    return Decision(dataset.label_names, chosen, temperature, dataset.split_fingerprint)
+        weight = metrics.equal_group_weight(table["group"])
+        chosen = threshold.choose(table["label"], decision.probability(table["logit"]), chosen, weight=weight)
+    return replace(decision, threshold=chosen)
+
+
+def calibrated(table: pd.DataFrame, method: str, dataset: Dataset) -> Decision:
+    """A decision calibrated on predictions for validation, its threshold not chosen yet.
+
+    Args:
+        table: columns group, label, logit.
+        method: "none", "temperature" or "isotonic".
+    """
+    fitted_on = (table["logit"], table["label"], metrics.equal_group_weight(table["group"]))
+    plain = Decision(dataset.label_names, split_fingerprint=dataset.split_fingerprint)
+    match method:
+        case "temperature":
+            return replace(plain, temperature=calibration.fit_temperature(*fitted_on))
+        case "isotonic":
+            return replace(plain, isotonic=calibration.fit_isotonic(*fitted_on))
+    return plain

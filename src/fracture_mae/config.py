@@ -9,6 +9,11 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 DEFAULT_MODEL = "facebook/vit-mae-base"
+# Of these a lower value is better for the last two.
+PROMOTION_METRICS = (
+    *("auroc", "average_precision", "balanced_accuracy", "sensitivity", "specificity", "f1", "mcc"),
+    *("brier", "log_loss"),
+)
 THRESHOLD_OBJECTIVES = ("balanced_accuracy", "f1", "f2", "mcc")
 
 
@@ -190,7 +195,18 @@ class FinetuneMae(Masking, Copies, Augmentation, Optimisation, DataOptions):
     }
 
 
-class TrainClassifier(Copies, Augmentation, Optimisation, DataOptions):
+class OperatingOptions(Config):
+    """For whom operating points are worked out."""
+
+    prevalence: Annotated[Literal["auto"] | Annotated[float, Field(gt=0, lt=1)], NumberOrWord] = Field(
+        "auto",
+        description="share of fractured X-rays where the classifier is to be used, for the operating points; auto: as in each split",
+    )
+    cost_false_negative: float = Field(5, gt=0, le=1e6, description="price of a missed fracture, in any unit")
+    cost_false_positive: float = Field(1, gt=0, le=1e6, description="price of a false alarm, in the same unit")
+
+
+class TrainClassifier(OperatingOptions, Copies, Augmentation, Optimisation, DataOptions):
     """Train a fractured / not fractured classifier on the encoder."""
 
     encoder: str = Field(
@@ -221,7 +237,10 @@ class TrainClassifier(Copies, Augmentation, Optimisation, DataOptions):
     patience: int = Field(
         "auto", ge=0, le=100_000, description="epochs without improvement before stopping; 0: never stop"
     )
-    calibrate: bool = Field("auto", description="fit a temperature on validation")
+    calibrate: Literal["none", "temperature", "isotonic"] = Field(
+        "auto",
+        description="map from logits to probabilities that is fitted on validation; isotonic is freer and needs hundreds of X-rays",
+    )
     threshold: Annotated[
         Literal[THRESHOLD_OBJECTIVES] | Annotated[float, Field(ge=0, le=1)],
         NumberOrWord,
@@ -254,7 +273,7 @@ class TrainClassifier(Copies, Augmentation, Optimisation, DataOptions):
             "sampler": "xray_class",
             "selection": "best",
             "patience": 0,
-            "calibrate": True,
+            "calibrate": "temperature",
             "threshold": "balanced_accuracy",
             "crop_scale": 0.5,
             "rotation": 20,
@@ -276,7 +295,7 @@ class TrainClassifier(Copies, Augmentation, Optimisation, DataOptions):
             "sampler": "file",
             "selection": "last",
             "patience": 0,
-            "calibrate": False,
+            "calibrate": "none",
             "threshold": 0.5,
             "crop_scale": 1,
             "rotation": 0,
@@ -286,7 +305,7 @@ class TrainClassifier(Copies, Augmentation, Optimisation, DataOptions):
     }
 
 
-class Evaluate(Copies, DataOptions):
+class Evaluate(OperatingOptions, Copies, DataOptions):
     """Judge a registered classifier on every split, beside two references."""
 
     classifier: str = Field(
@@ -298,7 +317,42 @@ class Evaluate(Copies, DataOptions):
     references: bool = Field(True, description="also fit and judge the two reference classifiers")
     promote: Literal["auto", "always", "never"] = Field(
         "auto",
-        description="move the alias champion to this version: auto: if its test AUROC is higher on the same split",
+        description="move the alias champion to this version; auto: if it is the better one on the same test X-rays",
+    )
+    promote_metric: Literal[PROMOTION_METRICS] = Field(
+        "auroc", description="test metric, per X-ray and each at its own threshold, by which the better one is told"
+    )
+    promote_margin: float = Field(
+        0, ge=0, le=1, description="the challenger must be better by more than this, in units of the metric"
+    )
+    promote_confidence: float = Field(
+        0.95,
+        ge=0,
+        lt=1,
+        description="least share of bootstrap draws over the test X-rays in which it must be; 0: the estimate alone decides",
+    )
+
+
+class Compare(DataOptions):
+    """Compare encoders by what a linear head reads from their frozen features, cross-validated."""
+
+    encoders: str = Field(
+        f"{DEFAULT_MODEL},models:/xray-mae/latest",
+        min_length=1,
+        description="names with commas between them, the first is the yardstick: hub names and local folders of MAE, ViT, DeiT, "
+        "DINOv2 and BEiT, models:/NAME/VERSION, presets",
+    )
+    pool: Literal["mean", "cls"] = Field("mean", description="what the head reads: mean of the patch tokens, or CLS")
+    n_folds: int = Field(5, ge=2, le=20, description="folds over the training and validation X-rays; test is not read")
+    n_draws: int = Evaluate.model_fields["n_draws"]
+    references: bool = Field(True, description="also judge the two reference classifiers in the same folds")
+
+
+class RollBack(Config):
+    """Make an earlier version of the classifier champion again."""
+
+    version: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto", description="number of the version; auto: the one that the present champion replaced"
     )
 
 

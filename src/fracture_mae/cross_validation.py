@@ -89,7 +89,7 @@ def report(folds: list[Fold], config: TrainClassifier, encoder_split: str, run: 
 def judge(folds: list[Fold], config: TrainClassifier, remark: str) -> Findings:
     """What the folds say together, see `out_of_fold.judge`."""
     pooled = out_of_fold.pool((fold.predictions, fold.decision) for fold in folds)
-    return out_of_fold.judge(pooled, folds[0].decision.label_names, remark, Certainty(N_DRAWS, config.seed))
+    return out_of_fold.judge(pooled, [fold.decision for fold in folds], remark, Certainty(N_DRAWS, config.seed))
 
 
 def remark_on_encoder(encoder: str, encoder_split: str) -> tuple[str, str]:

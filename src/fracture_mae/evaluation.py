@@ -9,12 +9,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fracture_mae import calibration, metrics, plots, threshold
-from fracture_mae.bootstrap import bootstrap_intervals, paired_difference
+from fracture_mae.bootstrap import bootstrap_intervals, intervals, paired_difference
 from fracture_mae.models.classifier import Decision
 
 SPLITS = ("train", "validation", "test")
 CLASSIFIER = "classifier"
 WITH_INTERVAL = ("auroc", "average_precision", "balanced_accuracy", "sensitivity", "specificity")
+_ECE = "expected_calibration_error"
+_UNCALIBRATED_ECE = f"{_ECE}_uncalibrated"
 _FEWEST_XRAYS = 2  # of each class, for a source to be judged by itself
 _LONGEST_SLUG = 80
 
@@ -70,13 +72,13 @@ def judge_split(
     decided = _decided(predictions, decision)
     found.tables[f"{split}/predictions.csv"] = decided
     for level, rows in levels(predictions).items():
-        title = _title(split, level, rows if level == "image" else predictions, remark)
+        title = title_of(split, level, rows if level == "image" else predictions, remark)
         found.add(_judge_level(rows, decision, f"{split}/{level}", title, certainty))
     return found
 
 
 def _decided(predictions: pd.DataFrame, decision: Decision) -> pd.DataFrame:
-    probability = calibration.apply(predictions["logit"], decision.temperature)
+    probability = decision.probability(predictions["logit"])
     names = np.array(decision.label_names)
     answer = names[threshold.decide(probability, decision.threshold)]
     return predictions.assign(
@@ -86,23 +88,23 @@ def _decided(predictions: pd.DataFrame, decision: Decision) -> pd.DataFrame:
 
 def _judge_level(rows: pd.DataFrame, decision: Decision, place: str, title: str, certainty: Certainty) -> Findings:
     label, logit = rows["label"].to_numpy(), rows["logit"].to_numpy()
-    probability = calibration.apply(logit, decision.temperature)
-    weight = rows["weight"].to_numpy() if "weight" in rows else None
+    probability = decision.probability(logit)
+    weight = weight_of(rows)
     options = {"n_draws": certainty.n_draws, "seed": certainty.seed, "weight": weight}
-    intervals = bootstrap_intervals(label, probability, rows["group"], decision.threshold, **options)
+    table = bootstrap_intervals(label, probability, rows["group"], decision.threshold, **options)
+    table = pd.concat([table, _uncalibrated_error(rows, certainty)])
     report = metrics.classification_report(label, probability, decision.threshold, decision.label_names, weight)
     matrix = metrics.confusion(label, probability, decision.threshold, weight)
     at = f"threshold {decision.threshold:.3f}"
     curve = {CLASSIFIER: (label, probability, weight)}
 
     def of(metric: str) -> dict[str, tuple[float, float]]:
-        return {CLASSIFIER: tuple(intervals.loc[metric, ["low", "high"]])}
+        return {CLASSIFIER: _ends(table, metric)}
 
-    uncalibrated = calibration.apply(logit, 1.0) if decision.temperature != 1 else None
     return Findings(
-        metrics=flat_metrics(intervals, place),
+        metrics=flat_metrics(table, place, (*WITH_INTERVAL, _ECE, _UNCALIBRATED_ECE)),
         tables={
-            f"{place}/metrics.csv": intervals.reset_index(),
+            f"{place}/metrics.csv": table.reset_index(),
             f"{place}/classification_report.csv": report.rename_axis("class").reset_index(),
         },
         documents={f"{place}/confusion_matrix.json": _as_document(matrix, decision)},
@@ -113,7 +115,12 @@ def _judge_level(rows: pd.DataFrame, decision: Decision, place: str, title: str,
                 curve, of("average_precision"), f"Precision-recall · {title}"
             ),
             f"{place}/reliability.png": plots.reliability(
-                label, probability, before=uncalibrated, title=f"Reliability · {title}", weight=weight
+                label,
+                probability,
+                before=calibration.apply(logit, 1.0) if decision.calibrated else None,
+                intervals={"before": _ends(table, _UNCALIBRATED_ECE), "after": _ends(table, _ECE)},
+                title=f"Reliability · {title}",
+                weight=weight,
             ),
             f"{place}/threshold_sweep.png": plots.threshold_sweep(
                 metrics.threshold_sweep(label, probability, weight), decision.threshold, f"Threshold sweep · {title}"
@@ -122,10 +129,31 @@ def _judge_level(rows: pd.DataFrame, decision: Decision, place: str, title: str,
     )
 
 
-def flat_metrics(intervals: pd.DataFrame, place: str) -> dict[str, float]:
-    flat = {f"{place}/{name}": row["estimate"] for name, row in intervals.iterrows()}
-    for name in WITH_INTERVAL:
-        flat |= {f"{place}/{name}_{end}": intervals.loc[name, end] for end in ("low", "high")}
+def weight_of(rows: pd.DataFrame) -> np.ndarray | None:
+    """How much each row counts, [n]; None where all count the same."""
+    return rows["weight"].to_numpy() if "weight" in rows else None
+
+
+def _uncalibrated_error(rows: pd.DataFrame, certainty: Certainty) -> pd.DataFrame:
+    """The calibration error of the plain sigmoid of the logits, as a further row for `bootstrap_intervals`."""
+    label, probability = _label_and_probability(rows)
+
+    def error(weight: np.ndarray) -> dict[str, np.ndarray]:
+        return {_UNCALIBRATED_ECE: calibration.calibration_errors(label, probability, weight)}
+
+    options = {"n_draws": certainty.n_draws, "seed": certainty.seed, "weight": weight_of(rows)}
+    return intervals(error, label, rows["group"], **options)
+
+
+def _ends(table: pd.DataFrame, metric: str) -> tuple[float, float]:
+    return table.loc[metric, "low"], table.loc[metric, "high"]
+
+
+def flat_metrics(table: pd.DataFrame, place: str, with_interval: Sequence[str] = WITH_INTERVAL) -> dict[str, float]:
+    """Every estimate as PLACE/METRIC and, of those named, the ends as PLACE/METRIC_low and PLACE/METRIC_high."""
+    flat = {f"{place}/{name}": row["estimate"] for name, row in table.iterrows()}
+    for name in with_interval:
+        flat |= {f"{place}/{name}_{end}": table.loc[name, end] for end in ("low", "high")}
     return {name: value for name, value in flat.items() if np.isfinite(value)}
 
 
@@ -140,7 +168,8 @@ def _as_document(matrix: np.ndarray, decision: Decision) -> dict[str, Any]:
     }
 
 
-def _title(split: str, level: str, predictions: pd.DataFrame, remark: str) -> str:
+def title_of(split: str, level: str, predictions: pd.DataFrame, remark: str) -> str:
+    """What a figure was drawn from: level, split, files and X-rays, and the remark where there is one."""
     n_groups = predictions["group"].nunique()
     unit = per_file(predictions) if level == "image" else "per X-ray"
     title = plots.heading(unit, split, len(predictions), n_groups)
@@ -164,11 +193,11 @@ def compare(predictions: Mapping[str, pd.DataFrame], split: str, remark: str, ce
     table = pd.concat([_aurocs(part, certainty).assign(source=source) for source, part in parts.items()])
     differences = pd.concat([_differences(part, certainty).assign(source=source) for source, part in parts.items()])
     overall = table[table["source"] == "all"]
-    title = _title(split, "xray", predictions[CLASSIFIER], remark)
+    title = title_of(split, "xray", predictions[CLASSIFIER], remark)
     curves = {name: _label_and_probability(metrics.per_group(rows)) for name, rows in predictions.items()}
     return Findings(
         metrics={
-            f"{split}/xray/auroc/{_slug(source)}/{_slug(model)}": estimate
+            f"{split}/xray/auroc/{slug(source)}/{slug(model)}": estimate
             for model, source, estimate in table[["source", "estimate"]].itertuples()
             if np.isfinite(estimate)
         },
@@ -225,7 +254,7 @@ def _label_and_probability(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return rows["label"].to_numpy(), calibration.apply(rows["logit"], 1.0)
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
     """A name as a part of a metric's name, of which MLflow refuses empty and long ones."""
     return "".join(letter if letter.isalnum() else "_" for letter in name).strip("_")[:_LONGEST_SLUG] or "_"
 

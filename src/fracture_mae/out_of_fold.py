@@ -6,9 +6,18 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from fracture_mae import calibration, metrics, plots, threshold
+from fracture_mae import metrics, plots, threshold
 from fracture_mae.bootstrap import bootstrap_intervals
-from fracture_mae.evaluation import WITH_INTERVAL, Certainty, Findings, flat_metrics, levels, per_file, with_ends
+from fracture_mae.evaluation import (
+    WITH_INTERVAL,
+    Certainty,
+    Findings,
+    flat_metrics,
+    levels,
+    per_file,
+    weight_of,
+    with_ends,
+)
 from fracture_mae.models.classifier import Decision
 
 PLACE = "cross_validation"
@@ -21,17 +30,16 @@ def pool(folds: Iterable[tuple[pd.DataFrame, Decision]]) -> pd.DataFrame:
         folds: predictions (path, sha256, label, group, source, logit and perhaps weight) and decision of each fold.
 
     Returns:
-        These columns, and fold (from 1), temperature, threshold, probability, answer and truth, sorted by path.
+        These columns, and fold (from 1), threshold, probability, answer and truth, sorted by path.
     """
     parts = []
     for number, (predictions, decision) in enumerate(folds, start=1):
         names = np.array(decision.label_names)
-        probability = calibration.apply(predictions["logit"], decision.temperature)
+        probability = decision.probability(predictions["logit"])
         answer = names[threshold.decide(probability, decision.threshold)]
         parts.append(
             predictions.assign(
                 fold=number,
-                temperature=decision.temperature,
                 threshold=decision.threshold,
                 probability=probability,
                 answer=answer,
@@ -41,7 +49,7 @@ def pool(folds: Iterable[tuple[pd.DataFrame, Decision]]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).sort_values("path", ignore_index=True)
 
 
-def judge(pooled: pd.DataFrame, label_names: Sequence[str], remark: str, certainty: Certainty) -> Findings:
+def judge(pooled: pd.DataFrame, decisions: Sequence[Decision], remark: str, certainty: Certainty) -> Findings:
     """Pooled metrics with intervals, metrics of each fold and their mean with its interval, tables and figures.
 
     Scores of several models are pooled after each one's own calibration, and decided at each one's own threshold. Where folds
@@ -50,23 +58,31 @@ def judge(pooled: pd.DataFrame, label_names: Sequence[str], remark: str, certain
 
     Args:
         pooled: see `pool`.
+        decisions: of the folds, in their order.
         remark: stands in every title; may be empty.
     """
     found = Findings(tables={f"{PLACE}/predictions.csv": pooled})
-    for level, rows in calibrated_levels(pooled).items():
+    for level, rows in calibrated_levels(pooled, decisions).items():
         unit, n_files = (per_file(rows), len(rows)) if level == "image" else ("per X-ray", None)
         title = plots.heading(f"{rows['fold'].max()} folds", unit, n_files, rows["group"].nunique())
-        found.add(_judge_level(rows, f"{PLACE}/{level}", label_names, f"{title}\n{remark}".strip(), certainty))
+        title = f"{title}\n{remark}".strip()
+        found.add(_judge_level(rows, f"{PLACE}/{level}", decisions[0].label_names, title, certainty))
     return found
 
 
-def calibrated_levels(pooled: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Files (`image`) and X-rays (`xray`): label, group, fold, threshold, probability and, of files, perhaps weight."""
-    calibrated = pooled.assign(logit=pooled["logit"] / pooled["temperature"])
-    tables = levels(calibrated)
-    of_fold = pooled.groupby("group")[["fold", "threshold"]].first()
-    tables["xray"] = tables["xray"].join(of_fold, on="group")  # all files of an X-ray are in one fold
-    return {level: rows.assign(probability=calibration.apply(rows["logit"], 1.0)) for level, rows in tables.items()}
+def calibrated_levels(pooled: pd.DataFrame, decisions: Sequence[Decision]) -> dict[str, pd.DataFrame]:
+    """Files (`image`) and X-rays (`xray`): label, group, fold, threshold, probability and, of files, perhaps weight.
+
+    All files of an X-ray are in one fold, so an X-ray has one calibration.
+    """
+    tables: dict[str, list[pd.DataFrame]] = {}
+    for number, files in pooled.groupby("fold", sort=True):
+        decision = decisions[number - 1]
+        for level, rows in levels(files).items():
+            probability = decision.probability(rows["logit"])
+            choices = {"fold": number, "threshold": decision.threshold, "probability": probability}
+            tables.setdefault(level, []).append(rows.assign(**choices))
+    return {level: pd.concat(parts, ignore_index=True) for level, parts in tables.items()}
 
 
 def per_fold(rows: pd.DataFrame) -> pd.DataFrame:
@@ -150,7 +166,7 @@ def _judge_level(
 def _scores(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
     """Label, probability, threshold and weight, each [n]."""
     label, probability, limits = (rows[name].to_numpy() for name in ("label", "probability", "threshold"))
-    return label, probability, limits, rows["weight"].to_numpy() if "weight" in rows else None
+    return label, probability, limits, weight_of(rows)
 
 
 def _summary(rows: pd.DataFrame) -> dict[str, float]:

@@ -13,7 +13,14 @@ from torch import nn
 
 from fracture_mae import data, plots, reconstruction, registry
 from fracture_mae.checkpoints import Checkpoints, training_name
-from fracture_mae.config import DataOptions, Evaluate, FinetuneMae, ReconstructBaseline, TrainClassifier
+from fracture_mae.config import (
+    DataOptions,
+    Evaluate,
+    FinetuneMae,
+    OperatingOptions,
+    ReconstructBaseline,
+    TrainClassifier,
+)
 from fracture_mae.data import Dataset, XRays
 from fracture_mae.data.cache import cache_root
 from fracture_mae.data.copies import one_of_each
@@ -29,7 +36,7 @@ from fracture_mae.weighting import table_weight
 # Parameters that have no say in what weights a training ends with; the initial weights and the split are looked at themselves.
 _WITHOUT_SAY = {
     *("data_dir", "positive_label", "image_size", "num_workers", "device", "resume", "n_figures"),
-    *("model", "encoder", "calibrate", "threshold", "cross_validate"),
+    *("model", "encoder", "calibrate", "threshold", "cross_validate", *OperatingOptions.model_fields),
 }
 logger = logging.getLogger(__name__)
 

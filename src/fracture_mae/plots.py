@@ -134,24 +134,29 @@ def reliability(
     probability: ArrayLike,
     n_bins: int = 15,
     before: ArrayLike | None = None,
+    intervals: Intervals | None = None,
     title: str = "Reliability",
     weight: ArrayLike | None = None,
 ) -> Figure:
     """Draw the share of fractured against the probability in bins of equal width, and below how many files stand there.
 
-    before: the probabilities before calibration, to be drawn beside; weight: [n], of each file.
+    before: the probabilities before calibration, to be drawn beside;
+    intervals: of the expected calibration error (ECE) under "before" and "after"; weight: [n], of each file.
     """
     figure = Figure(figsize=(5.6, 6.2), dpi=DPI, layout="constrained")
     axes, histogram = figure.subplots(2, 1, height_ratios=[4, 1], sharex=True)
     axes.set_title(title, fontsize=11, color=INK)
     axes.plot([0, 1], [0, 1], **REFERENCE, label="Perfect")
-    series = {"Probability": (probability, BLUE)}
+    series = {"after": ("Calibrated" if before is not None else "Probability", probability, BLUE)}
     if before is not None:
-        series = {"Before": (before, ORANGE), "Calibrated": (probability, BLUE)}
-    for name, (values, colour) in series.items():
+        series = {"before": ("Before", before, ORANGE)} | series
+    for key, (name, values, colour) in series.items():
         share, mean = _calibration_curve(label, values, n_bins, weight)
         error = expected_calibration_error(label, values, n_bins, weight)
-        axes.plot(mean, share, marker="o", markersize=5, color=colour, label=f"{name}: ECE {error:.3f}")
+        ends = (intervals or {}).get(key, (np.nan, np.nan))
+        axes.plot(
+            mean, share, marker="o", markersize=5, color=colour, label=f"{name}: ECE {_interval_text(error, *ends)}"
+        )
         histogram.hist(values, bins=np.linspace(0, 1, n_bins + 1), weights=weight, color=colour, alpha=0.55)
     axes.set(ylabel="Share fractured", ylim=(-0.02, 1.02))
     histogram.set(xlabel="Probability of fractured", ylabel="Files", xlim=(-0.01, 1.01))
@@ -172,6 +177,43 @@ def threshold_sweep(table: pd.DataFrame, chosen: float, title: str = "Threshold 
     axes.set(xlabel="Threshold", ylabel="Rate", xlim=(0, 1), ylim=(-0.02, 1.02))
     _legend(axes, loc="upper left", bbox_to_anchor=(1.01, 1))
     return figure
+
+
+def operating_points(table: pd.DataFrame, title: str = "Operating points", chosen_here: bool = False) -> Figure:
+    """Draw what each operating point comes to: a row per point, rates with their intervals, flagged X-rays of 1,000.
+
+    table: as of `operating_points.table`; chosen_here: the thresholds were chosen on these very X-rays.
+    """
+    figure = Figure(figsize=(11.0, 1.9 + 0.5 * len(table)), dpi=DPI, layout="constrained")
+    where = "chosen on these X-rays: they look better than they are" if chosen_here else "chosen on validation"
+    prevalence = f"prevalence {table['prevalence'].iloc[0]:.1%} · thresholds {where}"
+    figure.suptitle(f"{title}\n{prevalence}", fontsize=11, color=INK)
+    panels = figure.subplots(1, 3, sharey=True)
+    rows = np.arange(len(table))
+    pairs = ({"sensitivity": BLUE, "specificity": RED}, {"precision": GREEN, "negative_predictive_value": PURPLE})
+    for axes, pair in zip(panels, pairs, strict=False):
+        for (rate, colour), offset in zip(pair.items(), (-0.13, 0.13), strict=True):
+            _rates(axes, table, rate, rows + offset, colour)
+        axes.set(xlim=(-0.02, 1.02), xlabel="Share")
+        _legend(axes, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    _rates(panels[2], table, "flagged_per_1000", rows, SKY)
+    panels[2].set(xlim=(-20, 1020), xlabel="X-rays of 1,000")
+    _legend(panels[2], loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    names = [f"{name}\nat {threshold:.3f}" for name, threshold in zip(table["name"], table["threshold"], strict=True)]
+    panels[0].set_yticks(rows, names)
+    panels[0].set_ylim(len(table) - 0.5, -0.5)
+    for axes in panels:
+        _style(axes)
+    return figure
+
+
+def _rates(axes: Axes, table: pd.DataFrame, rate: str, heights: np.ndarray, colour: str) -> None:
+    """A mark with its interval for each row that has the rate."""
+    names = {"precision": "Precision (PPV)", "negative_predictive_value": "Negative predictive value"}
+    label = names.get(rate, rate.replace("_per_1000", "").capitalize())
+    reach = np.abs(table[[f"{rate}_low", f"{rate}_high"]].to_numpy().T - table[rate].to_numpy())
+    marks = {"fmt": "o", "color": colour, "markersize": 5, "capsize": 3, "linewidth": 1.4}
+    axes.errorbar(table[rate], heights, xerr=reach, label=label, **marks)
 
 
 def learning_curves(history: pd.DataFrame, best_epoch: int | None = None, title: str = "Learning curves") -> Figure:
@@ -279,6 +321,38 @@ def fold_spread(folds: pd.DataFrame, means: pd.DataFrame, pooled: pd.DataFrame, 
     right.spines[:].set_visible(False)
     figure.legend(fontsize=9, ncols=3, loc="outside lower center", frameon=False)
     return figure
+
+
+def encoders(table: pd.DataFrame, metrics: Sequence[str], difference: str, title: str = "Encoders") -> Figure:
+    """Draw a forest plot with a panel per metric, and one for the difference to the first row.
+
+    table: index = names; columns METRIC, METRIC_low and METRIC_high, and the same for `difference` (NaN in the first row).
+    """
+    columns = [*metrics, difference]
+    figure = Figure(figsize=(2.4 + 2.5 * len(columns), 1.7 + 0.42 * len(table)), dpi=DPI, layout="constrained")
+    figure.suptitle(title, fontsize=11, color=INK)
+    panels = figure.subplots(1, len(columns), sharey=True)
+    rows = np.arange(len(table))
+    for axes, column in zip(panels, columns, strict=True):
+        _forest(axes, table, column, rows)
+        axes.axvline(0 if column == difference else table[column].iloc[0], **REFERENCE)
+        name = column.replace("_", " ").replace("auroc", "AUROC")
+        name = f"{name} to the first" if column == difference else name
+        axes.set_xlabel(name if name.startswith("AUROC") else name.capitalize())
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+        _style(axes)
+    names = ["\n".join(textwrap.wrap(str(name), 34, break_on_hyphens=False)) for name in table.index]
+    panels[0].set_yticks(rows, names)
+    panels[0].set_ylim(len(table) - 0.5, -0.5)
+    return figure
+
+
+def _forest(axes: Axes, table: pd.DataFrame, column: str, rows: np.ndarray) -> None:
+    """A square with its interval for each row that has a value; the first row stands out."""
+    reach = np.abs(table[[f"{column}_low", f"{column}_high"]].to_numpy().T - table[column].to_numpy())
+    for part, colour in ((rows == 0, RED), (rows > 0, BLUE)):
+        marks = {"fmt": "s", "color": colour, "markersize": 5, "capsize": 3, "linewidth": 1.4}
+        axes.errorbar(table[column][part], rows[part], xerr=reach[:, part], **marks)
 
 
 def _figure(width: float, height: float, title: str) -> tuple[Figure, Axes]:

@@ -68,6 +68,12 @@ class Run:
         for path, figure in figures.items():
             self.figure(figure, path)
 
+    @contextmanager
+    def child(self, name: str) -> Iterator["Run"]:
+        """A run below this one, active meanwhile; ends as FINISHED, or as FAILED where an error passes through."""
+        with mlflow.start_run(run_name=name, nested=True, parent_run_id=self.id) as active:
+            yield Run(active.info.run_id)
+
     def training(self, progress: Progress) -> None:
         """The learning curves, the kept epoch and its metrics, and which runs this one went on from."""
         history = pd.DataFrame(progress.history).rename_axis("epoch").reset_index()

@@ -8,7 +8,6 @@ from fracture_mae import assessment, registry
 from fracture_mae.assessment import Subject
 from fracture_mae.config import Evaluate
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.evaluation import Findings
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models.classifier import Decision
 
@@ -18,84 +17,6 @@ NAME = registry.CLASSIFIER
 
 def subject(version="1", seen=(), decision=DECISION):
     return Subject(f"models:/{NAME}/{version}", version, None, decision, frozenset(seen))
-
-
-def judged(auroc):
-    return Findings(metrics={"test/xray/auroc": auroc})
-
-
-@pytest.fixture
-def versions(store):
-    """Three registered versions without files."""
-    store.create_registered_model(NAME)
-    for _ in range(3):
-        store.create_model_version(NAME, source="/nowhere")
-    return store
-
-
-def champion():
-    found = registry.find(f"models:/{NAME}@{registry.CHAMPION}")
-    return found and str(found.version)
-
-
-def test_the_first_judged_becomes_champion(versions, dataset):
-    verdict = assessment.promote(subject("2"), judged(0.5), dataset, "auto")
-    assert verdict == "promoted to champion: the first one; AUROC per X-ray on test 0.500"
-    assert champion() == "2"
-
-
-@pytest.mark.parametrize(("auroc", "winner"), [(0.80001, "2"), (0.8, "1"), (0.79999, "1")])
-def test_only_a_higher_auroc_on_the_same_split_wins(versions, dataset, auroc, winner):
-    assessment.promote(subject("1"), judged(0.8), dataset, "auto")
-    verdict = assessment.promote(subject("2"), judged(auroc), dataset, "auto")
-    assert champion() == winner
-    assert verdict.startswith("promoted to champion: " if winner == "2" else "not promoted: ")
-    assert "0.800 of the champion, version 1" in verdict
-
-
-def test_a_tie_that_rounding_hides_is_no_win(versions, dataset):
-    assessment.promote(subject("1"), judged(2 / 3), dataset, "auto")
-    assessment.promote(subject("2"), judged(2 / 3), dataset, "auto")
-    assert champion() == "1"
-
-
-def test_figures_of_another_split_are_not_compared(versions, dataset):
-    assessment.promote(subject("1"), judged(0.5), replace(dataset, split_fingerprint="6" * 16), "auto")
-    verdict = assessment.promote(subject("2"), judged(0.9), dataset, "auto")
-    assert champion() == "1"
-    assert "the champion, version 1, was judged on other data or another split" in verdict
-    # Judged on these data too, the champion can be compared.
-    assessment.promote(subject("1"), judged(0.5), dataset, "auto")
-    assessment.promote(subject("2"), judged(0.9), dataset, "auto")
-    assert champion() == "2"
-
-
-def test_a_leaky_figure_proves_nothing(versions, dataset):
-    verdict = assessment.promote(subject("1"), judged(0.99), replace(dataset, leakage=0.25), "auto")
-    assert champion() is None
-    assert verdict.startswith("not promoted: 25% of the test X-rays were seen in training")
-
-
-@pytest.mark.parametrize(("mode", "winner"), [("always", "2"), ("never", "1")])
-def test_the_user_may_decide(versions, dataset, mode, winner):
-    assessment.promote(subject("1"), judged(0.8), dataset, "auto")
-    verdict = assessment.promote(
-        subject("2"), judged(0.7 if mode == "always" else 0.9), replace(dataset, leakage=0.5), mode
-    )
-    assert champion() == winner
-    assert verdict.endswith(f": --promote {mode}")
-
-
-def test_the_champion_stays_itself(versions, dataset):
-    assessment.promote(subject("1"), judged(0.8), dataset, "auto")
-    verdict = assessment.promote(subject("1"), judged(0.8), dataset, "auto")
-    assert verdict == "not promoted: version 1 is the champion already"
-
-
-def test_a_folder_is_not_promoted(store, dataset):
-    verdict = assessment.promote(replace(subject(), version=None), judged(0.9), dataset, "always")
-    assert verdict == "not promoted: the classifier is not registered as fracture-classifier"
-    assert champion() is None
 
 
 def test_leakage_counts_test_xrays_that_the_classifier_was_shown(dataset):

@@ -42,6 +42,33 @@ def test_intervals_cover_the_truth_and_those_of_single_files_do_not():
     assert np.mean(by_file) <= 0.75
 
 
+def test_an_interval_holds_its_estimate():
+    # Perfectly calibrated in every bin: any draw is worse.
+    table = bootstrap_intervals([0, 1, 0, 1] * 5, [0.5] * 20, np.arange(20), 0.5, n_draws=100)
+    assert table.loc["expected_calibration_error", ["estimate", "low"]].tolist() == [0, 0]
+    files = clustered_files(0)
+    row = bootstrap_intervals(*files, 0.5, n_draws=200).loc["expected_calibration_error"]
+    assert row["low"] <= row["estimate"] <= row["high"]
+
+
+def test_a_rate_of_one_is_no_certainty():
+    # All 20 fractured are found: the exact 95 % interval of 20 of 20 begins at 0.025^(1/20) = 0.832.
+    label, group = np.repeat([1, 0], 40), np.repeat(np.arange(40), 2)
+    probability = np.concatenate([np.full(40, 0.9), np.tile([0.1, 0.1, 0.9, 0.9], 10)])
+    table = bootstrap_intervals(label, probability, group, 0.5, n_draws=100)
+    assert table.loc["sensitivity", ["estimate", "low", "high"]].tolist() == [1, pytest.approx(0.83157, abs=1e-5), 1]
+    none = bootstrap_intervals(label, 1 - probability, group, 0.5, n_draws=100)
+    assert none.loc["sensitivity", ["estimate", "low", "high"]].tolist() == [0, 0, pytest.approx(0.16843, abs=1e-5)]
+    assert bootstrap.boundary_end(0.99, 20) is None
+
+
+def test_statistics_of_ones_own():
+    label, probability, group = clustered_files(5)
+    mean = bootstrap.intervals(lambda weight: {"mean": weight @ probability / weight.sum(axis=-1)}, label, group)
+    assert mean.loc["mean", "estimate"] == pytest.approx(probability.mean())
+    assert mean.loc["mean", "low"] < probability.mean() < mean.loc["mean", "high"]
+
+
 def test_interval_of_a_mean_is_that_of_the_theory():
     # Accuracy of 400 independent healthy X-rays of which 300 are right: 0.75 ± 1.96 sqrt(0.75 · 0.25 / 400).
     probability = np.repeat([0.2, 0.8], [300, 100])
@@ -119,7 +146,7 @@ def test_paired_difference_is_narrower_than_two_intervals():
 def test_paired_difference_of_the_same_probabilities_is_zero():
     label, probability, group = clustered_files(4)
     found = paired_difference(label, probability, probability, group, "f1", n_draws=50)
-    assert found == {"estimate": 0, "low": 0, "high": 0}
+    assert found == {"estimate": 0, "low": 0, "high": 0, "share_above": 0}
 
 
 def test_paired_difference_uses_both_thresholds():

@@ -6,7 +6,13 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss
 
 from fracture_mae import calibration
-from fracture_mae.calibration import calibration_errors, expected_calibration_error, fit_temperature
+from fracture_mae.calibration import (
+    Isotonic,
+    calibration_errors,
+    expected_calibration_error,
+    fit_isotonic,
+    fit_temperature,
+)
 from fracture_mae.errors import FractureMaeError
 
 
@@ -59,6 +65,60 @@ def test_apply():
     for temperature in (0, -1, np.nan, np.inf):
         with pytest.raises(FractureMaeError, match="temperature"):
             calibration.apply([0], temperature)
+
+
+def test_isotonic_by_hand():
+    # Shares of fractured 1/4, 3/4, 1/2: the last two violate the order and are pooled to 5/8.
+    found = fit_isotonic(np.repeat([-1, 0, 1], 4), [1, 0, 0, 0, 1, 1, 1, 0, 1, 1, 0, 0])
+    np.testing.assert_allclose(found.apply([-9, -1, 0, 0.3, 1, 9]), [1 / 4, 1 / 4, 5 / 8, 5 / 8, 5 / 8, 5 / 8])
+    assert found.apply(-0.5) == pytest.approx((1 / 4 + 5 / 8) / 2)  # straight lines between the steps
+
+
+def test_isotonic_weighs_files_and_is_never_certain():
+    # Four X-rays, one of them with three files. All are told apart, and yet four X-rays prove nothing: 1/6 and 5/6.
+    found = fit_isotonic([-3, -2, 1, 2, 3], [0, 0, 1, 1, 1], weight=[1, 1, 1 / 2, 1 / 2, 1])
+    np.testing.assert_allclose(found.apply([-3, 3]), [1 / 6, 5 / 6])
+    pooled = fit_isotonic([0, 0], [0, 1], weight=[3, 1])
+    assert pooled.apply(0) == pytest.approx(1 / 4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.floats(-8, 8), st.integers(0, 1), st.integers(1, 3)), min_size=2, max_size=30))
+def test_isotonic_never_falls_and_fits_no_worse_than_a_constant(files):
+    logit, label, weight = map(np.array, zip(*files, strict=True))
+    if len(set(label)) < 2:
+        return
+    found = fit_isotonic(logit, label, weight)
+    assert (np.diff(found.apply(np.linspace(-10, 10, 300))) >= 0).all()
+    assert (np.diff(found.logit) > 0).all()
+    probability = found.apply(logit)
+    least = 1 / (weight.sum() + 2)
+    assert probability.min() >= least - 1e-12
+    assert probability.max() <= 1 - least + 1e-12
+    constant = np.average(label, weights=weight)
+    assert weight @ (probability - label) ** 2 <= weight @ (constant - label) ** 2 + 1e-9
+
+
+def test_isotonic_finds_a_curve_that_no_temperature_can():
+    rng = np.random.default_rng(0)
+    logit = rng.normal(0, 2, 20_000)
+    truth = 0.2 + 0.5 * (logit > 1)
+    label = rng.random(logit.size) < truth
+    found = fit_isotonic(logit, label)
+    np.testing.assert_allclose(found.apply([-3, 0, 2, 4]), [0.2, 0.2, 0.7, 0.7], atol=0.03)
+    scaled = calibration.apply(logit, fit_temperature(logit, label))
+    assert expected_calibration_error(label, found.apply(logit)) < 0.1 * expected_calibration_error(label, scaled)
+
+
+def test_fit_isotonic_refuses_one_class():
+    with pytest.raises(FractureMaeError, match="No file with label 0"):
+        fit_isotonic([1, 2], [1, 1])
+
+
+def test_isotonic_keeps_shape_and_precision():
+    map_ = Isotonic((0.0, 1.0), (0.1, 0.3))
+    assert map_.apply(np.float32([[0.0, 0.5]])).tolist() == [[0.1, pytest.approx(0.2)]]
+    assert map_.apply(np.float32(0)).dtype == np.float64
 
 
 def test_expected_calibration_error_by_hand():

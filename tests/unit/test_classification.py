@@ -61,14 +61,14 @@ UNEVEN = [(1, [0.8]), (1, [0.3] * 8), (0, [0.4]), (0, [0.1] * 8), (0, [0.45])]
 
 
 def test_the_threshold_weighs_every_xray_the_same(dataset):
-    config = TrainClassifier(calibrate=False, threshold="balanced_accuracy")
+    config = TrainClassifier(calibrate="none", threshold="balanced_accuracy")
     decision = decide(predictions(*UNEVEN), config, dataset)
     assert decision.threshold == pytest.approx((0.45 + 0.8) / 2)
     assert decision.temperature == 1.0
 
 
 def test_the_temperature_weighs_every_xray_the_same(dataset):
-    config = TrainClassifier(calibrate=True, threshold=0.5)
+    config = TrainClassifier(calibrate="temperature", threshold=0.5)
     once = predictions(*((label, files[:1]) for label, files in UNEVEN))
     expected = calibration.fit_temperature(once["logit"], once["label"])
     assert decide(once, config, dataset).temperature == pytest.approx(expected)
@@ -76,16 +76,27 @@ def test_the_temperature_weighs_every_xray_the_same(dataset):
     assert expected != pytest.approx(1, abs=0.1)
 
 
+def test_isotonic_is_fitted_on_equal_xrays_and_the_threshold_after_it(dataset):
+    table = predictions(*UNEVEN)
+    decision = decide(table, TrainClassifier(calibrate="isotonic", threshold="balanced_accuracy"), dataset)
+    # From below 8 x 0.1 (healthy), 8 x 0.3 (broken), 0.4 and 0.45 (healthy), 0.8 (broken), each X-ray 1: 0 | 1/3 | 1 in steps,
+    # and no probability beyond 1/7 and 6/7, as there are five X-rays.
+    steps = decision.probability([log(p / (1 - p)) for p in (0.1, 0.3, 0.4, 0.45, 0.8)])
+    np.testing.assert_allclose(steps, [1 / 7, 1 / 3, 1 / 3, 1 / 3, 6 / 7])
+    assert decision.threshold == pytest.approx((1 / 3 + 6 / 7) / 2)
+    assert decision.temperature == 1.0
+
+
 def test_the_threshold_is_chosen_after_the_temperature(dataset):
     table = predictions(*UNEVEN)
-    decision = decide(table, TrainClassifier(calibrate=True, threshold="balanced_accuracy"), dataset)
+    decision = decide(table, TrainClassifier(calibrate="temperature", threshold="balanced_accuracy"), dataset)
     low, high = calibration.apply(np.array([log(0.45 / 0.55), log(0.8 / 0.2)]), decision.temperature)
     assert decision.threshold == pytest.approx((low + high) / 2)
 
 
 def test_a_given_threshold_is_taken_and_the_data_is_named(dataset):
     decision = decide(predictions(*UNEVEN), TrainClassifier(recipe="original"), dataset)
-    assert dataclasses.astuple(decision) == (("not fractured", "fractured"), 0.5, 1.0, "5" * 16)
+    assert dataclasses.astuple(decision) == (("not fractured", "fractured"), 0.5, 1.0, "5" * 16, None)
 
 
 def train(mae, dataset, accelerator, root, **settings):

@@ -50,7 +50,7 @@ def test_the_original_recipe_is_the_notebooks():
         assert (training.optimizer, training.learning_rate, training.epochs) == ("adam", 1e-4, 10)
         assert (training.crop_scale, training.rotation, training.flip, training.intensity) == (1, 0, False, 0)
     assert (mae.loss_region, mae.train_mask_ratio) == ("all", 0.75)
-    assert (classifier.class_weight, classifier.threshold, classifier.calibrate) == ("none", 0.5, False)
+    assert (classifier.class_weight, classifier.threshold, classifier.calibrate) == ("none", 0.5, "none")
 
 
 @pytest.mark.parametrize(("given", "expected"), [("balanced", "balanced"), ("2", 2.0), ("none", "none")])

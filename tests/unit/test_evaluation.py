@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,6 +8,7 @@ from mlflow.utils.validation import _validate_metric_name
 from scipy.special import expit
 
 from fracture_mae import evaluation
+from fracture_mae.calibration import Isotonic, expected_calibration_error
 from fracture_mae.evaluation import CLASSIFIER, Certainty, Findings
 from fracture_mae.models.classifier import Decision
 
@@ -63,6 +66,29 @@ def test_report_and_metrics_tables_agree(judged):
     assert report.index.tolist() == ["healthy", "broken", "accuracy", "macro avg", "weighted avg"]
     assert report.loc["broken", "recall"] == pytest.approx(metrics.loc["sensitivity", "estimate"])
     assert report.loc["broken", "support"] == 3
+
+
+def test_calibration_error_before_and_after_with_intervals(judged):
+    after = expected_calibration_error(FEW["label"], expit(FEW["logit"] / 2))
+    before = expected_calibration_error(FEW["label"], expit(FEW["logit"]))
+    assert after != pytest.approx(before)
+    for name, expected in (("", after), ("_uncalibrated", before)):
+        ece = f"test/image/expected_calibration_error{name}"
+        assert judged.metrics[ece] == pytest.approx(expected)
+        assert judged.metrics[f"{ece}_low"] <= expected <= judged.metrics[f"{ece}_high"]
+    figure = judged.figures["test/image/reliability.png"]
+    legend = " ".join(text.get_text() for text in figure.findobj(Text))
+    assert f"Before: ECE {before:.3f} [" in legend
+    assert f"Calibrated: ECE {after:.3f} [" in legend
+
+
+def test_an_isotonic_map_makes_the_probabilities():
+    stepped = replace(DECISION, isotonic=Isotonic((-1.5, 1.0), (0.1, 0.7)))
+    found = evaluation.judge_split(FEW, stepped, "test", "", CERTAINTY)
+    expected = [0.7, 0.1, 0.1 + 0.6 * 0.2, 0.7, 0.7]  # of the logits 2, -1.5, -1, 1 and 3
+    np.testing.assert_allclose(found.tables["test/predictions.csv"]["probability"], expected)
+    # The step ties the healthy file at 1 with the broken ones at 2 and 3: (1/2 + 0 + 1/2 + 1 + 1) of 6 pairs.
+    assert found.metrics["test/image/auroc"] == pytest.approx(3 / 6)
 
 
 def test_each_level_has_its_figures_with_the_remark(judged):

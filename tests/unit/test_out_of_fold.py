@@ -6,6 +6,7 @@ import pytest
 from matplotlib.text import Text
 
 from fracture_mae import out_of_fold
+from fracture_mae.calibration import Isotonic
 from fracture_mae.evaluation import Certainty
 from fracture_mae.models.classifier import Decision
 from fracture_mae.out_of_fold import over_folds
@@ -26,16 +27,18 @@ def held_out(*files):
 # Fold 1 halves its logits and answers from 1/2 on; fold 2 takes them as they are and answers from 3/4 (logit log 3) on.
 FIRST = held_out(("a", "p", 1, 4), ("b", "p", 1, -2), ("c", "q", 0, -2)), Decision(NAMES, 0.5, temperature=2.0)
 SECOND = held_out(("e", "r", 1, 0.5), ("d", "s", 0, 2), ("f", "s", 0, -3)), Decision(NAMES, 0.75)
+FOLDS = (FIRST, SECOND)
+DECISIONS = [decision for _, decision in FOLDS]
 
 
 @pytest.fixture(scope="module")
 def pooled():
-    return out_of_fold.pool([FIRST, SECOND])
+    return out_of_fold.pool(FOLDS)
 
 
 @pytest.fixture(scope="module")
 def judged(pooled):
-    return out_of_fold.judge(pooled, NAMES, "seen before", CERTAINTY)
+    return out_of_fold.judge(pooled, DECISIONS, "seen before", CERTAINTY)
 
 
 def test_each_prediction_has_its_own_folds_choices(pooled):
@@ -57,6 +60,14 @@ def test_pooled_metrics_by_hand(judged):
     assert judged.metrics["cross_validation/xray/auroc"] == 1
     assert judged.metrics["cross_validation/xray/sensitivity"] == 1 / 2
     assert judged.metrics["cross_validation/xray/specificity"] == 1
+
+
+def test_an_isotonic_fold_calibrates_the_mean_logit_of_an_xray():
+    isotonic = Isotonic((-2.0, 2.0), (0.1, 0.9))
+    folds = [(held_out(("a", "p", 1, 6), ("b", "p", 1, -2), ("c", "q", 0, -1)), Decision(NAMES, isotonic=isotonic))]
+    levels = out_of_fold.calibrated_levels(out_of_fold.pool(folds), [decision for _, decision in folds])
+    assert levels["image"]["probability"].tolist() == pytest.approx([0.9, 0.1, 0.3])
+    assert levels["xray"]["probability"].tolist() == pytest.approx([0.9, 0.3])  # of (6 - 2) / 2 = 2, and of -1
 
 
 def test_metrics_of_each_fold_and_their_mean(judged):
@@ -90,7 +101,7 @@ def test_a_single_defined_fold_has_no_interval():
 
 def test_files_that_do_not_count_are_left_out_among_files_alone(pooled):
     weight = pd.Series({"a": 1, "b": 0, "c": 1, "d": 0, "e": 1, "f": 1})
-    found = out_of_fold.judge(pooled.assign(weight=pooled["path"].map(weight)), NAMES, "", CERTAINTY)
+    found = out_of_fold.judge(pooled.assign(weight=pooled["path"].map(weight)), DECISIONS, "", CERTAINTY)
     assert found.metrics["cross_validation/image/auroc"] == 1  # 2 and 0.5 against -1 and -3
     assert found.metrics["cross_validation/xray/specificity"] == 1  # by the mean of d and f
     assert out_of_fold.digest(found).index.tolist() == [

@@ -38,6 +38,16 @@ SOURCES = pd.DataFrame(
 )
 ROWS = ["fractured\n12-rotated1-rotated3-rotated2-rotated1 (1) - Copy.jpg\nmasked MSE 0.0123"] * 3
 
+RATES = ("sensitivity", "specificity", "precision", "negative_predictive_value", "flagged_per_1000")
+POINTS = pd.DataFrame(
+    {"name": ["own", "default", "sensitivity 0.90"], "threshold": [0.4, 0.5, 0.1], "prevalence": 0.3}
+    | {
+        f"{rate}{end}": np.array([0.7, 0.5, np.nan]) * (1000 if rate.endswith("1000") else 1) + shift
+        for rate in RATES
+        for end, shift in (("", 0), ("_low", -0.1), ("_high", 0.1))
+    }
+)
+
 FIGURES = {
     "reconstructions": lambda: plots.reconstructions(
         {"Original": PICTURES, "Masked": PICTURES, "Reconstruction": PICTURES, "Reconstruction + Visible": PICTURES},
@@ -49,9 +59,12 @@ FIGURES = {
     "confusion_matrix": lambda: plots.confusion_matrix(np.array([[90_449, 255], [0, 0]]), NAMES, HEADING),
     "roc_curves": lambda: plots.roc_curves(CURVES, {"Classifier": (0.7, 0.8)}, HEADING),
     "precision_recall_curves": lambda: plots.precision_recall_curves(CURVES, {"Classifier": (0.7, 0.8)}, HEADING),
-    "reliability": lambda: plots.reliability(LABEL, PROBABILITY, before=PROBABILITY**2, title=HEADING),
+    "reliability": lambda: plots.reliability(
+        LABEL, PROBABILITY, before=PROBABILITY**2, intervals={"after": (0.1, 0.2)}, title=HEADING
+    ),
     "reliability_of_one_class": lambda: plots.reliability([1, 1], [0.2, 0.9]),
     "threshold_sweep": lambda: plots.threshold_sweep(metrics.threshold_sweep(LABEL, PROBABILITY), 0.4, HEADING),
+    "operating_points": lambda: plots.operating_points(POINTS, HEADING, chosen_here=True),
     "learning_curves": lambda: plots.learning_curves(HISTORY, 2, HEADING),
     "sources": lambda: plots.sources(SOURCES, HEADING),
 }

@@ -3,12 +3,17 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import ViTMAEConfig, ViTMAEModel
 
+from fracture_mae import calibration
+from fracture_mae.calibration import Isotonic
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.models.mae import Mae, Normalisation
 
@@ -20,14 +25,27 @@ class Decision:
     Attributes:
         label_names: names of the negative and the positive class.
         threshold: the answer is positive from this probability on.
-        temperature: logits are divided by it before the sigmoid.
+        temperature: logits are divided by it before the sigmoid, unless there is an isotonic map.
         split_fingerprint: of the training, validation and test X-rays behind all choices.
+        isotonic: from logits to probabilities, in place of temperature and sigmoid.
     """
 
     label_names: tuple[str, str]
     threshold: float = 0.5
     temperature: float = 1.0
     split_fingerprint: str = ""
+    isotonic: Isotonic | None = None
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether a probability is another than the plain sigmoid of its logit."""
+        return self.isotonic is not None or self.temperature != 1
+
+    def probability(self, logit: ArrayLike) -> np.ndarray:
+        """Calibrated probability of the positive class, float64 in the shape of `logit`; the threshold is one of these."""
+        if self.isotonic is not None:
+            return self.isotonic.apply(logit)
+        return calibration.apply(logit, self.temperature)
 
 
 class FractureClassifier(nn.Module):
@@ -191,5 +209,11 @@ def load(folder: Path) -> tuple[FractureClassifier, Decision]:
     encoder = ViTMAEModel(ViTMAEConfig.from_pretrained(folder))
     classifier = FractureClassifier(encoder, normalisation, pool=described["pool"])
     classifier.load_state_dict(load_file(folder / "model.safetensors"))
-    names = tuple(described["decision"].pop("label_names"))
-    return classifier.eval(), Decision(label_names=names, **described["decision"])
+    return classifier.eval(), _decision(described["decision"])
+
+
+def _decision(described: dict[str, Any]) -> Decision:
+    """A decision from JSON; those of earlier versions know no isotonic map."""
+    isotonic = described.get("isotonic")
+    restored = isotonic and Isotonic(tuple(isotonic["logit"]), tuple(isotonic["probability"]))
+    return Decision(**described | {"label_names": tuple(described["label_names"]), "isotonic": restored})

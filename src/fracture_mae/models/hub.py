@@ -25,13 +25,14 @@ logger = logging.getLogger(__name__)
 os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "true"
 
 
-def load_network(kind: type[PreTrainedModel], name: str, presets: Iterable[str]) -> PreTrainedModel:
+def load_network(kind: type[PreTrainedModel], name: str, presets: Iterable[str], **settings: Any) -> PreTrainedModel:
     """A network in float32, every weight of which comes from the checkpoint; safetensors only, nothing is unpickled.
 
     Args:
         kind: class of the network, such as ViTMAEForPreTraining.
         name: local folder or hub name.
         presets: names to offer where the hub is out of reach.
+        settings: for the class itself, such as add_pooling_layer.
 
     Raises:
         FractureMaeError: not to be had, of another architecture, or weights are missing.
@@ -45,6 +46,7 @@ def load_network(kind: type[PreTrainedModel], name: str, presets: Iterable[str])
                 dtype=torch.float32,
                 output_loading_info=True,
                 ignore_mismatched_sizes=False,
+                **settings,
                 **options,
             )
         except (SafetensorError, RuntimeError, StrictDataclassError) as error:
@@ -53,6 +55,7 @@ def load_network(kind: type[PreTrainedModel], name: str, presets: Iterable[str])
             ) from error
 
     transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()  # not its report of weights that are left over; what is missing is told below
     config = fetch(lambda **options: kind.config_class.get_config_dict(name, **options)[0], name, presets)
     if config.get("model_type") != kind.config_class.model_type:
         raise FractureMaeError(

@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from fracture_mae import calibration, threshold
+from fracture_mae import threshold
 from fracture_mae.data.images import UnreadableImage, decode, letterbox
 from fracture_mae.data.transforms import to_unit
 from fracture_mae.models import classifier, mae
@@ -49,7 +49,7 @@ class ServedClassifier(PythonModel):
         if not 0 <= limit <= 1:
             raise _BadRequest.invalid_parameter_value(f"threshold: found {limit}, expected a number from 0 to 1")
         logit = _in_batches(self.classifier, _pixels(model_input["image"], self.classifier.image_size))
-        probability = calibration.apply(logit, self.decision.temperature)
+        probability = self.decision.probability(logit)
         names = np.array(self.decision.label_names)
         return pd.DataFrame(
             {

@@ -1,10 +1,13 @@
 import copy
+import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
 
+from fracture_mae.calibration import Isotonic
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models.classifier import Decision
@@ -174,6 +177,35 @@ def test_save_and_load_give_the_same_classifier(tiny_mae, tmp_path, pool):
     assert not loaded.training
     assert loaded.image_size == 32
     assert loaded(random_pixels()).equal(classifier(random_pixels()))
+
+
+def test_an_isotonic_decision_survives_saving(tiny_mae, tmp_path):
+    isotonic = Isotonic((-1.5, 0.1 + 0.2, 2.0), (1 / 7, 1 / 3, 6 / 7))
+    decision = Decision(("not fractured", "fractured"), threshold=0.4, split_fingerprint="5a", isotonic=isotonic)
+    classifier_model.save(classifier_on(tiny_mae), decision, tmp_path)
+    _, loaded = classifier_model.load(tmp_path)
+    assert loaded == decision
+    np.testing.assert_array_equal(loaded.probability([-2, 0, 5]), isotonic.apply([-2, 0, 5]))
+
+
+def test_a_classifier_saved_before_there_was_an_isotonic_map(tiny_mae, tmp_path):
+    decision = Decision(("not fractured", "fractured"), threshold=0.4, temperature=2.0, split_fingerprint="5a")
+    classifier_model.save(classifier_on(tiny_mae), decision, tmp_path)
+    described = json.loads((tmp_path / "classifier.json").read_text())
+    del described["decision"]["isotonic"]
+    (tmp_path / "classifier.json").write_text(json.dumps(described))
+    assert classifier_model.load(tmp_path)[1] == decision
+
+
+def test_probabilities_of_a_decision():
+    names = ("not fractured", "fractured")
+    plain, cooled = Decision(names), Decision(names, temperature=2.0)
+    stepped = Decision(names, isotonic=Isotonic((0.0, 1.0), (0.25, 0.75)))
+    logit = [0, 2 * math.log(3)]
+    np.testing.assert_allclose(plain.probability(logit), [0.5, 0.9])
+    np.testing.assert_allclose(cooled.probability(logit), [0.5, 0.75])
+    np.testing.assert_allclose(stepped.probability(logit), [0.25, 0.75])
+    assert [decision.calibrated for decision in (plain, cooled, stepped)] == [False, True, True]
 
 
 def test_a_folder_without_a_classifier(tmp_path):

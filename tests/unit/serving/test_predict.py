@@ -1,5 +1,6 @@
 import base64
 import io
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -12,7 +13,7 @@ from mlflow.models import Model
 from PIL import Image
 
 from fracture_mae import serving
-from fracture_mae.calibration import apply
+from fracture_mae.calibration import Isotonic, apply
 from fracture_mae.models import classifier, mae
 from fracture_mae.models.classifier import Decision
 from tests import made
@@ -48,11 +49,15 @@ def served(network, tmp_path):
     return open_model(serving.ServedClassifier(), folder)
 
 
+def logits_of(network):
+    with torch.inference_mode():
+        return network(torch.from_numpy(PICTURES).unsqueeze(1) / 255).numpy().astype(float)
+
+
 @pytest.fixture
 def probability(network):
     """What the classifier itself says of PICTURES."""
-    with torch.inference_mode():
-        return apply(network(torch.from_numpy(PICTURES).unsqueeze(1) / 255).numpy().astype(float), 2.0)
+    return apply(logits_of(network), 2.0)
 
 
 def test_answers_are_the_classifiers_in_order(served, probability, monkeypatch):
@@ -62,6 +67,18 @@ def test_answers_are_the_classifiers_in_order(served, probability, monkeypatch):
     np.testing.assert_allclose(answers["probability"], probability, rtol=1e-5)
     assert set(answers["threshold"]) == {0.55}
     assert set(answers["model_id"]) == {"m-7"}
+
+
+def test_an_isotonic_classifier_answers_with_its_map(network, tmp_path):
+    logit = logits_of(network)
+    low, _, middle, _, high = np.sort(logit)
+    isotonic = Isotonic((low, middle, high), (0.2, 0.6, 0.6))
+    folder = tmp_path / "artifacts" / "network"
+    classifier.save(network, replace(DECISION, threshold=0.6, isotonic=isotonic), folder)
+    answers = open_model(serving.ServedClassifier(), folder).predict(None, rows(*map(as_base64, PICTURES)))
+    # Single precision moves a logit by some 1e-8.
+    np.testing.assert_allclose(answers["probability"], isotonic.apply(logit), atol=1e-4)
+    assert (answers["label"] == "broken").sum() >= 2  # all on the upper step but, by rounding, the one at its edge
 
 
 def test_a_threshold_in_the_request_replaces_the_models_own(served, probability):

@@ -1,0 +1,46 @@
+"""Compare encoders by what a linear head reads from their frozen features, cross-validated."""
+
+from entrypoints import entry_point
+from fracture_mae.config import Compare
+
+
+@entry_point(Compare)
+def main(config: Compare) -> None:
+    import click
+
+    from fracture_mae import comparison, evaluation, linear_probe, pipeline, plots, tracking
+    from fracture_mae.training import make_accelerator
+
+    with tracking.run("compare", config) as run:
+        accelerator = make_accelerator(config.precision, config.device)
+        names = comparison.names_of(config.encoders)
+        candidates = [comparison.open_candidate(name, config) for name in names]  # all, before hours go into the first
+        dataset = pipeline.load_data(config, candidates[0].image_size)
+        run.dataset(dataset)
+        run.note(
+            f"Frozen features, linear head, {config.n_folds} folds: {', '.join(names)}. {pipeline.describe(dataset)}"
+        )
+        first = comparison.pool_of(dataset)
+        fold = linear_probe.assign(first.table, config.n_folds, config.seed)
+        certainty = evaluation.Certainty(config.n_draws, config.seed)
+
+        predictions = {}
+        for candidate in candidates:
+            xrays = comparison.pool_of(pipeline.load_data(config, candidate.image_size))
+            with run.child(candidate.name) as child:
+                predictions[candidate.name], told = comparison.probe(candidate, xrays, fold, config, accelerator)
+                child.tags({"encoder": candidate.name} | told | pipeline.check_encoder_split(candidate.name, dataset))
+                per_xray = evaluation.levels(predictions[candidate.name])["xray"]
+                measured = comparison.measure(per_xray, certainty)
+                child.metrics({f"xray/{name}": value for name, value in measured.items()})
+        if config.references:
+            predictions |= comparison.reference_predictions(dataset, first, fold, config.seed)
+        what = f"{config.n_folds}-fold cross-validation per X-ray"
+        title = plots.heading(what, first.name, len(first), len(set(first.group)))
+        findings = comparison.judge(predictions, title, certainty)
+        run.findings(findings)
+        click.echo(comparison.digest(findings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+"""Make an earlier version of the classifier champion again."""
+
+from entrypoints import entry_point
+from fracture_mae.config import RollBack
+
+
+@entry_point(RollBack)
+def main(config: RollBack) -> None:
+    import click
+
+    from fracture_mae import promotion, tracking
+
+    with tracking.run("roll_back", config) as run:
+        done = promotion.roll_back(None if config.version == "auto" else str(config.version))
+        run.tags({"promotion": done})
+        run.note(f"Rolled back: {done}.")
+        click.echo(done)
+
+
+if __name__ == "__main__":
+    main()

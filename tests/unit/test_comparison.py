@@ -1,0 +1,146 @@
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from transformers import ViTConfig, ViTModel
+
+from fracture_mae import comparison, references
+from fracture_mae.comparison import Candidate
+from fracture_mae.config import Compare
+from fracture_mae.errors import FractureMaeError
+from fracture_mae.evaluation import Certainty
+from fracture_mae.frozen_features import PooledEncoder
+from fracture_mae.linear_probe import assign
+from fracture_mae.models import classifier as classifier_model
+from fracture_mae.models import mae as mae_model
+from fracture_mae.models.classifier import Decision
+from tests import made
+
+CERTAINTY = Certainty(n_draws=200, seed=0)
+
+
+@pytest.fixture
+def large(dataset):
+    """Twelve training X-rays, two files each, and eight for validation."""
+    label = np.tile([0, 1], 12)
+    train = made.xrays("train", label, group=np.arange(24) % 12)
+    return replace(dataset, train=train, validation=made.xrays("validation", np.tile([0, 1], 4)), test=None)
+
+
+def test_names_are_split_and_checked(store):
+    assert comparison.names_of("a/b, vit-mae-nano ,/x y/z") == ["a/b", "vit-mae-nano", "/x y/z"]
+    for wrong, found in (("a,,b", "an empty name"), ("a,b,a", "a twice"), (",", "an empty name")):
+        with pytest.raises(FractureMaeError, match=f"found {found}, expected different names"):
+            comparison.names_of(wrong)
+
+
+def test_one_version_under_two_names_is_found(store):
+    store.create_registered_model("xray-mae")
+    store.create_model_version("xray-mae", source="/nowhere")
+    with pytest.raises(FractureMaeError, match="found models:/xray-mae/1 twice"):
+        comparison.names_of("models:/xray-mae/1,models:/xray-mae/latest")
+
+
+def test_the_pool_is_training_and_validation_each_content_once(dataset):
+    pool = comparison.pool_of(replace(dataset, test=None))
+    assert len(pool) == 9 + 6
+    twice = replace(dataset, validation=dataset.train, test=None)
+    assert comparison.pool_of(twice).table["sha256"].tolist() == dataset.train.table["sha256"].tolist()
+
+
+def test_mae_preset_and_other_vit_are_opened(tmp_path, tiny_mae):
+    mae_model.save(tiny_mae, tmp_path / "mae")
+    ViTModel(
+        ViTConfig(image_size=32, patch_size=8, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
+    ).save_pretrained(tmp_path / "vit")
+    config = Compare(image_size=64)
+    for name in (str(tmp_path / "mae"), str(tmp_path / "vit"), "vit-mae-nano"):
+        found = comparison.open_candidate(name, config)
+        assert (found.name, found.image_size) == (name, 64)
+        assert found.n_parameters > 1000
+    assert comparison.open_candidate(str(tmp_path / "mae"), Compare()).image_size == 32
+
+
+def test_a_classifier_is_refused(tmp_path, tiny_mae):
+    classifier = classifier_model.from_mae(tiny_mae, pool="mean")
+    classifier_model.save(classifier, Decision(("healthy", "broken")), tmp_path)
+    with pytest.raises(FractureMaeError, match="is a classifier: it has seen labels"):
+        comparison.open_candidate(str(tmp_path), Compare())
+
+
+def test_an_encoder_is_probed_on_every_xray_but_test(large, tiny_mae, accelerator):
+    pool = comparison.pool_of(large)
+    fold = assign(pool.table, 3, seed=0)
+    candidate = Candidate("tiny", PooledEncoder(tiny_mae), made.SIDE)
+    found, told = comparison.probe(candidate, pool, fold, Compare(), accelerator)
+    assert found["sha256"].tolist() == pool.table["sha256"].tolist()
+    assert np.isfinite(found["logit"]).all()
+    assert found["fold"].tolist() == fold.tolist()
+    assert (told["n_features"], told["image_size"], len(told["inverse_penalties"].split())) == (16, 32, 3)
+
+
+def test_references_answer_in_the_same_folds(large, monkeypatch):
+    pool = comparison.pool_of(large)
+    fold = assign(pool.table, 2, seed=0)
+    asked = []
+
+    def fitted(dataset, seed):
+        asked.append((set(dataset.train.table["sha256"]), dataset.validation.table["sha256"].tolist()))
+        names = {side.name for side in (dataset.train, dataset.validation, dataset.test)}
+        assert names == {"train", "validation", "test"}
+        return {"guess": {"validation": np.full(len(dataset.validation), float(len(asked)))}}
+
+    monkeypatch.setattr(references, "fit_and_predict", fitted)
+    found = comparison.reference_predictions(large, pool, fold, seed=0)["guess"]
+    assert found["logit"].tolist() == (fold + 1.0).tolist()
+    for known, held_out in asked:
+        assert not known & set(held_out)
+
+
+LABEL = np.tile([0, 1], 20)
+
+
+def answers(logit):
+    group = [f"x{i}" for i in range(40)]
+    columns = {"path": group, "sha256": group, "label": LABEL, "group": group, "source": "made", "fold": 0}
+    return pd.DataFrame(columns | {"logit": np.float64(logit)})
+
+
+@pytest.fixture(scope="module")
+def judged():
+    knows, guesses = 2.0 * LABEL - 1, np.tile([1, 1, -1, -1], 10)
+    return comparison.judge({"guesses": answers(guesses), "a/knows": answers(knows)}, "Title", CERTAINTY)
+
+
+def test_table_by_hand(judged):
+    table = judged.tables["comparison.csv"].set_index("model")
+    assert table.index.tolist() == ["guesses", "a/knows"]
+    for metric in comparison.METRICS:
+        assert table[metric].tolist() == pytest.approx([0.5, 1])
+    assert np.isnan(table.loc["guesses", "auroc_difference"])
+    row = table.loc["a/knows"]
+    assert row["auroc_difference"] == pytest.approx(0.5)
+    assert 0 < row["auroc_difference_low"] < 0.5 < row["auroc_difference_high"]
+    assert judged.metrics["a_knows/xray/auroc"] == 1
+    assert "guesses/xray/auroc_difference" not in judged.metrics
+    assert set(judged.tables) == {"comparison.csv", "predictions/guesses.csv", "predictions/a_knows.csv"}
+    assert set(judged.figures) == {"comparison.png"}
+
+
+def test_digest_has_a_line_for_each(judged):
+    lines = comparison.digest(judged).splitlines()
+    assert lines[-1].startswith("a/knows")
+    assert "1.000 [1.000, 1.000]" in lines[-1]
+    assert "+0.500 [+0." in lines[-1]
+
+
+def test_test_xrays_are_not_read(large, tiny_mae, accelerator):
+    """`large` has none; and poisoned ones change nothing."""
+    assert large.test is None
+    poisoned = replace(large, test=SimpleNamespace())
+    pool = comparison.pool_of(poisoned)
+    fold = assign(pool.table, 2, seed=0)
+    references_found = comparison.reference_predictions(poisoned, pool, fold, seed=0)
+    assert all(np.isfinite(found["logit"]).all() for found in references_found.values())
