@@ -6,6 +6,8 @@ from fracture_mae.config import Compare
 
 @entry_point(Compare)
 def main(config: Compare) -> None:
+    from functools import cache
+
     import click
 
     from fracture_mae import comparison, evaluation, linear_probe, pipeline, plots, tracking
@@ -15,7 +17,8 @@ def main(config: Compare) -> None:
         accelerator = make_accelerator(config.precision, config.device)
         names = comparison.names_of(config.encoders)
         candidates = [comparison.open_candidate(name, config) for name in names]  # all, before hours go into the first
-        dataset = pipeline.load_data(config, candidates[0].image_size)
+        load = cache(lambda image_size: pipeline.load_data(config, image_size))
+        dataset = load(candidates[0].image_size)
         run.dataset(dataset)
         run.note(
             f"Frozen features, linear head, {config.n_folds} folds: {', '.join(names)}. {pipeline.describe(dataset)}"
@@ -26,7 +29,7 @@ def main(config: Compare) -> None:
 
         predictions = {}
         for candidate in candidates:
-            xrays = comparison.pool_of(pipeline.load_data(config, candidate.image_size))
+            xrays = comparison.pool_of(load(candidate.image_size))
             with run.child(candidate.name) as child:
                 predictions[candidate.name], told = comparison.probe(candidate, xrays, fold, config, accelerator)
                 child.tags({"encoder": candidate.name} | told | pipeline.check_encoder_split(candidate.name, dataset))
