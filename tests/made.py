@@ -49,6 +49,11 @@ def xrays(name, label, group=None):
             "bytes": SIDE**2,
             "height": SIDE,
             "width": SIDE,
+            "format": "PNG",
+            "channels": 1,
+            "bit_depth": 8,
+            "jpeg_quality": 101.0,
+            "jpeg_deviation": 0.0,
             "group": [f"{name}-{member}" for member in group],
             "source": "made",
         }

@@ -129,7 +129,7 @@ def _read_pictures(
     table: pd.DataFrame, image_size: int, num_workers: int
 ) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
     """The readable files with sha256, bytes, row, height and width; the pixels that `row` points into; the rejected files."""
-    store = ImageStore(cache_root() / "images-v1", image_size)
+    store = ImageStore(cache_root() / "images-v2", image_size)
     table["sha256"] = sha256_of(table["path"], cache_root() / "hashes.csv", num_workers)
     table, unreadable = _set_aside(table, table["sha256"] == "", "the file cannot be opened")
     table["bytes"] = table["path"].map(os.path.getsize)

@@ -1,0 +1,102 @@
+"""Scores of files by models that were fitted without them."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import sklearn.metrics
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.pipeline import Pipeline
+from tqdm import tqdm
+
+from fracture_mae import calibration, metrics, references
+from fracture_mae.bootstrap import bootstrap_intervals
+from fracture_mae.errors import FractureMaeError
+from fracture_mae.evaluation import Certainty
+
+Fold = tuple[np.ndarray, np.ndarray]  # row positions to fit on, and to score
+_Level = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well labels were predicted.
+
+    Attributes:
+        auroc, low, high: of all scored files or X-rays, with the 95 % interval of a bootstrap over X-rays.
+        folds: the AUROC of each fold.
+        n_files, n_xrays: that were scored.
+    """
+
+    auroc: float
+    low: float
+    high: float
+    folds: tuple[float, ...]
+    n_files: int
+    n_xrays: int
+
+
+def check_enough(table: pd.DataFrame, n_folds: int) -> None:
+    """Refuse data that have fewer X-rays of a label than there are folds.
+
+    Args:
+        table: columns label_name and group.
+    """
+    n_xrays = table.groupby("label_name")["group"].nunique()
+    if len(n_xrays) < 2 or n_xrays.min() < n_folds:
+        found = ", ".join(f"{name!r}: {n:,}" for name, n in n_xrays.items()) or "none"
+        raise FractureMaeError(
+            f"--n-folds {n_folds}: independent X-rays found: {found}. Expected: at least {n_folds} of each label, copies of one X-ray "
+            "counted once and those under both labels not at all. Ask for fewer folds (2 or more), or add X-rays."
+        )
+
+
+def grouped(label: np.ndarray, group: np.ndarray, n_folds: int, seed: int) -> list[Fold]:
+    """Folds that have the same share of labels and split no group."""
+    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    return list(splitter.split(label, label, group))
+
+
+def fitted(
+    model: Pipeline, features: np.ndarray, label: np.ndarray, folds: Iterable[Fold], weight: np.ndarray, progress: str
+) -> Iterator[tuple[Pipeline, np.ndarray]]:
+    """For each fold, the model fitted without it, and the row positions that it may score.
+
+    Args:
+        model: fitted anew for each fold.
+        weight: of the files in fitting [n].
+        progress: name of the progress bar.
+    """
+    for fitted_on, scored in tqdm(folds, desc=progress, unit="fold", leave=False):
+        yield references.fit(model, features[fitted_on], label[fitted_on], weight[fitted_on]), scored
+
+
+def score(predictions: pd.DataFrame, folds: Iterable[Fold], certainty: Certainty) -> dict[str, Score]:
+    """How well the scored files (`image`) and X-rays (`xray`, the mean logit of their files) are told apart.
+
+    Args:
+        predictions: columns group, label and logit, index 0, 1, 2, …; a group that holds both labels counts as two.
+    """
+    scored = predictions.assign(group=one_label_each(predictions)).dropna(subset="logit")
+    parts = [scored.loc[scored.index.intersection(rows)] for _, rows in folds]
+    levels: dict[str, _Level] = {"image": lambda table: table, "xray": metrics.per_group}
+    return {name: _score(scored, parts, level, certainty) for name, level in levels.items()}
+
+
+def _score(scored: pd.DataFrame, parts: list[pd.DataFrame], level: _Level, certainty: Certainty) -> Score:
+    rows = level(scored)
+    probability = calibration.apply(rows["logit"], 1.0)
+    intervals = bootstrap_intervals(
+        rows["label"], probability, rows["group"], 0.5, n_draws=certainty.n_draws, seed=certainty.seed
+    )
+    estimate, low, high = intervals.loc["auroc", ["estimate", "low", "high"]]
+    by_fold = [level(part) for part in parts]
+    aurocs = tuple(float(sklearn.metrics.roc_auc_score(part["label"], part["logit"])) for part in by_fold)
+    return Score(float(estimate), float(low), float(high), aurocs, len(scored), scored["group"].nunique())
+
+
+def one_label_each(table: pd.DataFrame) -> pd.Series:
+    """The groups, but that one which holds both labels counts as two."""
+    mixed = table.groupby("group")["label"].transform("nunique") > 1
+    return table["group"].where(~mixed, table["group"] + " " + table["label"].astype(str))
