@@ -54,6 +54,11 @@ class DataOptions(Config):
         description="grouped: 70/15/15, every copy of an X-ray on one side; published: as the folders say, leaks and all",
     )
     split_seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of the grouped split; keep it equal across stages")
+    group_by: Literal["content", "names", "column"] = Field(
+        "content",
+        description="what makes files copies of one X-ray, besides equal bytes and a CSV's column group; content: the picture "
+        "itself and families of names; names: families of names; column: nothing else",
+    )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of initial weights, order, augmentation and masks")
     batch_size: int = Field(32, ge=1, le=4096, description="X-rays per step")
     precision: Literal["auto", "bf16", "fp32"] = Field(

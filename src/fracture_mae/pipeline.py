@@ -50,6 +50,7 @@ def load_data(config: DataOptions, image_size: int) -> Dataset:
         image_size=image_size,
         split=config.split,
         split_seed=config.split_seed,
+        group_by=config.group_by,
         positive_label=config.positive_label,
         num_workers=config.num_workers or None,
     )

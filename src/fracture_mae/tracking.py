@@ -97,11 +97,13 @@ class Run:
             self.metrics({f"{xrays.name}/n_images": len(xrays), f"{xrays.name}/n_xrays": len(set(xrays.group))})
         self.table(dataset.index[["path", "sha256", "label_name", "group", "source", "split"]], "data/splits.csv")
         self.table(dataset.rejected, "data/rejected.csv")
+        self.table(dataset.links, "data/links.csv")
         self.tags(
             {
                 "data": dataset.name,
                 "data.fingerprint": dataset.fingerprint,
                 "data.rejected": len(dataset.rejected),
+                "group_by": dataset.group_by,
                 "split.fingerprint": dataset.split_fingerprint,
                 "leakage": f"{dataset.leakage:.0%}",
             }

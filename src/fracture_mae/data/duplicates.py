@@ -12,54 +12,40 @@ Two pictures that differ in a fracture alone, retouched or simulated, are linked
 caller to notice. Two exposures of one patient stay apart unless the second repeats the first almost to the pixel.
 """
 
+import hashlib
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 import pandas as pd
 from scipy.cluster.hierarchy import DisjointSet
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 from fracture_mae.data.alignment import MIN_INLIERS, Alignment, align
 from fracture_mae.data.candidates import Candidate, Index
 from fracture_mae.data.features import Features, FeatureStore, mirror
+from fracture_mae.data.links import Link, Searched, as_table, groups
+
+__all__ = ["Link", "Searched", "find", "groups"]
 
 _LONG = 1.5  # ratio of sides from which a picture is also looked for squeezed into a square
 _BATCH = 64  # pairs aligned between two looks at what is joined already
 _MAX_ROUNDS = 3
 
 
-class Link(NamedTuple):
-    """Two pictures made from one X-ray; a row of the table that `find` returns."""
-
-    a: str
-    b: str  # a < b
-    method: str  # "identical" or "aligned"
-    inliers: int  # keypoints of b that are found again in their place in a
-    inlier_ratio: float  # share of the matched keypoints that agree with the alignment
-    scale: float  # pixels of a for each pixel of b
-    angle: float  # by which b is turned clockwise to lie on a, in degrees
-    flipped: bool  # b is mirrored left to right before it is turned
-    correlation: float  # of the local contrast where both overlap
-    overlap: float  # share of the smaller picture
-
-
 def find(
     load: Callable[[str], np.ndarray],
     ids: Sequence[str],
     *,
+    searched: Searched | None = None,
     store: FeatureStore | None = None,
     num_workers: int | None = None,
-    progress: bool = True,
 ) -> pd.DataFrame:
     """Find pictures made from one X-ray: enough pairs of them to join each group, not all pairs.
 
@@ -70,6 +56,8 @@ def find(
         load: from an id to its grey picture (height, width) uint8; called in several threads.
         ids: of the pictures, at most 70 ASCII characters each. For a `store` that is kept they must name contents, as a SHA-256
             does: what it holds already is not loaded again.
+        searched: what is known of some of the pictures. Then only the others are looked for, among all. Where candidates are
+            borderline, that can miss or find a pair of which a search of all at once would have said otherwise.
         store: where features are kept; None: in a temporary file.
         num_workers: threads, None: a few more than cores. The result does not depend on it.
 
@@ -77,32 +65,17 @@ def find(
         A row for each pair, with the columns of `Link`.
     """
     ids = sorted(set(ids))
-    if not ids:
-        return pd.DataFrame(columns=list(Link._fields))
+    searched = Searched([], as_table()) if searched is None else searched.restrict(ids)
+    if len(searched.ids) == len(ids):
+        return searched.links
     with ThreadPoolExecutor(num_workers) as pool, _single_threaded_opencv(), tempfile.TemporaryDirectory() as folder:
         store = store or FeatureStore(Path(folder) / "features.bin")
-        search = _Search(ids, *_describe(load, ids, store, pool, progress), pool, progress)
+        search = _Search(ids, *_describe(load, ids, store, pool), searched, pool)
         search.join_identical()
         for _ in range(_MAX_ROUNDS):
             if not search.join_aligned():
                 break
-    return pd.DataFrame(search.links, columns=list(Link._fields))
-
-
-def groups(links: pd.DataFrame, ids: Sequence[str]) -> pd.Series:
-    """The group of each id: its smallest member.
-
-    Args:
-        links: pairs of ids in the columns a and b.
-
-    Returns:
-        Index ids, sorted.
-    """
-    ids = pd.Index(sorted(set(ids)))
-    a, b = ids.get_indexer(links["a"]), ids.get_indexer(links["b"])
-    graph = coo_array((np.ones(len(links), bool), (a, b)), shape=(len(ids), len(ids)))
-    _, component = connected_components(graph, directed=False)
-    return ids.to_series().groupby(component).transform("first").rename("group")
+    return as_table(search.links)
 
 
 @contextmanager
@@ -117,16 +90,16 @@ def _single_threaded_opencv() -> Iterator[None]:
 
 
 def _describe(
-    load: Callable[[str], np.ndarray], ids: list[str], store: FeatureStore, pool: Executor, progress: bool
+    load: Callable[[str], np.ndarray], ids: list[str], store: FeatureStore, pool: Executor
 ) -> tuple[list[Features], np.ndarray]:
     """Features of views, and which picture each view shows: first each picture itself, then long ones squeezed into a square.
 
     Many pipelines squeeze what they train on. More than about 1:1.5 of it is more than SIFT's features survive.
     """
-    features = store.add(load, ids, pool, progress)
+    features = store.add(load, ids, pool)
     long = [i for i, picture in enumerate(features) if max(picture.shape) > _LONG * min(picture.shape)]
     original = {ids[i] + "/square": ids[i] for i in long}
-    squeezed = store.add(lambda id_: squeeze(load(original[id_])), list(original), pool, progress)
+    squeezed = store.add(lambda id_: squeeze(load(original[id_])), list(original), pool)
     return features + squeezed, np.array([*range(len(ids)), *long], np.int64)
 
 
@@ -142,28 +115,37 @@ class _Search:
         ids: of the pictures, sorted.
         features: of the views.
         picture: (number of views,) int64, position in `ids` of what each view shows; the first views are the pictures themselves.
+        searched: some of the pictures, which need not be compared with each other any more.
     """
 
-    def __init__(self, ids: list[str], features: list[Features], picture: np.ndarray, pool: Executor, progress: bool):
-        self.links: list[Link] = []
-        self._ids, self._features, self._picture, self._pool, self._progress = ids, features, picture, pool, progress
-        self._groups = DisjointSet(range(len(ids)))
+    def __init__(
+        self, ids: list[str], features: list[Features], picture: np.ndarray, searched: Searched, pool: Executor
+    ):
+        self.links = [Link(*link) for link in searched.links.itertuples(index=False)]
+        self._ids, self._features, self._picture, self._pool = ids, features, picture, pool
         self._views = pd.Series(range(len(picture))).groupby(picture).agg(list)
         self._tested: set[tuple[int, int, bool]] = set()
+        position = pd.Index(ids, dtype=object).get_indexer
+        self._new = np.ones(len(ids), bool)
+        self._new[position(searched.ids)] = False
+        self._groups = DisjointSet(range(len(ids)))
+        for a, b in zip(position(searched.links["a"]), position(searched.links["b"]), strict=True):
+            self._groups.merge(int(a), int(b))
+        self._chosen = list(range(len(ids)))  # the pictures to search among
 
     def join_identical(self) -> None:
         """Join pictures that are the same pixel by pixel, blank ones too."""
         first: dict[tuple, int] = {}
         for b in range(len(self._ids)):
             features = self._features[b]
-            a = first.setdefault((features.shape, features.thumbnail.tobytes()), b)
-            if a != b:
-                self._groups.merge(a, b)
+            a = first.setdefault((features.shape, hashlib.sha256(features.thumbnail.tobytes()).digest()), b)
+            if self._groups.merge(a, b):
                 same = (len(features.xy), 1.0, 1.0, 0.0, False, 1.0, 1.0)
                 self.links.append(Link(self._ids[a], self._ids[b], "identical", *same))
+        self._chosen = list(first.values())
 
     def join_aligned(self) -> bool:
-        """Search among one picture of each group, and join those that show the same X-ray.
+        """Search among the chosen pictures, and join those that show the same X-ray.
 
         Returns:
             Whether there were any. Then another round may find more: the many copies of an X-ray, now one picture in the index,
@@ -171,32 +153,35 @@ class _Search:
         """
         queue = deque(self._candidates())
         before = len(self.links)
-        with tqdm(total=len(queue), desc="Comparing X-rays", unit="pair", disable=not self._progress) as bar:
+        with tqdm(total=len(queue), desc="Comparing X-rays", unit="pair") as bar:
             while batch := self._next_batch(queue):
                 for candidate, alignment in zip(batch, self._pool.map(self._align, batch), strict=True):
                     self._join(candidate, alignment)
                 bar.update(bar.total - len(queue) - bar.n)
+        self._chosen = sorted(max(group, key=self._worth) for group in self._groups.subsets())
         return len(self.links) > before
 
     def _candidates(self) -> list[Candidate]:
-        """The best first."""
-        chosen = sorted(max(group, key=self._n_keypoints) for group in self._groups.subsets())
-        views = [
-            view for picture in chosen for view in self._views[picture] if len(self._features[view].xy) >= MIN_INLIERS
-        ]
-        if not views:
+        """Pairs of which one is new, the best first."""
+        views = [view for picture in self._chosen for view in self._views[picture]]
+        views = [view for view in views if len(self._features[view].xy) >= MIN_INLIERS]
+        asked = [position for position, view in enumerate(views) if self._new[self._picture[view]]]
+        if not asked:
             return []
         index = Index([self._features[view] for view in views], self._pool)
-        found = self._pool.map(index.candidates, range(len(views)))
-        found = tqdm(found, "Searching copies", len(views), unit="file", disable=not self._progress)
+        found = self._pool.map(index.candidates, asked)
         pairs = {}
-        for votes, *pair, flipped in (candidate for ranked in found for candidate in ranked):
+        for votes, *pair, flipped in chain.from_iterable(tqdm(found, "Searching copies", len(asked), unit="file")):
             a, b = sorted((views[position] for position in pair), key=lambda view: (self._picture[view], view))
             pairs[a, b, flipped] = max(votes, pairs.get((a, b, flipped), 0))
         return sorted((Candidate(votes, *pair) for pair, votes in pairs.items()), key=lambda c: (-c.votes, *c[1:]))
 
     def _n_keypoints(self, picture: int) -> int:
         return len(self._features[picture].xy)
+
+    def _worth(self, picture: int) -> tuple[bool, int]:
+        """By which one picture stands for its group: what is new must be looked for, and keypoints are what is found."""
+        return bool(self._new[picture]), self._n_keypoints(picture)
 
     def _next_batch(self, queue: deque[Candidate]) -> list[Candidate]:
         """The best candidates between groups that are apart, one for each two groups; the others wait."""

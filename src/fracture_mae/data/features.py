@@ -122,9 +122,7 @@ class FeatureStore:
         self.lock = FileLock(file.with_suffix(".lock"))
         file.parent.mkdir(parents=True, exist_ok=True)
 
-    def add(
-        self, load: Callable[[str], np.ndarray], ids: Sequence[str], pool: Executor, progress: bool = True
-    ) -> list[Features]:
+    def add(self, load: Callable[[str], np.ndarray], ids: Sequence[str], pool: Executor) -> list[Features]:
         """Describe the pictures that are missing.
 
         Args:
@@ -135,25 +133,31 @@ class FeatureStore:
             The features of `ids`, in their order, as views of the file.
         """
         with self.lock:
-            known = set(self._ids())
-            missing = [id_ for id_ in ids if id_ not in known]
-            with tqdm(
-                total=len(missing), desc="Describing X-rays", unit="file", disable=not (progress and missing)
-            ) as bar:
-                for start in range(0, len(missing), _CHUNK):
-                    chunk = missing[start : start + _CHUNK]
-                    self._append(list(pool.map(lambda id_: _pack(id_, describe(load(id_))), chunk)))
-                    bar.update(len(chunk))
-            row = {id_: position for position, id_ in enumerate(self._ids())}
-            records = self._records()
+            known = self._rows()
+            self._describe(load, [id_ for id_ in ids if id_ not in known], pool)
+            row, records = self._rows(), self._records()
         return [_unpack(records[row[id_]]) for id_ in ids]
+
+    def _describe(self, load: Callable[[str], np.ndarray], ids: list[str], pool: Executor) -> None:
+        if not ids:
+            return
+        with tqdm(total=len(ids), desc="Describing X-rays", unit="file") as bar:
+            for start in range(0, len(ids), _CHUNK):
+                chunk = ids[start : start + _CHUNK]
+                self._append(list(pool.map(lambda id_: _pack(id_, describe(load(id_))), chunk)))
+                bar.update(len(chunk))
 
     def _records(self) -> np.ndarray:
         n = self.file.stat().st_size // self.RECORD.itemsize if self.file.exists() else 0
         return np.memmap(self.file, self.RECORD, mode="r", shape=n) if n else np.zeros(0, self.RECORD)
 
-    def _ids(self) -> list[str]:
-        return [id_.decode() for id_ in self._records()["id"]]
+    def _rows(self) -> dict[str, int]:
+        """Where the features of each id stand; records that cannot have been written so are passed over."""
+        records = self._records()
+        height, width = records["thumbnail_shape"].T
+        sound = (height > 0) & (width > 0) & (np.maximum(height, width) == SIDE)
+        sound &= (records["n_keypoints"] >= 0) & (records["n_keypoints"] <= MAX_KEYPOINTS)
+        return {records["id"][row].decode("latin-1"): row for row in np.flatnonzero(sound)}
 
     def _append(self, records: list[np.ndarray]) -> None:
         whole = len(self._records()) * self.RECORD.itemsize

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 from fracture_mae.data import duplicates
-from fracture_mae.data.features import FeatureStore
+from fracture_mae.data.alignment import align
+from fracture_mae.data.features import FeatureStore, describe, mirror
+from fracture_mae.data.links import Searched, as_table
 from fracture_mae.data.phantoms import xray
 
 N_XRAYS = 4
@@ -72,7 +74,7 @@ CHANGES = {
 
 
 def groups_of(pictures: dict[str, np.ndarray]) -> dict[str, str]:
-    links = duplicates.find(pictures.__getitem__, list(pictures), num_workers=2, progress=False)
+    links = duplicates.find(pictures.__getitem__, list(pictures), num_workers=2)
     return duplicates.groups(links, list(pictures)).to_dict()
 
 
@@ -103,7 +105,7 @@ def test_a_link_says_how_the_copy_was_made(xrays, flipped, angle):
     """OpenCV turns the copy anticlockwise by 30°, so it goes back clockwise; mirrored again, it is turned the other way."""
     copy = scaled(rotated(xrays[0][:, ::-1] if flipped else xrays[0], 30), 0.5)
     pictures = {"a": xrays[0], "b": copy}
-    (link,) = duplicates.find(pictures.__getitem__, ["b", "a"], progress=False).itertuples()
+    (link,) = duplicates.find(pictures.__getitem__, ["b", "a"]).itertuples()
     assert (link.a, link.b, link.method, link.flipped) == ("a", "b", "aligned", flipped)
     assert link.scale == pytest.approx(2, rel=0.02)
     assert link.angle == pytest.approx(angle, abs=1)
@@ -157,8 +159,8 @@ def test_nothing_but_blank_pictures_and_nothing_at_all():
 
 def test_neither_order_nor_threads_matter(xrays):
     pictures = {f"{i} {n}": rotated(xrays[i], 15 * n) for i in range(3) for n in range(4)}
-    one = duplicates.find(pictures.__getitem__, list(pictures), num_workers=1, progress=False)
-    four = duplicates.find(pictures.__getitem__, list(pictures)[::-1], num_workers=4, progress=False)
+    one = duplicates.find(pictures.__getitem__, list(pictures), num_workers=1)
+    four = duplicates.find(pictures.__getitem__, list(pictures)[::-1], num_workers=4)
     pd.testing.assert_frame_equal(one, four)
 
 
@@ -171,19 +173,32 @@ def test_added_files_cost_only_themselves(xrays, tmp_path):
         return pictures[name]
 
     store = FeatureStore(tmp_path / "features.bin")
-    duplicates.find(load, ["0", "1", "2"], store=store, progress=False)
+    duplicates.find(load, ["0", "1", "2"], store=store)
     with open(store.file, "ab") as file:  # a writer that was killed
         file.write(b"half a record")
     loaded.clear()
-    links = duplicates.find(load, list(pictures), store=store, progress=False)
+    links = duplicates.find(load, list(pictures), store=store)
     assert sorted(set(loaded)) == ["3"]
-    pd.testing.assert_frame_equal(links, duplicates.find(load, list(pictures), progress=False))
+    pd.testing.assert_frame_equal(links, duplicates.find(load, list(pictures)))
 
 
-def test_groups_are_connected_components():
-    links = pd.DataFrame({"a": ["b", "b", "x"], "b": ["c", "d", "y"]})
-    expected = {"a": "a", "b": "b", "c": "b", "d": "b", "x": "x", "y": "x"}
-    assert duplicates.groups(links, ["d", "y", "a", "x", "c", "b"]).to_dict() == expected
+def test_of_pictures_searched_before_only_those_added_are_compared(xrays, monkeypatch):
+    pictures = {f"{i} {n}": rotated(xrays[i], 15 * n) for i in range(3) for n in range(3)}
+    before = [name for name in pictures if name not in ("1 2", "2 2")]
+    known = Searched(before, duplicates.find(pictures.__getitem__, before))
+    added = {describe(pictures[name]).thumbnail.tobytes() for name in ("1 2", "2 2")}
+    compared = []
+    monkeypatch.setattr(duplicates, "align", lambda a, b: compared.append((a, b)) or align(a, b))
+    links = duplicates.find(pictures.__getitem__, list(pictures), searched=known)
+    assert compared
+    assert all({x.thumbnail.tobytes() for x in (a, b, mirror(b))} & added for a, b in compared)
+    assert set(map(tuple, known.links.to_numpy().tolist())) <= set(map(tuple, links.to_numpy().tolist()))
+    assert duplicates.groups(links, list(pictures)).to_dict() == {name: f"{name[0]} 0" for name in pictures}
+
+
+def test_nothing_new_is_nothing_to_do():
+    known = Searched(["a", "b", "c"], as_table())
+    assert duplicates.find(None, ["a", "b"], searched=known).empty
 
 
 @pytest.mark.data
@@ -194,9 +209,7 @@ def test_rotated_copies_among_real_xrays():
     listing["family"] = listing["label"] + "/" + listing["published_name"].str.split("-rotated").str[0]
     rotations = listing[listing["published_name"].str.contains("rotated")]
     chosen = rotations[rotations["family"].isin(sorted(rotations["family"].unique())[::6])]
-    links = duplicates.find(
-        lambda name: cv2.imread(str(root / "images" / name), cv2.IMREAD_GRAYSCALE), chosen["image"], progress=False
-    )
+    links = duplicates.find(lambda name: cv2.imread(str(root / "images" / name), cv2.IMREAD_GRAYSCALE), chosen["image"])
     group = chosen["image"].map(duplicates.groups(links, chosen["image"]))
     assert len(chosen) > 300
     assert (group.groupby(chosen["family"]).nunique() == 1).all()
