@@ -21,15 +21,17 @@ def main(config: Evaluate) -> None:
         dataset = replace(dataset, leakage=subject.leakage(dataset))  # what this classifier was shown counts too
         run.dataset(dataset)
         run.tags({"classifier": subject.name, "threshold": subject.decision.threshold})
-        run.note(
-            f"Judging **{subject.name}** at threshold {subject.decision.threshold:.3f}. {pipeline.describe(dataset)}"
-        )
+        note = f"Judging **{subject.name}** at threshold {subject.decision.threshold:.3f}. {pipeline.describe(dataset)}"
+        run.note(note)
 
         findings = assessment.judge(subject, dataset, config, accelerator)
         run.findings(findings)
+        warning = assessment.shortcut_warning(findings)
+        run.note(f"{note} Shortcut warning: {warning}.")
         verdict = assessment.promote(subject, findings, dataset, config.promote)
-        run.tags({"promotion": verdict})
-        click.echo(f"{evaluation.digest(findings, evaluation.SPLITS).to_string()}\n{verdict}")
+        run.tags({"promotion": verdict, "shortcut_warning": warning})
+        click.echo(evaluation.digest(findings, evaluation.SPLITS).to_string())
+        click.echo(f"shortcut warning: {warning}\n{verdict}")
 
 
 if __name__ == "__main__":

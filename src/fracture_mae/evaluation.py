@@ -158,7 +158,7 @@ def compare(predictions: Mapping[str, pd.DataFrame], split: str, remark: str, ce
     curves = {name: _label_and_probability(metrics.per_group(rows)) for name, rows in predictions.items()}
     return Findings(
         metrics={
-            f"{split}/xray/auroc/{_slug(source)}/{_slug(model)}": estimate
+            f"{split}/xray/auroc/{slug(source)}/{slug(model)}": estimate
             for model, source, estimate in table[["source", "estimate"]].itertuples()
             if np.isfinite(estimate)
         },
@@ -215,7 +215,7 @@ def _label_and_probability(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return rows["label"].to_numpy(), calibration.apply(rows["logit"], 1.0)
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
     """A name as a part of a metric's name, of which MLflow refuses empty and long ones."""
     return "".join(letter if letter.isalnum() else "_" for letter in name).strip("_")[:_LONGEST_SLUG] or "_"
 

@@ -74,10 +74,20 @@ def describe(grouping: Grouping, links: pd.DataFrame) -> pd.DataFrame:
     that brought files together which their content did not.
     """
     joins = grouping.joins[grouping.joins["evidence"] != SAME_BYTES]
-    sha256, path = (grouping.table[name].to_numpy() for name in ("sha256", "path"))
+    left, right = (grouping.table.iloc[joins[side]] for side in ("a", "b"))
     named = pd.DataFrame(
-        {"a": sha256[joins["a"]], "b": sha256[joins["b"]], "evidence": joins["evidence"].to_numpy()}
-    ).assign(path_a=path[joins["a"]], path_b=path[joins["b"]], files=joins["files"].to_numpy())
-    table = named.merge(links, on=["a", "b"], how="left").rename(columns={"a": "sha256_a", "b": "sha256_b"})
-    first = ["path_a", "path_b", "evidence", "method", "files"]
+        {
+            "path_a": left["path"].to_numpy(),
+            "path_b": right["path"].to_numpy(),
+            "a": left["sha256"].to_numpy(),
+            "b": right["sha256"].to_numpy(),
+            "evidence": joins["evidence"].to_numpy(),
+            "files": joins["files"].to_numpy(),
+            "group": left["group"].to_numpy(),
+        }
+    )
+    pictured = named["evidence"] == SAME_PICTURE
+    table = pd.concat([named[pictured].merge(links, on=["a", "b"], how="left"), named[~pictured]], ignore_index=True)
+    table = table.rename(columns={"a": "sha256_a", "b": "sha256_b"})
+    first = ["path_a", "path_b", "evidence", "method", "files", "group"]
     return table[[*first, *(name for name in table if name not in first)]]

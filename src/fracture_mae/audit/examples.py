@@ -9,12 +9,13 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from fracture_mae.audit.evidence import COLUMN, SAME_PICTURE
+from fracture_mae.audit.evidence import NAME, SAME_PICTURE
 from fracture_mae.data.alignment import align, matched_keypoints
 from fracture_mae.data.duplicates import squeeze
 from fracture_mae.data.features import SIDE, describe, mirror
 
 _N_ROWS, _N_COLUMNS = 8, 10  # of the contact sheet
+_SPLIT_ORDER = ["train", "validation", "test", ""]
 
 # How many links to draw, by what makes one doubtful: column of `evidence.describe`, whether its lowest values are.
 _DOUBTS = {
@@ -60,7 +61,8 @@ def largest_groups(table: pd.DataFrame, sizes: pd.DataFrame, picture: Callable[[
     rows = []
     for group, size in sizes[sizes["files"] > 1].head(_N_ROWS).iterrows():
         files = table[table["group"] == group]
-        shown = files.drop_duplicates(["sha256", "split_published"]).sort_values(["split_published", "path"])
+        order = files["split_published"].map(_SPLIT_ORDER.index)
+        shown = files.assign(order=order).drop_duplicates(["sha256", "order"]).sort_values(["order", "path"])
         shown = shown.iloc[np.unique(np.linspace(0, len(shown) - 1, _N_COLUMNS).round().astype(int))]
         title = f"{size['label']}\n{size['files']:,} files\n{size['contents']:,} different"
         captions = [_shortened(Path(path).name, 22) for path in shown["path"]]
@@ -69,17 +71,18 @@ def largest_groups(table: pd.DataFrame, sizes: pd.DataFrame, picture: Callable[[
 
 
 def choose(links: pd.DataFrame) -> pd.DataFrame:
-    """The links of `evidence.describe` that are most worth a look, each once: the weakest by every measure, and names alone."""
-    drawn = links[links["method"] == "aligned"]
-    drawn = drawn.assign(zoom=np.log(drawn["scale"].astype(float)).abs(), turn=drawn["angle"].abs())
-    chosen: list[int] = []
-    for column, (n, ascending) in _DOUBTS.items():
-        rest = drawn.drop(index=chosen).sort_values(column, ascending=ascending, kind="stable")
-        chosen += rest.index[:n].tolist()
-    mirrored = drawn.drop(index=chosen)
-    mirrored = mirrored[mirrored["flipped"].astype(bool)].sort_values("correlation", kind="stable")
-    named = links[~links["evidence"].isin([SAME_PICTURE, COLUMN])].sort_values("files", ascending=False, kind="stable")
-    return links.loc[[*chosen, *mirrored.index[:1], *named.index[:_N_NAMED]]]
+    """The links of `evidence.describe` that are most worth a look: the weakest by every measure, and names alone; one of an X-ray."""
+    aligned = links[links["method"] == "aligned"]
+    doubtful = aligned.assign(zoom=np.log(aligned["scale"].astype(float)).abs(), turn=aligned["angle"].abs())
+    mirrored = doubtful[doubtful["flipped"].astype(bool)]
+    named = links[links["evidence"] == NAME]
+    ranked = [(doubtful.sort_values(column, ascending=lowest), n) for column, (n, lowest) in _DOUBTS.items()]
+    ranked += [(mirrored.sort_values("correlation"), 1), (named.sort_values("files", ascending=False), _N_NAMED)]
+    chosen: dict[str, int] = {}  # group → row
+    for rows, n in ranked:
+        fresh = rows[~rows["group"].isin(chosen)].drop_duplicates("group").head(n)
+        chosen |= dict(zip(fresh["group"], fresh.index, strict=True))
+    return links.loc[list(chosen.values())]
 
 
 def examples(chosen: pd.DataFrame, load: Callable[[str], np.ndarray]) -> Iterator[Example]:

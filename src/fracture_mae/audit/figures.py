@@ -1,5 +1,6 @@
 """What an audit found, drawn: tables and pictures in, matplotlib figures out."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -57,20 +58,16 @@ def leakage_matrix(between: pd.DataFrame, splits: Sequence[str], title: str) -> 
     units = [UNITS["sha256"], UNITS["group"]]
     figure = Figure(figsize=(1.4 + 3.6 * len(units), 4.4), dpi=DPI, layout="constrained")
     figure.suptitle(title, fontsize=11, color=INK)
+    figure.get_layout_engine().set(wspace=0.08)
     for axes, unit in zip(figure.subplots(1, len(units), sharey=True), units, strict=True):
         share = between.pivot(index="split", columns="other", values=f"share, {unit}").reindex(
             index=splits, columns=splits
         )
-        axes.imshow(share.fillna(0), cmap="OrRd", vmin=0, vmax=1.1)
+        axes.set_facecolor("#EEEEEE")  # seen where a split meets itself
+        axes.imshow(share, cmap="OrRd", vmin=0, vmax=1.1)
         for (row, column), value in np.ndenumerate(share.to_numpy()):
             text, colour = ("", INK) if row == column else (f"{value:.1%}", "white" if value > 0.6 else INK)
             axes.text(column, row, text, ha="center", va="center", fontsize=13, color=colour)
-            if row == column:
-                axes.fill(
-                    [column - 0.5, column + 0.5, column + 0.5, column - 0.5],
-                    [row - 0.5, row - 0.5, row + 0.5, row + 0.5],
-                    color="#EEEEEE",
-                )
         axes.set_title(f"Share of files with the {unit} in …", fontsize=10, color=INK)
         axes.set_xticks(range(len(splits)), splits)
         axes.set_yticks(range(len(splits)), splits)
@@ -124,7 +121,7 @@ def group_sizes(sizes: pd.DataFrame, title: str) -> Figure:
         shifted = places + (number - (len(labels) - 1) / 2) * width
         bars = axes.bar(shifted, row, width, color=(BLUE, RED, ORANGE)[number % 3], label=label)
         axes.bar_label(bars, [f"{n:,}" if n else "" for n in row], fontsize=8, color=INK, padding=1)
-    ends = [(int(low + 0.5), int(high - 0.5)) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    ends = [(int(low + 0.5), int(high - 0.5)) for low, high in itertools.pairwise(edges)]
     axes.set_xticks(places, [f"{low}" if low == high else f"{low}-{high}" for low, high in ends])
     axes.set(xlabel="Files of one X-ray", ylabel="X-rays", yscale="log", ylim=(0.7, max(2, counts.max() * 2)))
     axes.grid(False, axis="x")
@@ -175,7 +172,7 @@ def leaky_vs_honest(claims: Mapping[str, Mapping[str, Score]], title: str) -> Fi
     axes = figure.subplots()
     _draw_scores(axes, rows, "")
     axes.set_title(title, fontsize=11, color=INK)
-    axes.set_xlabel("AUROC with 95 % interval · small: each fold · dotted: chance", fontsize=10, color=INK)
+    axes.set_xlabel("AUROC with 95 % interval · pale: each fold · dotted: chance", fontsize=10, color=INK)
     return figure
 
 

@@ -1,9 +1,11 @@
 """How many X-rays the files really are, which of them stand on two sides of a published split, and which under both labels.
 
-All functions take the table of `evidence.join`: a row per file with path, sha256, label_name, split_published and the groups.
+All functions take the table of `evidence.join`: a row per file with path, sha256, label, label_name, split_published and the groups.
 """
 
 import pandas as pd
+
+from fracture_mae.data import groups
 
 UNITS = {"sha256": "same bytes", "content_group": "same picture", "group": "same X-ray"}  # column → what is equal in it
 _ORDER = ("train", "validation", "test")
@@ -62,17 +64,21 @@ def label_conflicts(table: pd.DataFrame) -> pd.DataFrame:
     """The files of X-rays that stand under both labels; what a CSV's column joins, such as a patient, may have both.
 
     Returns:
-        Rows of `table` with the column conflict: "same bytes" if the very content of this file has both labels, else "same X-ray".
+        Rows of `table` with the columns conflict ("same bytes" if the very content of this file has both labels, else "same X-ray")
+        and set_aside (why other entry points do not use this file; empty if they do).
     """
-    conflict = table[holds_both_labels(table)]
-    identical = conflict.groupby("sha256")["label_name"].transform("nunique") > 1
+    reason = groups.label_conflicts(table, table["xray"])
+    both = table.groupby("xray")["label"].transform("nunique") > 1
+    conflict = table.assign(set_aside=reason)[both]
+    identical = conflict.groupby("sha256")["label"].transform("nunique") > 1
     kind = identical.map({True: "same bytes", False: "same X-ray"})
     return conflict.assign(conflict=kind).sort_values(["xray", "path"])
 
 
-def holds_both_labels(table: pd.DataFrame) -> pd.Series:
-    """Whether the X-ray of each file stands under both labels: bool [n]."""
-    return table.groupby("xray")["label_name"].transform("nunique") > 1
+def usable(table: pd.DataFrame) -> pd.DataFrame:
+    """The files that other entry points use: without those of X-rays under both labels, and each content once."""
+    kept = table[groups.label_conflicts(table, table["xray"]) == ""]
+    return kept.drop_duplicates("sha256").reset_index(drop=True)
 
 
 def group_sizes(table: pd.DataFrame) -> pd.DataFrame:
