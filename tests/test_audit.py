@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from fracture_mae import data
 from tests.workplace import Workplace, given
 
 pytestmark = pytest.mark.slow
@@ -79,6 +80,16 @@ def test_leakage_is_the_true_one(audited, workplace):
     seen = true[split == "test"].isin(true[split == "train"]).mean()
     assert audited[0].data.metrics["leakage/test_in_train/same_X_ray"] == pytest.approx(seen)
     assert seen > 0
+
+
+def test_other_entry_points_see_the_same_xrays(audited, workplace, monkeypatch):
+    monkeypatch.setenv("FRACTURE_MAE_CACHE", workplace.environment["FRACTURE_MAE_CACHE"])
+    dataset = data.load(SMALL["data_dir"], image_size=64, split="published")
+    run, _ = audited
+    assert run.data.tags["data.fingerprint"] == dataset.fingerprint
+    assert run.data.tags["leakage"] == f"{dataset.leakage:.0%}"
+    groups = table(run, "groups").set_index("path")["group"]
+    assert dataset.index.set_index("path")["group"].to_dict() == groups.to_dict()
 
 
 def test_audit_json_holds_the_numbers_of_the_run(audited):

@@ -9,7 +9,7 @@ import pandas as pd
 from fracture_mae.audit import Copies, Honesty, leakage
 from fracture_mae.audit.claims import HONEST, LEAKY, PUBLISHED
 from fracture_mae.audit.folds import Score
-from fracture_mae.data import Files
+from fracture_mae.data import Files, splits
 
 _NO_SPLITS = "no published splits: nothing can leak between them"
 _CLAIMS = {
@@ -25,8 +25,16 @@ def tags(copies: Copies, files: Files, fingerprint: str) -> dict[str, str]:
         "data": copies.name,
         "data.fingerprint": fingerprint,
         "data.rejected": str(len(files.rejected)),
-        "leakage": leaks(copies),
+        "leakage": _leakage_tag(copies.table),
     }
+
+
+def _leakage_tag(table: pd.DataFrame) -> str:
+    """The leakage of the published split as other runs state it: the share of test X-rays that are elsewhere too."""
+    if not len(leakage.between_splits(table)) or "test" not in leakage.splits_in(table):
+        return _NO_SPLITS
+    published = table[table["split_published"] != ""]
+    return f"{splits.leakage(published.assign(split=published['split_published'])):.0%}"
 
 
 def leaks(copies: Copies) -> str:

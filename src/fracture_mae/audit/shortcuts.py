@@ -123,7 +123,7 @@ def _recovered(
     """R² with which a forest predicts the rank of each property from the preprocessed picture, for X-rays it was not fitted on."""
     varying = of_file.loc[:, of_file.nunique() > 1]
     target = rankdata(varying, axis=0) / len(varying)
-    model = make_pipeline(RandomForestRegressor(100, min_samples_leaf=5, random_state=seed, n_jobs=-1))
+    model = make_pipeline(RandomForestRegressor(100, min_samples_leaf=5, random_state=seed))
     features, predicted = visible.to_numpy(), np.full(target.shape, np.nan)
     for fit, held_out in folds.fitted(model, features, target, splits, weight, "What pixels still show"):
         predicted[held_out] = fit.predict(features[held_out]).reshape(len(held_out), -1)
