@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import sklearn.metrics
-from scipy.special import logit
+from scipy.special import expit, logit
 from scipy.stats import rankdata
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import Pipeline
 from tqdm import tqdm
 
-from fracture_mae import calibration, metrics, references
+from fracture_mae import metrics, references
 from fracture_mae.bootstrap import bootstrap_intervals
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import Certainty
@@ -79,40 +79,26 @@ def score(predictions: pd.DataFrame, folds: Sequence[Fold], certainty: Certainty
 
     Models of different folds answer on different scales, and a fold whose training part has few positives holds many: pooled as
     they are, scores that tell nothing would come out far below 0.5 (G. Forman and M. Scholz, "Apples-to-apples in cross-validation
-    studies", SIGKDD Explorations 12, 2010). So a file counts by its rank within its fold.
+    studies", SIGKDD Explorations 12, 2010). So what counts is the rank within the fold.
 
     Args:
         predictions: columns group, label and logit, index 0, 1, 2, …; a group that holds both labels counts as two.
     """
-    ranked = predictions.assign(group=one_label_each(predictions), logit=_within_folds(predictions["logit"], folds))
-    scored = ranked.dropna(subset="logit")
-    parts = [ranked.loc[rows] for _, rows in folds]
+    predictions = predictions.assign(group=one_label_each(predictions))
+    parts = [predictions.loc[rows] for _, rows in folds]
     levels: dict[str, _Level] = {"image": lambda table: table, "xray": metrics.per_group}
-    return {name: _score(scored, parts, level, certainty) for name, level in levels.items()}
+    return {name: _score(parts, level, certainty) for name, level in levels.items()}
 
 
-def _within_folds(logits: pd.Series, folds: Sequence[Fold]) -> pd.Series:
-    """Logit of each file's rank within its fold, as a share between 0 and 1; NaN where no fold scores it."""
-    ranked = pd.Series(np.nan, index=logits.index)
-    for _, rows in folds:
-        ranked[rows] = logit(rankdata(logits[rows]) / (len(rows) + 1))
-    return ranked
-
-
-def _score(scored: pd.DataFrame, parts: list[pd.DataFrame], level: _Level, certainty: Certainty) -> Score:
-    rows = level(scored)
-    probability = calibration.apply(rows["logit"], 1.0)
-    intervals = bootstrap_intervals(
-        rows["label"], probability, rows["group"], 0.5, n_draws=certainty.n_draws, seed=certainty.seed
-    )
-    estimate, low, high = intervals.loc["auroc", ["estimate", "low", "high"]]
+def _score(parts: list[pd.DataFrame], level: _Level, certainty: Certainty) -> Score:
     by_fold = [level(part) for part in parts]
-    return Score(
-        *(float(estimate), float(low), float(high)),
-        folds=tuple(_auroc(part["label"], part["logit"]) for part in by_fold),
-        n_files=len(scored),
-        n_xrays=scored["group"].nunique(),
-    )
+    ranks = [part.assign(logit=logit(rankdata(part["logit"]) / (len(part) + 1))) for part in by_fold]
+    rows = level(pd.concat(ranks, ignore_index=True))  # random folds have files of one X-ray in several of them
+    options = {"n_draws": certainty.n_draws, "seed": certainty.seed}
+    intervals = bootstrap_intervals(rows["label"], expit(rows["logit"]), rows["group"], 0.5, **options)
+    estimate, low, high = intervals.loc["auroc", ["estimate", "low", "high"]].astype(float)
+    aurocs = tuple(_auroc(part["label"], part["logit"]) for part in by_fold)
+    return Score(estimate, low, high, aurocs, sum(map(len, parts)), rows["group"].nunique())
 
 
 def _auroc(label: pd.Series, logit: pd.Series) -> float:

@@ -39,6 +39,20 @@ def test_copies_count_once_per_xray():
     assert (found["xray"].n_files, found["xray"].n_xrays) == (5, 3)
 
 
+def test_an_xray_with_many_files_does_not_shift_the_others_of_its_fold():
+    """Both folds rank their two X-rays perfectly; in the first, one positive has many files, above all others."""
+    table = predictions([0, 1, 1, 1, 1, 0, 1], [0.0, 1.0, 1.1, 1.2, 1.3, 5.0, 6.0], group=["a", *"bbbb", "c", "d"])
+    parts = [(np.arange(5, 7), np.arange(5)), (np.arange(5), np.arange(5, 7))]
+    assert folds.score(table, parts, CERTAINTY)["xray"].auroc == 1
+
+
+def test_an_xray_in_several_folds_counts_once():
+    table = predictions([0, 1, 0, 1], [0.0, 1.0, 2.0, 1.0], group=["a", "b", "a", "b"])
+    found = folds.score(table, [(np.arange(2, 4), np.arange(2)), (np.arange(2), np.arange(2, 4))], CERTAINTY)["xray"]
+    assert (found.n_xrays, found.n_files) == (2, 4)
+    assert found.auroc == 0.5  # right in one fold, wrong in the other
+
+
 def test_files_that_no_fold_scores_are_left_out():
     table = predictions([0, 1, 0, 1], [1.0, 2.0, np.nan, np.nan])
     found = folds.score(table, [(np.arange(2, 4), np.arange(2))], CERTAINTY)["image"]
