@@ -21,18 +21,19 @@ def main(config: Evaluate) -> None:
         dataset = replace(dataset, leakage=subject.leakage(dataset))  # what this classifier was shown counts too
         run.dataset(dataset)
         run.tags({"classifier": subject.name, "threshold": subject.decision.threshold})
-        run.note(
-            f"Judging **{subject.name}** at threshold {subject.decision.threshold:.3f}. {pipeline.describe(dataset)}"
-        )
+        note = f"Judging **{subject.name}** at threshold {subject.decision.threshold:.3f}. {pipeline.describe(dataset)}"
+        run.note(note)
 
         findings = assessment.judge(subject, dataset, config, accelerator)
         run.findings(findings)
+        warning = assessment.shortcut_warning(findings)
+        run.note(f"{note} Shortcut warning: {warning}.")
         verdict = promotion.consider(subject, findings, dataset, config, accelerator)
         promotion.carry_out(verdict, subject, findings, dataset, run.id)
         run.findings(verdict.findings())
-        run.tags(verdict.tags())
+        run.tags(verdict.tags() | {"shortcut_warning": warning})
         click.echo(evaluation.digest(findings, evaluation.SPLITS).to_string())
-        click.echo(f"{operating_points.digest(findings, 'test')}\n{verdict}")
+        click.echo(f"{operating_points.digest(findings, 'test')}\nshortcut warning: {warning}\n{verdict}")
 
 
 if __name__ == "__main__":

@@ -76,10 +76,13 @@ WITH_DATA = [name for name in NAMES if name != "roll_back"]  # which takes the n
 @pytest.mark.parametrize("name", WITH_DATA)
 def test_values_reach_the_config_whole(project, parsed, name):
     given = {"data_dir": "/x rays/it's $HOME.csv", "image_size": "64", "seed": "3", "batch_size": "8.0"}
+    given = {key: value for key, value in given.items() if key in project.get_entry_point(name).parameters}
     command = project.get_entry_point(name).compute_command(given, storage_dir=None)
     assert run(name, shlex.split(command)[3:]).exit_code == 0
     config = parsed[0].model_dump()
-    assert {key: config[key] for key in given} == given | {"image_size": 64, "seed": 3, "batch_size": 8}
+    assert {key: config[key] for key in given} == given | {
+        key: value for key, value in {"image_size": 64, "seed": 3, "batch_size": 8}.items() if key in given
+    }
 
 
 @pytest.mark.parametrize("name", WITH_DATA)
@@ -87,7 +90,9 @@ def test_undeclared_parameters_are_refused_by_their_name(project, name):
     command = project.get_entry_point(name).compute_command({"batch_sise": "8"}, storage_dir=None)
     result = run(name, shlex.split(command)[3:])
     assert result.exit_code == 2
-    assert "No such option '--batch-sise'. Did you mean '--batch-size'?" in result.output
+    assert "No such option '--batch-sise'." in result.output
+    if "batch_size" in project.get_entry_point(name).parameters:
+        assert "Did you mean '--batch-size'?" in result.output
 
 
 NO_VALUE = "no such value"  # of any parameter but those that take any text
@@ -116,6 +121,7 @@ WRONG = {
     "class_weight": "-2",
     "threshold": "1.01",
     "n_draws": "10",
+    "n_folds": "1",
 }
 
 

@@ -87,4 +87,5 @@ def summary(mae: Step, judged: Step) -> str:
     for model in ("file_and_border_properties", "gradient_histograms"):
         value = judged.metrics.get(f"test/xray/auroc/all/{model}", float("nan"))
         lines.append(f"  {'auroc of the reference: ' + model.replace('_', ' '):<66}{value:.3f}")
+    lines.append(f"shortcut warning: {judged.tags.get('shortcut_warning', 'not tested')}")
     return "\n".join([*lines, f"{judged.tags['classifier']}: {judged.tags['promotion']}"])

@@ -356,6 +356,21 @@ class RollBack(Config):
     )
 
 
+class AuditData(Config):
+    """Show how honest a data set is: copies, leakage, label conflicts, shortcuts, and what a leaky split would claim."""
+
+    data_dir: str = DataOptions.model_fields["data_dir"]
+    positive_label: str = DataOptions.model_fields["positive_label"]
+    image_size: Annotated[int, Field(ge=32, le=1024, multiple_of=16)] | Literal["auto"] = Field(
+        "auto",
+        description="side of the square that X-rays are letterboxed to before they are judged [pixels]; auto: 224",
+    )
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of folds, forests, permutations and bootstrap draws")
+    num_workers: int = DataOptions.model_fields["num_workers"]
+    n_folds: int = Field(5, ge=2, le=20, description="folds of cross-validation; each needs an X-ray of each label")
+    n_draws: int = Evaluate.model_fields["n_draws"]
+
+
 class Main(DataOptions):
     """The whole chain: baseline, fine-tuning, classifier, evaluation."""
 

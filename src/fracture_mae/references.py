@@ -1,6 +1,6 @@
 """Two classifiers that never learn what a bone looks like: what a network adds over them is its worth."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -9,8 +9,8 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
-from tqdm import tqdm
 
+from fracture_mae import properties
 from fracture_mae.data import Dataset, XRays
 from fracture_mae.metrics import equal_group_weight
 
@@ -28,75 +28,53 @@ def fit_and_predict(dataset: Dataset, seed: int) -> dict[str, dict[str, np.ndarr
         Name of the reference → name of the split → logits [n] of its files.
     """
     models = {
-        FILE_PROPERTIES: (
-            file_properties,
-            make_pipeline(RandomForestClassifier(300, min_samples_leaf=5, random_state=seed, n_jobs=-1)),
-        ),
-        GRADIENT_HISTOGRAMS: (
-            gradient_histograms,
-            make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=2000)),
-        ),
+        FILE_PROPERTIES: (_file_properties, forest(seed)),
+        GRADIENT_HISTOGRAMS: (gradient_histograms, gradient_classifier()),
     }
     return {name: _predict_splits(dataset, describe, model) for name, (describe, model) in models.items()}
 
 
-def file_properties(xrays: XRays) -> np.ndarray:
-    """What a file tells without its bone: float64 [n, 9].
-
-    Columns: bytes, height, width, aspect ratio, bytes per pixel; mean and standard deviation of the picture's outermost
-    pixels, darkness of its corners, and share of black pixels in it (bars that letterboxing added are left out).
-    """
-    table = xrays.table
-    height, width = table["height"].to_numpy(float), table["width"].to_numpy(float)
-    size = table["bytes"].to_numpy(float)
-    stated = np.column_stack([size, height, width, width / height, size / (height * width)])
-    borders = [
-        _border(_without_bars(image, h, w)) for image, h, w in zip(_each_image(xrays), height, width, strict=True)
-    ]
-    return np.column_stack([stated, np.array(borders)])
+def forest(seed: int) -> Pipeline:
+    """What guesses a label from `properties`; in one thread, since several add up their trees in any order."""
+    return make_pipeline(RandomForestClassifier(300, min_samples_leaf=5, random_state=seed))
 
 
-def gradient_histograms(xrays: XRays) -> np.ndarray:
+def gradient_classifier() -> Pipeline:
+    """What guesses a label from `gradient_histograms`."""
+    return make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=2000))
+
+
+def fit(model: Pipeline, features: np.ndarray, label: np.ndarray, weight: np.ndarray) -> Pipeline:
+    """Fit every step of a model with these weights of the files."""
+    return model.fit(features, label, **{f"{step}__sample_weight": weight for step in model.named_steps})
+
+
+def logit(model: Pipeline, features: np.ndarray) -> np.ndarray:
+    """Logits [n] of the positive class; even where a forest is sure, they are finite."""
+    clipped = model.predict_proba(features)[:, 1].clip(_LOWEST, _HIGHEST)
+    return np.log(clipped / (1 - clipped))
+
+
+def gradient_histograms(xrays: XRays, progress: str = "") -> np.ndarray:
     """Histograms of oriented gradients (Dalal & Triggs, CVPR 2005) at 128 × 128 pixels: float32 [n, 1764]."""
-    shrunk = (cv2.resize(image, (_HOG_SIZE, _HOG_SIZE), interpolation=cv2.INTER_AREA) for image in _each_image(xrays))
+    shrunk = (
+        cv2.resize(image, (_HOG_SIZE, _HOG_SIZE), interpolation=cv2.INTER_AREA)
+        for image in properties.each_image(xrays, progress)
+    )
     options = {"orientations": 9, "pixels_per_cell": (16, 16), "cells_per_block": (2, 2)}
     return np.array([hog(image, **options) for image in shrunk], dtype=np.float32)
 
 
 def _predict_splits(
-    dataset: Dataset, describe: Callable[[XRays], np.ndarray], model: Pipeline
+    dataset: Dataset, describe: Callable[[XRays, str], np.ndarray], model: Pipeline
 ) -> dict[str, np.ndarray]:
     train = dataset.train
-    weight = {f"{step}__sample_weight": equal_group_weight(train.group) for step in model.named_steps}
-    features = {xrays.name: describe(xrays) for xrays in (train, dataset.validation, dataset.test)}
-    model.fit(features[train.name], train.label, **weight)
-    return {name: _logit(model.predict_proba(values)[:, 1]) for name, values in features.items()}
+    features = {
+        xrays.name: describe(xrays, f"References, {xrays.name}") for xrays in (train, dataset.validation, dataset.test)
+    }
+    fit(model, features[train.name], train.label, equal_group_weight(train.group))
+    return {name: logit(model, values) for name, values in features.items()}
 
 
-def _logit(probability: np.ndarray) -> np.ndarray:
-    clipped = probability.clip(_LOWEST, _HIGHEST)
-    return np.log(clipped / (1 - clipped))
-
-
-def _each_image(xrays: XRays) -> Iterator[np.ndarray]:
-    for position in tqdm(range(len(xrays)), desc=f"References, {xrays.name}", unit="X-ray", leave=False):
-        yield xrays.images(np.array([position]))[0]
-
-
-def _without_bars(image: np.ndarray, height: float, width: float) -> np.ndarray:
-    """The picture itself inside its letterbox."""
-    size = len(image)
-    rows, columns = (max(1, round(size * side / max(height, width))) for side in (height, width))
-    top, left = (size - rows) // 2, (size - columns) // 2
-    return image[top : top + rows, left : left + columns]
-
-
-def _border(picture: np.ndarray) -> tuple[float, float, float, float]:
-    edge = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]]) / 255
-    corner = max(1, min(picture.shape) // 10)
-    corners = [picture[rows, columns].mean() for rows in _ends(corner) for columns in _ends(corner)]
-    return edge.mean(), edge.std(), float(np.mean(corners)) / 255, float((picture < 8).mean())
-
-
-def _ends(n: int) -> tuple[slice, slice]:
-    return slice(None, n), slice(-n, None)
+def _file_properties(xrays: XRays, progress: str) -> np.ndarray:
+    return properties.of_files(xrays, progress).to_numpy()

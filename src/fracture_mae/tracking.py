@@ -94,12 +94,15 @@ class Run:
         for path, document in findings.documents.items():
             self.json(document, folder + path)
 
+    def input(self, table: pd.DataFrame, name: str, context: str) -> None:
+        """Files as an MLflow dataset."""
+        columns = ["sha256", "label", "label_name", "group", "source", "height", "width"]
+        mlflow.log_input(mlflow.data.from_pandas(table[columns], targets="label", name=name), context=context)
+
     def dataset(self, dataset: Dataset) -> None:
         """The splits as MLflow datasets, `splits.csv`, `rejected.csv`, and tags that tell runs on other data apart."""
-        columns = ["sha256", "label", "label_name", "group", "source", "height", "width"]
         for xrays, context in ((dataset.train, "training"), (dataset.validation, "validation"), (dataset.test, "test")):
-            logged = mlflow.data.from_pandas(xrays.table[columns], targets="label", name=f"{dataset.name}-{xrays.name}")
-            mlflow.log_input(logged, context=context)
+            self.input(xrays.table, f"{dataset.name}-{xrays.name}", context)
             self.metrics({f"{xrays.name}/n_images": len(xrays), f"{xrays.name}/n_xrays": len(set(xrays.group))})
         self.table(dataset.index[["path", "sha256", "label_name", "group", "source", "split"]], "data/splits.csv")
         self.table(dataset.rejected, "data/rejected.csv")

@@ -2,14 +2,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from fracture_mae import assessment, registry
+from fracture_mae import assessment, evaluation, registry
 from fracture_mae.assessment import Subject
 from fracture_mae.config import Evaluate
 from fracture_mae.errors import FractureMaeError
+from fracture_mae.evaluation import Findings
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models.classifier import Decision
+from fracture_mae.references import FILE_PROPERTIES
 
 DECISION = Decision(("not fractured", "fractured"))
 NAME = registry.CLASSIFIER
@@ -86,3 +89,28 @@ def test_every_split_is_judged_and_compared_if_asked(folder, dataset, accelerato
         assert compared.loc["classifier", "estimate"] == pytest.approx(found.metrics["test/xray/auroc"])
         assert np.isfinite(compared["estimate"]).all()
         assert {Path(path).name for path in found.figures} >= {"comparison.png", "comparison_roc.png"}
+
+
+def compared(low, source="all", model=FILE_PROPERTIES):
+    rows = [
+        (model, 0.7, low, 0.9, source),
+        (evaluation.CLASSIFIER, 0.9, 0.8, 1.0, "all"),
+        (FILE_PROPERTIES, 0.6, 0.4, 0.8, "all"),
+    ]
+    return Findings(
+        tables={"test/comparison.csv": pd.DataFrame(rows, columns=["model", "estimate", "low", "high", "source"])}
+    )
+
+
+@pytest.mark.parametrize(
+    ("findings", "warning"),
+    [
+        (compared(0.51), "the label can be guessed without looking at a bone: file and border properties alone reach"),
+        (compared(0.5), "none"),
+        (compared(float("nan")), "none"),
+        (compared(0.6, source="wrists"), "none"),  # of all X-rays 0.4
+        (Findings(), "not tested (--references false)"),
+    ],
+)
+def test_an_evaluation_warns_of_a_shortcut(findings, warning):
+    assert assessment.shortcut_warning(findings).startswith(warning)

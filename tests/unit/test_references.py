@@ -15,20 +15,6 @@ def pictures(images, **columns):
     return XRays("train", xrays.table.assign(**columns), np.stack(images).astype(np.uint8), xrays.rows)
 
 
-def test_file_properties_by_hand():
-    tall = np.zeros((32, 32))
-    tall[:, 8:24] = 255  # a white picture of 64 × 32 pixels, between black bars that letterboxing added
-    framed = np.full((32, 32), 4)  # grey in a nearly black frame whose top is white
-    framed[1:-1, 1:-1] = 100
-    framed[0] = 255
-    found = references.file_properties(pictures([tall, framed], bytes=4096, height=[64, 32], width=32))
-    assert found.dtype == np.float64
-    np.testing.assert_allclose(found[0], [4096, 64, 32, 0.5, 2, 1, 0, 1, 0])
-    edge = np.repeat([255, 4], [32 + 2, 3 * 32 - 2]) / 255  # corners count twice
-    corners = (2 * (3 * 255 + 2 * 4 + 4 * 100) + 2 * (5 * 4 + 4 * 100)) / 4 / 9 / 255
-    assert found[1] == pytest.approx([4096, 32, 32, 1, 4, edge.mean(), edge.std(), corners, (2 * 31 + 30) / 32**2])
-
-
 def test_gradient_histograms_see_edges_and_their_direction():
     flat, upright = np.full((32, 32), 90), np.zeros((32, 32))
     upright[:, 16:] = 200

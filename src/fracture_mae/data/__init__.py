@@ -131,13 +131,13 @@ def load(
     table["together"] = table["group"]
     table["group"] = _one_label_each(table)
     return Dataset(
-        name="synthetic" if data_dir.startswith("synthetic") else Path(data_dir).expanduser().resolve().stem,
+        name=_name_of(data_dir),
         index=table,
         rejected=rejected,
         **{name: _side(table, name, pixels) for name in splits.NAMES},
         label_names=label_names,
         leakage=leakage,
-        fingerprint=_fingerprint(table, ["sha256", "label"]),
+        fingerprint=fingerprint(table),
         split_fingerprint=_fingerprint(table, ["sha256", "label", "split"]),
         links=links,
         group_by=group_by,
@@ -151,6 +151,45 @@ def resplit(dataset: Dataset, train: XRays, validation: XRays, test: XRays) -> D
     splits.check(index)
     fingerprint = _fingerprint(index, ["sha256", "label", "split"])
     return replace(dataset, index=index, **sides, leakage=0.0, split_fingerprint=fingerprint)
+
+
+@dataclass(frozen=True)
+class Files:
+    """Every readable file, before any is set aside: byte-identical ones too, and those under both labels.
+
+    Attributes:
+        name: short name of where they come from.
+        table: a row per file: path, label, label_name, split_published, scope, given_group, given_source, sha256, bytes, row, height,
+            width and those of `encoding.Encoding`; index 0, 1, 2, …
+        rejected: files that cannot be read: path and reason.
+        label_names: of the negative and the positive class.
+        pixels: uint8 [N, image_size, image_size] that `row` points into.
+    """
+
+    name: str
+    table: pd.DataFrame
+    rejected: pd.DataFrame
+    label_names: tuple[str, str]
+    pixels: np.ndarray
+
+    def xrays(self, table: pd.DataFrame) -> XRays:
+        """Rows of the table as X-rays."""
+        table = table.reset_index(drop=True)
+        return XRays("all", table, self.pixels, table["row"].to_numpy(dtype=np.int64))
+
+
+def read_files(
+    data_dir: str, *, image_size: int = 224, positive_label: str = "fractured", num_workers: int | None = None
+) -> Files:
+    """Read and decode all files, and do nothing else with them; arguments and errors as of `load`."""
+    table, label_names = index.read(data_dir, positive_label)
+    table, pixels, rejected = _read_pictures(table, image_size, num_workers or os.cpu_count())
+    _warn_of(rejected, len(table) + len(rejected))
+    return Files(_name_of(data_dir), table, rejected, label_names, pixels)
+
+
+def _name_of(data_dir: str) -> str:
+    return "synthetic" if data_dir.startswith("synthetic") else Path(data_dir).expanduser().resolve().stem
 
 
 def find_links(table: pd.DataFrame, num_workers: int | None = None) -> pd.DataFrame:
@@ -174,12 +213,12 @@ def find_links(table: pd.DataFrame, num_workers: int | None = None) -> pd.DataFr
     def search(known: duplicates.Searched) -> pd.DataFrame:
         store = FeatureStore(folder / "features.bin")
         options = {"searched": known, "store": store, "num_workers": num_workers or os.cpu_count()}
-        return duplicates.find(lambda content: _picture(path[content]), list(path.index), **options)
+        return duplicates.find(lambda content: read_picture(path[content]), list(path.index), **options)
 
     return LinkStore(folder).find(list(path.index), search)
 
 
-def _picture(path: str) -> np.ndarray:
+def read_picture(path: str) -> np.ndarray:
     """uint8 [height, width] of a file that could be decoded a moment ago."""
     try:
         return decode(Path(path).read_bytes())
@@ -200,7 +239,7 @@ def _read_pictures(
     table: pd.DataFrame, image_size: int, num_workers: int
 ) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
     """The readable files with sha256, bytes, row, height and width; the pixels that `row` points into; the rejected files."""
-    store = ImageStore(cache_root() / "images-v1", image_size)
+    store = ImageStore(cache_root() / "images-v2", image_size)
     table["sha256"] = sha256_of(table["path"], cache_root() / "hashes.csv", num_workers)
     table, unreadable = _set_aside(table, table["sha256"] == "", "the file cannot be opened")
     table["bytes"] = table["path"].map(os.path.getsize)
@@ -259,6 +298,11 @@ def _set_aside(table: pd.DataFrame, unusable: pd.Series, reason: pd.Series | str
 def _side(table: pd.DataFrame, name: str, pixels: np.ndarray) -> XRays:
     rows = table[table["split"] == name].drop_duplicates("sha256").reset_index(drop=True)
     return XRays(name, rows, pixels, rows["row"].to_numpy(dtype=np.int64))
+
+
+def fingerprint(table: pd.DataFrame) -> str:
+    """16 hexadecimal digits of all contents and their labels."""
+    return _fingerprint(table, ["sha256", "label"])
 
 
 def _fingerprint(table: pd.DataFrame, columns: list[str]) -> str:

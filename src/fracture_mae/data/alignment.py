@@ -138,3 +138,10 @@ def _local_contrast(picture: np.ndarray, mask: np.ndarray, sigma: float = 3, noi
     difference = (smooth - cv2.GaussianBlur(smooth * inside, (0, 0), sigma) / weight) * inside
     deviation = np.sqrt(cv2.GaussianBlur(difference**2, (0, 0), sigma) / weight)
     return difference / (deviation + noise)
+
+
+def matched_keypoints(a: Features, b: Features, transform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The keypoints of a and of b, (n, 2) each in pixels of their thumbnails, that find each other and agree with the transform."""
+    matches = _mutual_matches(root_sift(a.descriptors) @ root_sift(b.descriptors).T)
+    rows = matches[_agree(a, b, matches, transform)]
+    return a.xy[rows[:, 0]], b.xy[rows[:, 1]]

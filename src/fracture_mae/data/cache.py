@@ -9,11 +9,13 @@ import pandas as pd
 from filelock import FileLock
 from tqdm import tqdm
 
+from fracture_mae.data.encoding import UNKNOWN, encoding_of
 from fracture_mae.data.images import UnreadableImage, decode, letterbox
 from fracture_mae.errors import FractureMaeError
 
 _CHUNK = 256  # files decoded between two writes
-_COLUMNS = {"sha256": str, "row": "int64", "height": "int64", "width": "int64", "reason": str}
+_ENCODING = {"format": str, "channels": "int64", "bit_depth": "int64", "jpeg_quality": float, "jpeg_deviation": float}
+_COLUMNS = {"sha256": str, "row": "int64", "height": "int64", "width": "int64", **_ENCODING, "reason": str}
 
 
 def cache_root() -> Path:
@@ -50,7 +52,7 @@ class ImageStore:
             files: index sha256, values paths; each content once.
 
         Returns:
-            Index sha256; columns row (-1 where unreadable), height, width, reason (empty where readable).
+            Index sha256; columns row (-1 where unreadable), height, width, those of `Encoding`, reason (empty where readable).
         """
         with self.lock:
             known = self._mend()
@@ -112,12 +114,13 @@ class ImageStore:
         listed.to_csv(self.list_file, mode="a", header=False, index=False)
         return int(readable.sum())
 
-    def _decode_one(self, path: str) -> tuple[bytes | None, int, int, str]:
-        """Pixels, height and width before letterboxing, and why there are none."""
+    def _decode_one(self, path: str) -> tuple:
+        """Pixels, height and width before letterboxing, how the file is encoded, and why there are none."""
         try:
-            picture = decode(Path(path).read_bytes())
+            content = Path(path).read_bytes()
+            picture = decode(content)
         except UnreadableImage as error:
-            return None, 0, 0, str(error)
+            return None, 0, 0, *UNKNOWN, str(error)
         except OSError as error:  # nothing to remember: the content could be read a moment ago
             raise FractureMaeError(f"{path} cannot be read any more: {error.strerror}. Run again.") from None
-        return letterbox(picture, self.size).tobytes(), *picture.shape, ""
+        return letterbox(picture, self.size).tobytes(), *picture.shape, *encoding_of(content), ""

@@ -99,11 +99,11 @@ def _describe(
     features = store.add(load, ids, pool)
     long = [i for i, picture in enumerate(features) if max(picture.shape) > _LONG * min(picture.shape)]
     original = {ids[i] + "/square": ids[i] for i in long}
-    squeezed = store.add(lambda id_: _squeeze(load(original[id_])), list(original), pool)
+    squeezed = store.add(lambda id_: squeeze(load(original[id_])), list(original), pool)
     return features + squeezed, np.array([*range(len(ids)), *long], np.int64)
 
 
-def _squeeze(image: np.ndarray) -> np.ndarray:
+def squeeze(image: np.ndarray) -> np.ndarray:
     side = max(1, round(np.sqrt(image.size)))  # the same area, so that a link's scale stays right
     return cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
 

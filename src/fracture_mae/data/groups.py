@@ -41,7 +41,7 @@ def assign(
         keys.append(families(table["path"], table["scope"]))
     if given is not None:
         keys.append(given.where(given != ""))
-    pairs = [*map(_same, keys), *links]
+    pairs = [*map(same, keys), *links]
     left, right = (np.concatenate(side) for side in zip(*pairs, strict=True))
     graph = coo_array((np.ones(len(left), bool), (left, right)), shape=(len(table), len(table)))
     _, component = connected_components(graph, directed=False)
@@ -101,7 +101,7 @@ def parse(path: pd.Series) -> pd.DataFrame:
     return pd.DataFrame([_NAME.fullmatch(stem).groupdict("") for stem in stems], index=path.index)
 
 
-def _same(keys: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+def same(keys: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Pairs (row, first row with the same key) of all rows that have a key."""
     rows = np.flatnonzero(keys.notna())
     _, first, inverse = np.unique(keys.to_numpy(object)[rows], return_index=True, return_inverse=True)

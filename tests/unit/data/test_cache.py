@@ -5,6 +5,7 @@ import pytest
 
 from fracture_mae.data import cache
 from fracture_mae.data.cache import ImageStore
+from fracture_mae.data.encoding import UNKNOWN
 from fracture_mae.errors import FractureMaeError
 
 
@@ -37,9 +38,9 @@ def test_pictures_come_back_in_the_order_asked_for(store, pictures):
 def test_what_is_known_is_not_decoded_again_though_the_last_line_is_torn(store, pictures, monkeypatch):
     store.add(pictures.iloc[:3], 1)
     with open(store.list_file, "a", encoding="utf-8") as file:
-        file.write(f"{pictures.index[3]},3,8")  # of a writer killed in the middle of a line
+        file.write(f"{pictures.index[3]},3,8,8,PNG")  # of a writer killed in the middle of a line
     decoded = []
-    monkeypatch.setattr(store, "_decode_one", lambda path: decoded.append(path) or (bytes(16 * 16), 1, 1, ""))
+    monkeypatch.setattr(store, "_decode_one", lambda path: decoded.append(path) or (bytes(16 * 16), 1, 1, *UNKNOWN, ""))
     store.add(pictures, 1)
     assert decoded == pictures.iloc[3:].tolist()
 

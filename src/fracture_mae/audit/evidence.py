@@ -1,0 +1,93 @@
+"""Which evidence joins which files into one X-ray: the same bytes, the same picture, the name, the column of a CSV."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.cluster.hierarchy import DisjointSet
+from tqdm import tqdm
+
+from fracture_mae.data import groups
+
+SAME_BYTES, SAME_PICTURE, NAME, COLUMN = "same bytes", "same picture", "name", "CSV column"
+_EVIDENCE = (SAME_BYTES, SAME_PICTURE, NAME, COLUMN)  # the surest first: what it joined is not asked for again
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """What was made from what.
+
+    Attributes:
+        table: the files with the columns content_group (by bytes and picture alone), xray (by the name too) and group (by the CSV's
+            column too, such as a patient), each named by the smallest sha256 in it.
+        joins: the pairs of files that brought groups together: a and b (row positions), evidence, files (that the join brought
+            together).
+        counts: evidence → number of groups once it was heard, after all evidence above it.
+    """
+
+    table: pd.DataFrame
+    joins: pd.DataFrame
+    counts: dict[str, int]
+
+
+def join(table: pd.DataFrame, links: pd.DataFrame) -> Grouping:
+    """Join files step by step.
+
+    Args:
+        table: columns path, sha256, scope (within which names are compared) and given_group; index 0, 1, 2, …
+        links: pairs of contents that show the same picture: columns a and b, sha256.
+    """
+    forest = DisjointSet(range(len(table)))
+    joins, counts, grouped = [], {}, {}
+    pairs = dict(zip(_EVIDENCE, _pairs(table, links), strict=True))
+    for evidence, (left, right) in tqdm(pairs.items(), desc="Grouping files", unit="evidence", leave=False):
+        for a, b in zip(right.tolist(), left.tolist(), strict=True):
+            if not forest.connected(a, b):
+                sizes = forest.subset_size(a), forest.subset_size(b)
+                forest.merge(a, b)
+                joins.append((a, b, evidence, sum(sizes)))
+        counts[evidence] = forest.n_subsets
+        grouped[evidence] = _names(table["sha256"], forest)
+    table = table.assign(content_group=grouped[SAME_PICTURE], xray=grouped[NAME], group=grouped[COLUMN])
+    return Grouping(table, pd.DataFrame(joins, columns=["a", "b", "evidence", "files"]), counts)
+
+
+def _pairs(table: pd.DataFrame, links: pd.DataFrame) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Row positions left and right of the files that each evidence joins."""
+    yield groups.same(table["sha256"])
+    row = table.reset_index().drop_duplicates("sha256").set_index("sha256")["index"]
+    yield row.reindex(links["b"]).to_numpy(), row.reindex(links["a"]).to_numpy()
+    yield groups.same(groups.families(table["path"], table["scope"]))
+    yield groups.same(table["given_group"].where(table["given_group"] != ""))
+
+
+def _names(sha256: pd.Series, forest: DisjointSet) -> pd.Series:
+    component = [forest[row] for row in range(len(sha256))]
+    return sha256.groupby(component).transform("min").str[:12]
+
+
+def describe(grouping: Grouping, links: pd.DataFrame) -> pd.DataFrame:
+    """The links to check, a row each: both paths, the evidence, and for the same picture how one lies on the other.
+
+    Joins by same bytes are left out: `groups.csv` shows them. All links between pictures are there, and of names and columns those
+    that brought files together which their content did not.
+    """
+    joins = grouping.joins[grouping.joins["evidence"] != SAME_BYTES]
+    left, right = (grouping.table.iloc[joins[side]] for side in ("a", "b"))
+    named = pd.DataFrame(
+        {
+            "path_a": left["path"].to_numpy(),
+            "path_b": right["path"].to_numpy(),
+            "a": left["sha256"].to_numpy(),
+            "b": right["sha256"].to_numpy(),
+            "evidence": joins["evidence"].to_numpy(),
+            "files": joins["files"].to_numpy(),
+            "group": left["group"].to_numpy(),
+        }
+    )
+    pictured = named["evidence"] == SAME_PICTURE
+    table = pd.concat([named[pictured].merge(links, on=["a", "b"], how="left"), named[~pictured]], ignore_index=True)
+    table = table.rename(columns={"a": "sha256_a", "b": "sha256_b"})
+    first = ["path_a", "path_b", "evidence", "method", "files", "group"]
+    return table[[*first, *(name for name in table if name not in first)]]
