@@ -122,8 +122,8 @@ def decide(table: pd.DataFrame, config: TrainClassifier, dataset: Dataset) -> De
     """Temperature and threshold from predictions for validation, every X-ray weighing the same however many files it has."""
     weight = metrics.equal_group_weight(table["group"])
     temperature = calibration.fit_temperature(table["logit"], table["label"], weight) if config.calibrate else 1.0
-    chosen = config.threshold
+    chosen, objective = config.threshold, ""
     if isinstance(chosen, str):
-        probability = calibration.apply(table["logit"], temperature)
-        chosen = threshold.choose(table["label"], probability, chosen, weight=weight)
-    return Decision(dataset.label_names, chosen, temperature, dataset.split_fingerprint)
+        probability, objective = calibration.apply(table["logit"], temperature), chosen
+        chosen = threshold.choose(table["label"], probability, objective, weight=weight)
+    return Decision(dataset.label_names, chosen, temperature, dataset.split_fingerprint, dataset.fingerprint, objective)
