@@ -2,12 +2,14 @@
 
 import logging
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
 import optuna
 from optuna import Study, Trial
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 from tqdm import tqdm
@@ -69,7 +71,9 @@ class Tally:
 
 def retried(trials: list[FrozenTrial]) -> set[int]:
     """Numbers of the trials whose worker died and that were, or will be, tried again under another number."""
-    return {number for trial in trials for number in RetryHeartbeatStaleTrialCallback.retry_history(trial)}
+    history = RetryHeartbeatStaleTrialCallback.retry_history
+    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+        return {number for trial in trials for number in history(trial)}
 
 
 class Campaign:

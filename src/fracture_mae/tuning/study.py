@@ -18,7 +18,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from fracture_mae.errors import FractureMaeError
 
@@ -172,9 +172,15 @@ def _check_url(url: str) -> bool:
         raise FractureMaeError(
             f"--storage: found {url!r}, expected sqlite:///FILE (workers on one machine) or postgresql+psycopg://HOST/DATABASE (many)."
         )
-    if found[1] == "sqlite" and not make_url(url).database:
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise FractureMaeError(
+            f"--storage cannot be read as a URL: {error}. Expected HOST:PORT with a number."
+        ) from None
+    if found[1] == "sqlite" and not parsed.database:
         raise FractureMaeError(f"--storage {url} names no file; expected sqlite:///FILE, such as sqlite:///optuna.db.")
-    if make_url(url).password:
+    if parsed.password:
         logger.warning(
             "MLflow logs parameters, and --storage holds a password. Leave it to PGPASSWORD or ~/.pgpass instead."
         )
