@@ -40,12 +40,13 @@ def registered(monkeypatch):
 def session(store, accelerator, registered, monkeypatch):
     """Runs a session, as if in a process of its own; returns its run and what it printed.
 
-    Unless it is to be whole, the report on the best trial's predictions, a matter of `evaluation`, is left out.
+    Unless it is to be whole, figures are not drawn, and the report on the best trial's predictions is left out.
     """
     monkeypatch.setattr("fracture_mae.tuning.session._process_start", datetime.now)
 
     def run_session(dataset=None, whole=False, **options):
         if not whole:
+            monkeypatch.setattr(tracking.Run, "figure", lambda run, figure, path: run.table(pd.DataFrame(), path))
             monkeypatch.setattr(Conclusion, "_judged", lambda *args: Findings())
             monkeypatch.setattr("fracture_mae.evaluation.digest", lambda *args: pd.DataFrame())
         config = Tune(n_folds=2, study_name="study", batch_size=4, **options)
