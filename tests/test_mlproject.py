@@ -122,6 +122,12 @@ WRONG = {
     "threshold": "1.01",
     "n_draws": "10",
     "n_folds": "1",
+    "min_sensitivity": "1.5",
+    "cost_false_negative": "0",
+    "cost_false_positive": "-1",
+    "n_trials": "-1",
+    "study_name": "",
+    "storage": "",
 }
 
 

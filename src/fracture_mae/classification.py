@@ -167,11 +167,11 @@ def validation_metrics(table: pd.DataFrame) -> dict[str, float]:
 def decide(table: pd.DataFrame, config: TrainClassifier, dataset: Dataset) -> Decision:
     """Calibration and threshold from predictions for validation, every X-ray weighing the same however many files it has."""
     decision = calibrated(table, config.calibrate, dataset)
-    chosen = config.threshold
+    chosen, objective = config.threshold, ""
     if isinstance(chosen, str):
-        weight = metrics.equal_group_weight(table["group"])
-        chosen = threshold.choose(table["label"], decision.probability(table["logit"]), chosen, weight=weight)
-    return replace(decision, threshold=chosen)
+        weight, objective = metrics.equal_group_weight(table["group"]), chosen
+        chosen = threshold.choose(table["label"], decision.probability(table["logit"]), objective, weight=weight)
+    return replace(decision, threshold=chosen, objective=objective)
 
 
 def calibrated(table: pd.DataFrame, method: str, dataset: Dataset) -> Decision:
@@ -182,7 +182,9 @@ def calibrated(table: pd.DataFrame, method: str, dataset: Dataset) -> Decision:
         method: "none", "temperature" or "isotonic".
     """
     fitted_on = (table["logit"], table["label"], metrics.equal_group_weight(table["group"]))
-    plain = Decision(dataset.label_names, split_fingerprint=dataset.split_fingerprint)
+    plain = Decision(
+        dataset.label_names, split_fingerprint=dataset.split_fingerprint, data_fingerprint=dataset.fingerprint
+    )
     match method:
         case "temperature":
             return replace(plain, temperature=calibration.fit_temperature(*fitted_on))

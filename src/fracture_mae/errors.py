@@ -6,3 +6,7 @@ class FractureMaeError(Exception):
 
     Entry points print its message without a traceback and end with exit status 1.
     """
+
+
+class NonFiniteError(FractureMaeError):
+    """Numbers became infinite or NaN on the way: with these settings, training does not work."""

@@ -20,6 +20,7 @@ from fracture_mae.config import (
     OperatingOptions,
     ReconstructBaseline,
     TrainClassifier,
+    Tune,
 )
 from fracture_mae.data import Dataset, XRays
 from fracture_mae.data.cache import cache_root
@@ -175,7 +176,7 @@ def register_mae(mae: Mae, dataset: Dataset, config: FinetuneMae, run: Run) -> s
 
 
 def register_classifier(
-    classifier: FractureClassifier, decision: Decision, dataset: Dataset, config: TrainClassifier, run: Run
+    classifier: FractureClassifier, decision: Decision, dataset: Dataset, config: TrainClassifier | Tune, run: Run
 ) -> str:
     """Save and register a classifier, together with the contents it was trained and tuned on; its version."""
     with TemporaryDirectory() as temporary:
@@ -208,12 +209,12 @@ def check_encoder_split(encoder: str, dataset: Dataset) -> dict[str, str]:
     return {"encoder.split": "the same"}
 
 
-def _version_tags(dataset: Dataset, config: FinetuneMae | TrainClassifier, run: Run) -> dict[str, object]:
+def _version_tags(dataset: Dataset, config: FinetuneMae | TrainClassifier | Tune, run: Run) -> dict[str, object]:
     """What a model version must carry for later comparisons."""
     return {
         "data": dataset.name,
         "data.fingerprint": dataset.fingerprint,
         "split.fingerprint": dataset.split_fingerprint,
         "leakage": f"{dataset.leakage:.0%}",
-        "recipe": config.recipe,
+        "recipe": "tuned" if isinstance(config, Tune) else config.recipe,
     }

@@ -163,14 +163,24 @@ def choose(
     check_both_classes(label, weight, "choosing a threshold")
     thresholds = candidates(probability)
     counts = Counts.at(label, probability, thresholds, weight)
-    score = _score(counts, objective, min_sensitivity, cost_false_negative, cost_false_positive)
-    best = thresholds[score >= score.max() - TIE]
+    options = {"cost_false_negative": cost_false_negative, "cost_false_positive": cost_false_positive}
+    scores = score(counts, objective, min_sensitivity=min_sensitivity, **options)
+    best = thresholds[scores >= scores.max() - TIE]
     return float(best[np.argmin(np.abs(best - 0.5).round(12))])
 
 
-def _score(
-    counts: Counts, objective: str, min_sensitivity: float, cost_false_negative: float, cost_false_positive: float
+def score(
+    counts: Counts,
+    objective: Objective,
+    *,
+    min_sensitivity: float = 0.95,
+    cost_false_negative: float = 5.0,
+    cost_false_positive: float = 1.0,
 ) -> np.ndarray:
+    """Return how good decisions are by `objective`, in the shape of `counts`; more is better, and -inf is not allowed.
+
+    Options and errors as in `choose`. The cost is negative, in units of the dearer error per file.
+    """
     match objective:
         case "balanced_accuracy":
             return counts.balanced_accuracy

@@ -1,4 +1,5 @@
-"""MLflow runs: how one starts and ends, and what it logs. Only this module, `registry` and `serving` import mlflow."""
+"""MLflow runs: how one starts and ends, and what it logs. Only this module, `registry`, `chain`, `serving`
+and `tuning.trial_runs` import mlflow."""
 
 import logging
 import os
@@ -8,6 +9,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -190,6 +192,12 @@ def record_failure(error: BaseException) -> None:
     run_id = os.environ.get("MLFLOW_RUN_ID")
     if run_id and REASON_TAG not in MlflowClient().get_run(run_id).data.tags:
         _end_as_failed(run_id, error)
+
+
+def database_folder() -> Path:
+    """The folder of the SQLite database that runs live in; the working folder where they live elsewhere."""
+    uri = mlflow.get_tracking_uri()
+    return Path(uri.removeprefix("sqlite:///")).resolve().parent if uri.startswith("sqlite:///") else Path.cwd()
 
 
 def _end_as_failed(run_id: str, error: BaseException) -> None:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from fracture_mae.checkpoints import Checkpoints
 from fracture_mae.data import XRays
 from fracture_mae.data.transforms import to_unit
-from fracture_mae.errors import FractureMaeError
+from fracture_mae.errors import FractureMaeError, NonFiniteError
 from fracture_mae.schedule import Progress, Schedule
 
 
@@ -115,7 +115,7 @@ class Trainer:
             weight: [n], of each training X-ray, as `step_loss` finds it in its batch; None: 1.
 
         Raises:
-            FractureMaeError: the loss is no longer finite.
+            NonFiniteError: the loss is no longer finite.
         """
         weight = np.ones(len(xrays)) if weight is None else weight
         progress = checkpoints.restore(self.accelerator)
@@ -153,7 +153,7 @@ class Trainer:
                 bar.update(len(positions))
         mean_loss = total.item() / len(visits)
         if not math.isfinite(mean_loss):
-            raise FractureMaeError(
+            raise NonFiniteError(
                 f"the training loss became {mean_loss} in epoch {epoch + 1}. Lower --learning-rate, or use --precision fp32; the "
                 "last whole checkpoint is kept."
             )

@@ -28,6 +28,8 @@ class Decision:
         temperature: logits are divided by it before the sigmoid, unless there is an isotonic map.
         split_fingerprint: of the training, validation and test X-rays behind all choices.
         isotonic: from logits to probabilities, in place of temperature and sigmoid.
+        data_fingerprint: of all X-rays and their labels, however they are split.
+        objective: what the threshold was chosen for; empty if it was given.
     """
 
     label_names: tuple[str, str]
@@ -35,6 +37,8 @@ class Decision:
     temperature: float = 1.0
     split_fingerprint: str = ""
     isotonic: Isotonic | None = None
+    data_fingerprint: str = ""
+    objective: str = ""
 
     @property
     def calibrated(self) -> bool:
@@ -49,7 +53,7 @@ class Decision:
 
 
 class FractureClassifier(nn.Module):
-    """Encoder, pooling, layer norm and one logit; takes grey pixels in [0, 1].
+    """Encoder, pooling, layer norm and a head of one logit; takes grey pixels in [0, 1].
 
     Args:
         encoder: a ViTMAEModel; but for `patch_dropout`, all patches are shown to it.
@@ -59,6 +63,7 @@ class FractureClassifier(nn.Module):
             (Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016).
         patch_dropout: share of patches that are left out while training, which regularises and saves their time (Liu et al.,
             "PatchDropout", WACV 2023).
+        hidden: width of a hidden layer (ReLU) in the head; 0: the head is linear.
 
     Raises:
         FractureMaeError: no patch would stay.
@@ -72,6 +77,7 @@ class FractureClassifier(nn.Module):
         pool: str = "mean",
         drop_path: float = 0.0,
         patch_dropout: float = 0.0,
+        hidden: int = 0,
     ):
         super().__init__()
         n_patches = encoder.embeddings.patch_embeddings.num_patches
@@ -84,10 +90,15 @@ class FractureClassifier(nn.Module):
         self.patch_dropout = patch_dropout
         self.normalisation = normalisation
         self.pool = pool
-        self.norm = nn.LayerNorm(encoder.config.hidden_size)
-        self.head = nn.Linear(encoder.config.hidden_size, 1)
-        nn.init.trunc_normal_(self.head.weight, std=0.02)
-        nn.init.zeros_(self.head.bias)
+        self.hidden = hidden
+        width = encoder.config.hidden_size
+        self.norm = nn.LayerNorm(width)
+        self.head = (
+            nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, 1)) if hidden else nn.Linear(width, 1)
+        )
+        for layer in self.linear_layers:
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
         rates = torch.linspace(0, drop_path, len(encoder.layers)).tolist()
         for layer, rate in zip(encoder.layers, rates, strict=True):
             if rate:
@@ -96,6 +107,11 @@ class FractureClassifier(nn.Module):
     @property
     def image_size(self) -> int:
         return self.encoder.config.image_size
+
+    @property
+    def linear_layers(self) -> list[nn.Linear]:
+        """The linear layers of the head, the one that reads the features first."""
+        return [layer for layer in self.head.modules() if isinstance(layer, nn.Linear)]
 
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
         """Grey [B, 1, H, W] in [0, 1] → pooled features [B, hidden_size]."""
@@ -130,10 +146,10 @@ def _stochastic_depth(rate: float):
 
 
 def from_mae(
-    mae: Mae, *, pool: str, drop_path: float = 0.0, patch_dropout: float = 0.0, seed: int = 0
+    mae: Mae, *, pool: str, drop_path: float = 0.0, patch_dropout: float = 0.0, hidden: int = 0, seed: int = 0
 ) -> FractureClassifier:
     """A classifier on the encoder of `mae`, which it takes over; the head starts at random from `seed`."""
-    options = {"pool": pool, "drop_path": drop_path, "patch_dropout": patch_dropout}
+    options = {"pool": pool, "drop_path": drop_path, "patch_dropout": patch_dropout, "hidden": hidden}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return FractureClassifier(mae.network.vit, mae.normalisation, **options)
@@ -184,6 +200,7 @@ def save(classifier: FractureClassifier, decision: Decision, folder: Path) -> No
     classifier.encoder.config.save_pretrained(folder)
     described = {
         "pool": classifier.pool,
+        "hidden": classifier.hidden,
         "normalisation": asdict(classifier.normalisation),
         "decision": asdict(decision),
     }
@@ -207,7 +224,8 @@ def load(folder: Path) -> tuple[FractureClassifier, Decision]:
     described = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
     normalisation = Normalisation(*(tuple(described["normalisation"][key]) for key in ("mean", "std")))
     encoder = ViTMAEModel(ViTMAEConfig.from_pretrained(folder))
-    classifier = FractureClassifier(encoder, normalisation, pool=described["pool"])
+    hidden = described.get("hidden", 0)  # not written before heads could have a hidden layer
+    classifier = FractureClassifier(encoder, normalisation, pool=described["pool"], hidden=hidden)
     classifier.load_state_dict(load_file(folder / "model.safetensors"))
     return classifier.eval(), _decision(described["decision"])
 

@@ -1,0 +1,179 @@
+"""Campaigns: a number of trials that one worker or several add to a study, whatever happens to a worker meanwhile."""
+
+import logging
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+import optuna
+from optuna import Study, Trial
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import RetryHeartbeatStaleTrialCallback
+from optuna.trial import FrozenTrial, TrialState
+from tqdm import tqdm
+
+from fracture_mae.tuning.study import Lock
+
+_RECORD = "campaign"
+_POLL = 0.5  # seconds between two looks at what other workers do
+_PATIENCE = 6.0  # seconds that the worker which opened the campaign has to be the one that concludes it
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A campaign as the study remembers it.
+
+    Attributes:
+        number: of the campaign in its study, from 1.
+        target: trials that the study is to have, see `Tally.taken`.
+        parent: MLflow run of the worker that opened it.
+        first: number of its first trial.
+        concluded_by: MLflow run of the worker that concluded it; empty before.
+    """
+
+    number: int
+    target: int
+    parent: str
+    first: int
+    concluded_by: str = ""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The trials of a study.
+
+    Attributes:
+        taken: all but those that were tried again because their worker died.
+        running, waiting: those of them that a worker is at, and that wait to be tried again.
+        last_end: when the last one ended; None before.
+    """
+
+    taken: int
+    running: int
+    waiting: int
+    last_end: datetime | None
+
+    @classmethod
+    def of(cls, study: Study) -> "Tally":
+        trials = study.get_trials(deepcopy=False)
+        states = [trial.state for trial in trials]
+        return cls(
+            taken=len(trials) - len(retried(trials)),
+            running=states.count(TrialState.RUNNING),
+            waiting=states.count(TrialState.WAITING),
+            last_end=max((trial.datetime_complete for trial in trials if trial.datetime_complete), default=None),
+        )
+
+
+def retried(trials: list[FrozenTrial]) -> set[int]:
+    """Numbers of the trials whose worker died and that were, or will be, tried again under another number."""
+    history = RetryHeartbeatStaleTrialCallback.retry_history
+    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+        return {number for trial in trials for number in history(trial)}
+
+
+class Campaign:
+    """A worker's part in a campaign.
+
+    Joins the campaign that is under way, or ended while this worker started; otherwise opens one of `n_trials` more trials.
+
+    Args:
+        study: opened by `study.open_study`.
+        lock: the study's.
+        n_trials: trials to add.
+        run_id: this worker's MLflow run.
+        started: when this worker's process started.
+    """
+
+    def __init__(self, study: Study, lock: Lock, n_trials: int, run_id: str, started: datetime):
+        self.study, self.lock, self.run_id = study, lock, run_id
+        with lock:
+            optuna.storages.fail_stale_trials(study)
+            tally, record = Tally.of(study), _read(study)
+            if record is None or not (_under_way(record, tally) or _ended_after(started, tally)):
+                number, n_known = (record.number if record else 0) + 1, len(study.get_trials(deepcopy=False))
+                record = Record(number, tally.taken + n_trials, run_id, first=n_known)
+                study.set_user_attr(_RECORD, asdict(record))
+            elif record.parent != run_id:
+                left = max(0, record.target - tally.taken)
+                logger.warning(
+                    "Joining the campaign that is under way in the study %s: %d of its trials are left to begin.",
+                    study.study_name,
+                    left,
+                )
+        self.record = record
+
+    @property
+    def is_opener(self) -> bool:
+        return self.record.parent == self.run_id
+
+    def work(
+        self, evaluate: Callable[[Trial], tuple[float, ...]], on_trial: Callable[[Study, FrozenTrial], None]
+    ) -> None:
+        """Take trials until all are taken and none runs any more.
+
+        A trial is taken under the study's lock, so no two workers count the same one: the target is met, not passed. Trials
+        whose worker died are failed by whoever looks next, and tried again with the same parameters.
+
+        Args:
+            evaluate: the values of a trial.
+            on_trial: called with each trial of this worker that ended.
+        """
+
+        def turn(trial: Trial) -> tuple[float, ...]:
+            self.lock.release()  # from here on others see this trial as taken
+            return evaluate(trial)
+
+        with tqdm(total=max(0, self.record.target - Tally.of(self.study).taken), desc="Trials", unit="trial") as bar:
+            while True:
+                with self.lock:
+                    optuna.storages.fail_stale_trials(self.study)
+                    tally = Tally.of(self.study)
+                    is_left = tally.taken < _read(self.study).target or tally.waiting > 0
+                    if is_left:
+                        self.study.optimize(turn, n_trials=1, catch=(Exception,), callbacks=[on_trial])
+                bar.update(max(0, bar.total - max(0, self.record.target - tally.taken) - bar.n))
+                if not is_left:
+                    if tally.running == 0:
+                        break
+                    time.sleep(_POLL)
+
+    def stop(self) -> None:
+        """Close the campaign at what is there, unless another worker is still at it."""
+        with self.lock:
+            tally, record = Tally.of(self.study), _read(self.study)
+            if tally.running == 0 and record.number == self.record.number:
+                self._write(record, target=min(record.target, tally.taken))
+
+    def may_conclude(self) -> bool:
+        """Whether this worker is the one to conclude the campaign; no other is told so."""
+        end = time.monotonic() + (0 if self.is_opener else _PATIENCE)
+        while True:
+            with self.lock:
+                record = _read(self.study)
+                if record.number != self.record.number or record.concluded_by:
+                    return False
+                if time.monotonic() >= end:
+                    self._write(record, concluded_by=self.run_id)
+                    return True
+            time.sleep(_POLL)
+
+    def _write(self, record: Record, **changes: object) -> None:
+        self.study.set_user_attr(_RECORD, asdict(record) | changes)
+
+
+def _read(study: Study) -> Record | None:
+    stored = study.user_attrs.get(_RECORD)
+    return Record(**stored) if stored else None
+
+
+def _under_way(record: Record, tally: Tally) -> bool:
+    return tally.taken < record.target or tally.running > 0
+
+
+def _ended_after(started: datetime, tally: Tally) -> bool:
+    return tally.last_end is not None and tally.last_end > started

@@ -1,0 +1,181 @@
+"""How a trial is made, and how the best becomes a classifier: heads on frozen features, or trainings of the whole network."""
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from accelerate import Accelerator
+
+from fracture_mae import classification, frozen_features
+from fracture_mae.checkpoints import Checkpoints
+from fracture_mae.config import DataOptions, TrainClassifier, Tune
+from fracture_mae.data import Dataset, XRays
+from fracture_mae.errors import NonFiniteError
+from fracture_mae.frozen_features import PooledEncoder
+from fracture_mae.metrics import equal_group_weight
+from fracture_mae.models import classifier as classifier_model
+from fracture_mae.models.classifier import FractureClassifier
+from fracture_mae.models.mae import Mae
+from fracture_mae.prediction import predict
+from fracture_mae.tuning import folds, heads
+from fracture_mae.tuning.space import augmentation
+
+Report = Callable[[int, float], None]
+_WEIGHTS_SHOWN = np.geomspace(0.1, 10, 9)
+
+
+class Depth(Protocol):
+    """How deep into the network a trial reaches.
+
+    Attributes:
+        judged_on: name of the X-rays that trials are judged on.
+        encoder_fingerprint: of the weights that every trial starts with.
+    """
+
+    judged_on: str
+    encoder_fingerprint: str
+
+    def predict(self, params: Mapping[str, Any], report: Report | None = None) -> pd.DataFrame:
+        """Predictions by models that were not trained on what they predict: path, sha256, label, group, source, logit, fold.
+
+        Args:
+            report: takes an epoch and how good the model is by then; may raise to stop the trial.
+
+        Raises:
+            NonFiniteError: no finite numbers come out.
+        """
+
+    def refit(self, params: Mapping[str, Any]) -> FractureClassifier:
+        """The classifier that these parameters make of all training and validation X-rays."""
+
+    def class_weights(self, best: float) -> Iterable[float]:
+        """The class weights worth comparing with the best, itself and 1 among them."""
+
+
+class HeadDepth:
+    """Heads on the features of the frozen encoder, each judged on the folds that it was not fitted on."""
+
+    judged_on = "out_of_fold"
+
+    def __init__(self, mae: Mae, dataset: Dataset, config: Tune, accelerator: Accelerator):
+        encoder = PooledEncoder(mae)
+        self.mae = mae
+        self.seed = config.seed
+        self.xrays = folds.together(dataset)
+        self.fold = folds.assign(self.xrays, config.n_folds, config.split_seed)
+        self.encoder_fingerprint = frozen_features.fingerprint(encoder, encoder.described())
+        computed = frozen_features.features(encoder, self.xrays, batch_size=config.batch_size, accelerator=accelerator)
+        self.normed = {pool: heads.layer_normed(values) for pool, values in computed.items()}
+        self.weight = equal_group_weight(self.xrays.group)
+
+    def predict(self, params: Mapping[str, Any], report: Report | None = None) -> pd.DataFrame:
+        normed = self.normed[params["pool"]]
+        logit = np.full(len(normed), np.nan)
+        for number in np.unique(self.fold):
+            held_out = self.fold == number
+            logit[held_out] = self._fit(params, ~held_out).logit(normed[held_out])
+        return _checked(_rows(self.xrays).assign(logit=logit, fold=self.fold))
+
+    def refit(self, params: Mapping[str, Any]) -> FractureClassifier:
+        head = self._fit(params, np.full(len(self.xrays), True))
+        classifier = classifier_model.from_mae(copy.deepcopy(self.mae), pool=params["pool"], hidden=head.hidden)
+        head.install(classifier)
+        return classifier.eval()
+
+    def class_weights(self, best: float) -> Iterable[float]:
+        return sorted({*_WEIGHTS_SHOWN.round(3).tolist(), 1.0, best})
+
+    def _fit(self, params: Mapping[str, Any], chosen: np.ndarray) -> heads.Head:
+        normed, label = self.normed[params["pool"]][chosen], self.xrays.label[chosen]
+        return heads.fit(normed, label, self.weight[chosen], params, seed=self.seed)
+
+
+@dataclass
+class FinetuneDepth:
+    """Trainings of the whole network on training X-rays, judged on validation.
+
+    A trial keeps its last epoch's weights: the refit has no X-rays left to choose an epoch on, and does just the same on more.
+    """
+
+    mae: Mae
+    dataset: Dataset
+    config: Tune
+    accelerator: Accelerator
+    judged_on = "validation"
+
+    def __post_init__(self) -> None:
+        encoder = PooledEncoder(self.mae)
+        self.encoder_fingerprint = frozen_features.fingerprint(encoder, encoder.described())
+        self.fold = folds.assign(self.dataset.validation, self.config.n_folds, self.config.split_seed)
+
+    def predict(self, params: Mapping[str, Any], report: Report | None = None) -> pd.DataFrame:
+        classifier = self._train(params, self.dataset, report)
+        options = {"batch_size": self.config.batch_size, "accelerator": self.accelerator}
+        return _checked(predict(classifier, self.dataset.validation, **options).assign(fold=self.fold))
+
+    def refit(self, params: Mapping[str, Any]) -> FractureClassifier:
+        return self._train(params, replace(self.dataset, train=folds.together(self.dataset)), None)
+
+    def class_weights(self, best: float) -> Iterable[float]:
+        return sorted({1.0, best})
+
+    def training(self, params: Mapping[str, Any]) -> TrainClassifier:
+        """What `train_classifier` would have to be given to do what a trial does."""
+        chosen = {name: value for name, value in params.items() if name in TrainClassifier.model_fields}
+        return TrainClassifier(
+            **{name: getattr(self.config, name) for name in (*DataOptions.model_fields, "encoder")},
+            **chosen | augmentation(params["augmentation"]) | {"selection": "last", "monitor": self.monitor},
+        )
+
+    @property
+    def monitor(self) -> str:
+        """The validation metric, without a threshold, that says epoch by epoch how a trial is doing."""
+        return "average_precision" if self.config.objective == "average_precision" else "auroc"
+
+    def _train(self, params: Mapping[str, Any], dataset: Dataset, report: Report | None) -> FractureClassifier:
+        training = self.training(params)
+        classifier = classification.build(copy.deepcopy(self.mae), training)
+
+        def log(row: dict[str, float], epoch: int) -> None:
+            if report:
+                report(epoch, row[f"validation/xray/{self.monitor}"])
+
+        try:
+            with TemporaryDirectory() as folder:
+                self._fit(classifier, dataset, training, Path(folder), log)
+        finally:
+            self.accelerator.free_memory()  # it would keep, and save, the models of all trials before
+        return classifier
+
+    def _fit(
+        self,
+        classifier: FractureClassifier,
+        dataset: Dataset,
+        training: TrainClassifier,
+        folder: Path,
+        log: Callable[[dict[str, float], int], None],
+    ) -> None:
+        with Checkpoints(folder, "trial", resume=False) as checkpoints:
+            classification.train(
+                classifier, dataset, training, accelerator=self.accelerator, checkpoints=checkpoints, log=log
+            )
+
+
+def depth_of(mae: Mae, dataset: Dataset, config: Tune, accelerator: Accelerator) -> HeadDepth | FinetuneDepth:
+    return {"head": HeadDepth, "finetune": FinetuneDepth}[config.depth](mae, dataset, config, accelerator)
+
+
+def _rows(xrays: XRays) -> pd.DataFrame:
+    return xrays.table[["path", "sha256", "label", "group", "source"]]
+
+
+def _checked(table: pd.DataFrame) -> pd.DataFrame:
+    wrong = int((~np.isfinite(table["logit"])).sum())
+    if wrong:
+        raise NonFiniteError(f"{wrong} of {len(table)} logits are not finite")
+    return table

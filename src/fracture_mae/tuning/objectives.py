@@ -1,0 +1,164 @@
+"""What a trial is judged by: from out-of-fold logits to the values that a study optimises."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from fracture_mae import calibration, metrics, threshold
+from fracture_mae.config import Tune
+from fracture_mae.threshold import Counts
+
+_SHOWN = ("sensitivity", "specificity", "balanced_accuracy", "precision", "f1", "mcc", "average_precision", "auroc")
+DEFAULT_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a trial is worth.
+
+    Attributes:
+        values: one for each direction of the objective.
+        constraints: by name; above 0 means violated, as in Optuna.
+        threshold: on the calibrated probability, chosen from all out-of-fold probabilities.
+        temperature: fitted to them.
+        metrics: of decisions each made at a threshold that its own X-ray had no say in.
+    """
+
+    values: tuple[float, ...]
+    constraints: dict[str, float]
+    threshold: float
+    temperature: float
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is best, every X-ray counting once however many files it has.
+
+    Attributes:
+        name: as in `config.Tune`.
+        min_sensitivity: share of fractures that must be found ("specificity_at_sensitivity" alone).
+        cost_false_negative, cost_false_positive: price of a missed fracture and of a false alarm ("cost" alone).
+    """
+
+    name: str
+    min_sensitivity: float = 0.95
+    cost_false_negative: float = 5.0
+    cost_false_positive: float = 1.0
+
+    @classmethod
+    def of(cls, config: Tune) -> "Objective":
+        return cls(config.objective, config.min_sensitivity, config.cost_false_negative, config.cost_false_positive)
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """Of each value, as Optuna names them."""
+        return {"cost": ("minimize",), "pareto": ("maximize", "maximize")}.get(self.name, ("maximize",))
+
+    @property
+    def value_names(self) -> tuple[str, ...]:
+        names = {"pareto": ("sensitivity", "specificity"), "specificity_at_sensitivity": ("specificity",)}
+        return names.get(self.name, (self.name,))
+
+    def described(self) -> dict[str, object]:
+        """The name, and of the options those that have a say."""
+        options = {
+            "cost": ("cost_false_negative", "cost_false_positive"),
+            "specificity_at_sensitivity": ("min_sensitivity",),
+        }
+        return {"objective": self.name} | {name: getattr(self, name) for name in options.get(self.name, ())}
+
+    def choose_threshold(
+        self, label: np.ndarray, probability: np.ndarray, weight: np.ndarray, params: Mapping[str, object]
+    ) -> float:
+        """The best threshold for probabilities [n] in [0, 1].
+
+        Average precision knows no threshold: that of the best balanced accuracy is taken. A trial of a Pareto study has the
+        sensitivity to aim at among its parameters.
+        """
+        options = self._options()
+        if self.name == "pareto":
+            options["min_sensitivity"] = params["aimed_sensitivity"]
+        name = {"average_precision": "balanced_accuracy", "pareto": "specificity_at_sensitivity"}.get(
+            self.name, self.name
+        )
+        return threshold.choose(label, probability, name, weight=weight, **options)
+
+    def values(
+        self, label: np.ndarray, probability: np.ndarray, decision: np.ndarray, weight: np.ndarray
+    ) -> tuple[float, ...]:
+        """What is optimised, of labels, probabilities and 0/1 decisions [n]; the cost is the mean of an X-ray."""
+        counts = Counts.of(label, decision, weight)
+        match self.name:
+            case "average_precision":
+                return (metrics.summary(label, probability, DEFAULT_THRESHOLD, weight)["average_precision"],)
+            case "pareto":
+                return float(counts.sensitivity), float(counts.specificity)
+            case "specificity_at_sensitivity":
+                return (float(counts.specificity),)
+            case "cost":
+                dearer = max(self.cost_false_negative, self.cost_false_positive)
+                return (-float(threshold.score(counts, "cost", **self._options())) * dearer,)
+        return (float(threshold.score(counts, self.name)),)
+
+    def constraints(self, label: np.ndarray, decision: np.ndarray, weight: np.ndarray) -> dict[str, float]:
+        """By name; above 0 means violated."""
+        if self.name != "specificity_at_sensitivity":
+            return {}
+        missing = self.min_sensitivity - float(Counts.of(label, decision, weight).sensitivity)
+        return {"min_sensitivity": missing if missing > threshold.TIE else min(missing, 0.0)}
+
+    def _options(self) -> dict[str, float]:
+        costs = {"cost_false_negative": self.cost_false_negative, "cost_false_positive": self.cost_false_positive}
+        return {"min_sensitivity": self.min_sensitivity, **costs}
+
+
+def judge(table: pd.DataFrame, objective: Objective, params: Mapping[str, object]) -> Verdict:
+    """Judge out-of-fold predictions.
+
+    A threshold that is judged on the X-rays it was chosen on looks better than it is. So the decision for an X-ray is made at the
+    threshold that all other folds choose; the threshold that the model gets is chosen on all of them.
+
+    Args:
+        table: a row per file: label, group, logit (of a model that was not trained on the file) and fold.
+    """
+    label, weight = table["label"].to_numpy(), metrics.equal_group_weight(table["group"])
+    temperature = calibration.fit_temperature(table["logit"], label, weight)
+    probability = calibration.apply(table["logit"], temperature)
+    decision = decide_across_folds(table["fold"].to_numpy(), label, probability, weight, objective, params)
+    counts = Counts.of(label, decision, weight)
+    free = metrics.summary(label, probability, DEFAULT_THRESHOLD, weight)
+    decided = {name: float(value) for name, value in rates(counts).items()}
+    shown = {name: decided.get(name, free.get(name)) for name in _SHOWN}
+    return Verdict(
+        values=objective.values(label, probability, decision, weight),
+        constraints=objective.constraints(label, decision, weight),
+        threshold=objective.choose_threshold(label, probability, weight, params),
+        temperature=temperature,
+        metrics={name: value for name, value in shown.items() if np.isfinite(value)},
+    )
+
+
+def rates(counts: Counts) -> dict[str, np.ndarray]:
+    """The rates of decisions by name."""
+    names = ("sensitivity", "specificity", "balanced_accuracy", "precision", "mcc")
+    return {name: getattr(counts, name) for name in names} | {"f1": counts.f_beta(1)}
+
+
+def decide_across_folds(
+    fold: np.ndarray,
+    label: np.ndarray,
+    probability: np.ndarray,
+    weight: np.ndarray,
+    objective: Objective,
+    params: Mapping[str, object],
+) -> np.ndarray:
+    """Decisions int64 [n], those of each fold at the threshold that all other folds choose."""
+    decision = np.zeros(len(label), dtype=np.int64)
+    for number in np.unique(fold):
+        here = fold == number
+        chosen = objective.choose_threshold(label[~here], probability[~here], weight[~here], params)
+        decision[here] = threshold.decide(probability[here], chosen)
+    return decision

@@ -1,0 +1,152 @@
+"""What a study found: its table, its best trial, and what class weight and threshold each add."""
+
+import shlex
+import warnings
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+from optuna import Study
+from optuna.trial import FrozenTrial, TrialState
+from tqdm import tqdm
+
+from fracture_mae import calibration, threshold
+from fracture_mae.bootstrap import bootstrap_intervals
+from fracture_mae.config import TrainClassifier
+from fracture_mae.errors import FractureMaeError
+from fracture_mae.metrics import equal_group_weight
+from fracture_mae.tuning import trials
+from fracture_mae.tuning.depths import Depth
+from fracture_mae.tuning.objectives import DEFAULT_THRESHOLD, Objective, decide_across_folds
+
+AT_HALF, CHOSEN = "0.5", "chosen"  # thresholds
+_DRAWS = 500  # of the bootstrap behind the intervals of contributions
+
+
+def best_trial(study: Study, objective: Objective) -> FrozenTrial:
+    """The best complete trial; of a Pareto front, the one with the best balanced accuracy.
+
+    Where no trial keeps to the constraint, the one that comes nearest to it is the best.
+
+    Raises:
+        FractureMaeError: no trial completed; says why.
+    """
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if not complete:
+        raise FractureMaeError(f"no trial of the study {study.study_name!r} completed{_reasons(study)}.")
+    signs = [1 if direction == "maximize" else -1 for direction in objective.directions]
+
+    def worth(trial: FrozenTrial) -> tuple[float, float, int]:
+        violation = sum(max(0.0, value) for value in trial.constraints.values())
+        return -violation, sum(sign * value for sign, value in zip(signs, trial.values, strict=True)), -trial.number
+
+    return max(complete, key=worth)
+
+
+def _reasons(study: Study) -> str:
+    ended = [trials.outcome(trial) for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+    counted = Counter(f"{state} ({reason})" for state, reason in ended)
+    return "".join(f"; {count} {what}" for what, count in counted.most_common(3)) or ": it has none"
+
+
+def table(study: Study, objective: Objective) -> pd.DataFrame:
+    """A row per trial: number, state, values, feasible, threshold, temperature, parameters, metrics, seconds, reason."""
+    rows = []
+    for trial in study.get_trials(deepcopy=False):
+        state, reason = trials.outcome(trial) if trial.state.is_finished() else (trial.state.name.lower(), "")
+        verdict = trials.verdict_of(trial)
+        row: dict[str, Any] = {"number": trial.number, "state": state}
+        if state == trials.COMPLETE:
+            row |= {f"objective/{name}": value for name, value in zip(objective.value_names, trial.values, strict=True)}
+            row |= {"feasible": trials.is_feasible(trial)}
+            row |= {name: verdict[name] for name in ("threshold", "temperature")}
+        row |= {f"param/{name}": value for name, value in trial.params.items()}
+        row |= verdict.get("metrics", {})
+        row |= {"seconds": trial.duration.total_seconds() if trial.duration else np.nan, "reason": reason}
+        rows.append(row)
+    found = pd.DataFrame(rows)
+    return found[[*(name for name in found if name != "reason"), "reason"]] if len(found) else found
+
+
+def importances(study: Study, objective: Objective) -> pd.Series:
+    """How much of what the objective does each parameter explains, the most important first; empty for too few trials."""
+    # Optuna asks what makes a target low.
+    target = (lambda trial: -sum(trial.values)) if len(objective.directions) > 1 else None
+    try:
+        with warnings.catch_warnings(
+            action="ignore", category=UserWarning
+        ):  # of few trials, of which there is a figure
+            return pd.Series(optuna.importance.get_param_importances(study, target=target), dtype=float)
+    except (ValueError, RuntimeError):  # fewer than two trials, or all of equal value
+        return pd.Series(dtype=float)
+
+
+def contributions(
+    depth: Depth, objective: Objective, params: Mapping[str, Any], predictions: pd.DataFrame
+) -> pd.DataFrame:
+    """What the best trial's settings come to with other class weights, at the threshold 0.5 and at the chosen one.
+
+    The rows with class weight 1 show what the threshold adds alone, those at 0.5 what the class weight adds alone.
+
+    Args:
+        predictions: of the best trial, as `depth.predict(params)` gives them.
+
+    Returns:
+        Columns class_weight, threshold ("0.5" or "chosen"), score (of the objective; balanced accuracy where that has no
+        threshold), feasible, and sensitivity and specificity with _low and _high.
+    """
+    shown = scored_as(objective)
+    rows = []
+    for weight in tqdm(list(depth.class_weights(params["class_weight"])), desc="Class weights", unit="weight"):
+        is_best = weight == params["class_weight"]
+        predicted = predictions if is_best else depth.predict({**params, "class_weight": weight})
+        for kind, decision in _decisions(predicted, shown, params).items():
+            rows.append({"class_weight": weight, "threshold": kind, **_rated(predicted, decision, shown)})
+    return pd.DataFrame(rows)
+
+
+def scored_as(objective: Objective) -> Objective:
+    """What decisions are scored by: the objective itself, or balanced accuracy where that scores none, or two values."""
+    return Objective("balanced_accuracy") if objective.name in ("average_precision", "pareto") else objective
+
+
+def _decisions(table: pd.DataFrame, objective: Objective, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    label, weight = table["label"].to_numpy(), equal_group_weight(table["group"])
+    probability = calibration.apply(table["logit"], 1.0)
+    return {
+        AT_HALF: threshold.decide(probability, DEFAULT_THRESHOLD),
+        CHOSEN: decide_across_folds(table["fold"].to_numpy(), label, probability, weight, objective, params),
+    }
+
+
+def _rated(table: pd.DataFrame, decision: np.ndarray, objective: Objective) -> dict[str, Any]:
+    label, weight = table["label"].to_numpy(), equal_group_weight(table["group"])
+    as_probability = decision.astype(float)
+    intervals = bootstrap_intervals(label, as_probability, table["group"], 0.5, n_draws=_DRAWS, weight=weight)
+    (score,) = objective.values(label, as_probability, decision, weight)
+    found = {"score": score, "feasible": all(v <= 0 for v in objective.constraints(label, decision, weight).values())}
+    for rate in ("sensitivity", "specificity"):
+        row = intervals.loc[rate]
+        found |= {rate: row["estimate"], f"{rate}_low": row["low"], f"{rate}_high": row["high"]}
+    return found
+
+
+def corners(contributed: pd.DataFrame, best: float) -> pd.DataFrame:
+    """Class weight none or as found, each at threshold 0.5 and as chosen: the rows of `contributions` that tell them apart."""
+    weights = list(dict.fromkeys([1.0, best]))
+    rows = contributed[contributed["class_weight"].isin(weights)]
+    named = rows.assign(
+        class_weight=rows["class_weight"].map(lambda weight: "none" if weight == 1 else f"{weight:.3g}")
+    )
+    return named.set_index(["class_weight", "threshold"])
+
+
+def command(training: TrainClassifier, threshold: float) -> str:
+    """The line that trains what `training` says, with the threshold that was found."""
+    default = TrainClassifier()
+    changed = {name: value for name, value in training.model_dump().items() if value != getattr(default, name)}
+    words = [f"-P {shlex.quote(f'{name}={value}')}" for name, value in (changed | {"threshold": threshold}).items()]
+    return " ".join(["mlflow run . -e train_classifier", *words])

@@ -1,0 +1,74 @@
+"""What may vary from trial to trial."""
+
+import json
+from typing import Any
+
+from optuna import Trial
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
+
+from fracture_mae.config import Tune
+from fracture_mae.frozen_features import POOLS
+
+HEADS = ("logistic", "svm", "mlp")
+SAMPLERS = ("file", "class", "xray", "xray_class")
+
+Space = dict[str, BaseDistribution]
+
+
+def space_of(config: Tune) -> Space:
+    """The parameters of a trial and their ranges; `class_weight` is the weight of a fractured X-ray beside 1."""
+    space = _HEAD if config.depth == "head" else _FINETUNE | {"epochs": _epochs(config.max_epochs)}
+    # Where both rates are wanted at once, each trial stands for one place on the curve between them.
+    return space | ({"aimed_sensitivity": FloatDistribution(0.5, 1)} if config.objective == "pareto" else {})
+
+
+def suggest(trial: Trial, space: Space) -> dict[str, Any]:
+    """A value for each parameter of `space`."""
+    return {name: _suggest(trial, name, distribution) for name, distribution in space.items()}
+
+
+def described(space: Space) -> dict[str, Any]:
+    """The space as JSON can hold it, equal for equal spaces."""
+    return {name: json.loads(distribution_to_json(distribution)) for name, distribution in space.items()}
+
+
+def augmentation(strength: float) -> dict[str, float]:
+    """The augmentation of `train_classifier` at a strength in [0, 1]: none at 0, about that of its default recipe at 0.6."""
+    values = {"crop_scale": 1 - 0.8 * strength, "rotation": 30 * strength, "intensity": 0.5 * strength}
+    return {name: round(value, 4) for name, value in values.items()}
+
+
+_HEAD: Space = {
+    "head": CategoricalDistribution(HEADS),
+    "pool": CategoricalDistribution(POOLS),
+    "regularisation": FloatDistribution(1e-3, 10, log=True),
+    "class_weight": FloatDistribution(0.1, 10, log=True),
+}
+_FINETUNE: Space = {
+    "class_weight": FloatDistribution(0.1, 10, log=True),
+    "sampler": CategoricalDistribution(SAMPLERS),
+    "learning_rate": FloatDistribution(1e-4, 5e-3, log=True),
+    "layer_decay": FloatDistribution(0.5, 1),
+    "drop_path": FloatDistribution(0, 0.3),
+    "augmentation": FloatDistribution(0, 1),
+    "label_smoothing": FloatDistribution(0, 0.2),
+}
+
+
+def _epochs(most: int) -> IntDistribution:
+    return IntDistribution(max(1, most // 3), most)
+
+
+def _suggest(trial: Trial, name: str, distribution: BaseDistribution) -> Any:
+    match distribution:
+        case CategoricalDistribution():
+            return trial.suggest_categorical(name, distribution.choices)
+        case IntDistribution():
+            return trial.suggest_int(name, distribution.low, distribution.high)
+    return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)

@@ -1,0 +1,209 @@
+"""Studies in a database: opened by several processes at once, and refused where they hold something else."""
+
+import hashlib
+import logging
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy
+from filelock import FileLock
+from optuna import Study
+from optuna.exceptions import ExperimentalWarning
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from sqlalchemy import event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from fracture_mae.errors import FractureMaeError
+
+GRACE = 3  # heartbeats after which a silent trial is taken for dead
+MAX_RETRIES = 2  # of a trial whose worker died
+_SIGNATURE = "signature"
+
+logger = logging.getLogger(__name__)
+
+
+def open_storage(url: str, heartbeat: int) -> RDBStorage:
+    """The database of studies.
+
+    Args:
+        url: sqlite:///FILE or postgresql+psycopg://…
+        heartbeat: seconds between two signs of life of a trial.
+
+    Raises:
+        FractureMaeError: another kind of database, or it cannot be reached.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=ExperimentalWarning)
+    is_sqlite = _check_url(url)
+    try:
+        if is_sqlite:
+            with FileLock(_lock_file(url)):  # tables that two processes make at once are an error
+                return _without_waiting_for_disk(_open(url, heartbeat))
+        return _open(url, heartbeat)
+    except (SQLAlchemyError, OSError, RuntimeError) as error:
+        reason, *_ = str(error).splitlines()
+        raise FractureMaeError(
+            f"--storage {hidden(url)} cannot be opened: {reason.rstrip('.')}. Check that the database exists, is reachable and yours "
+            "to write, and that no other version of Optuna made it."
+        ) from error
+
+
+def hidden(url: str) -> str:
+    """A URL without its password."""
+    return make_url(url).render_as_string(hide_password=True)
+
+
+class Lock:
+    """A lock that all workers on a study share; the database or the operating system frees it if its holder dies.
+
+    Args:
+        storage: PostgreSQL: an advisory lock there; SQLite: a file beside the database.
+        name: of the study.
+    """
+
+    def __init__(self, storage: RDBStorage, name: str):
+        key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
+        if storage.engine.dialect.name == "sqlite":
+            self._file = FileLock(_lock_file(storage.url, f"{key & 0xFFFFFFFF:08x}"))
+        else:
+            self._file = None
+        self._engine, self._key = storage.engine, key
+        self._connection: sqlalchemy.Connection | None = None
+
+    def __enter__(self) -> "Lock":
+        if self._file:
+            self._file.acquire()
+        else:
+            self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            self._connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": self._key})
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Let go, if it is held."""
+        if self._file:
+            self._file.release()
+        elif self._connection:
+            self._connection.execute(sqlalchemy.text("SELECT pg_advisory_unlock(:key)"), {"key": self._key})
+            self._connection.close()
+            self._connection = None
+
+
+def open_study(
+    storage: RDBStorage,
+    name: str,
+    *,
+    directions: tuple[str, ...],
+    signature: Mapping[str, Any],
+    sampler: BaseSampler,
+    pruner: BasePruner,
+) -> Study:
+    """The study of that name, made if there is none; call it under its `Lock`.
+
+    Args:
+        signature: what all trials of a study must have in common, as JSON can hold it.
+
+    Raises:
+        FractureMaeError: the study there has another signature; says in what they differ.
+    """
+    if name in optuna.get_all_study_names(storage):
+        study = optuna.load_study(study_name=name, storage=storage, sampler=sampler, pruner=pruner)
+        _check_signature(study, signature)
+        return study
+    study = optuna.create_study(study_name=name, storage=storage, directions=directions, sampler=sampler, pruner=pruner)
+    study.set_user_attr(_SIGNATURE, dict(signature))
+    return study
+
+
+def _check_signature(study: Study, signature: Mapping[str, Any]) -> None:
+    stored = study.user_attrs.get(_SIGNATURE)
+    if stored is None:
+        raise FractureMaeError(
+            f"the study {study.study_name!r} was not made by this entry point, so what its trials mean is unknown. Choose another "
+            "--study-name."
+        )
+    names = sorted({*stored, *signature})
+    differing = [name for name in names if stored.get(name) != signature.get(name)]
+    if differing:
+        lines = [f"{name} was {_short(stored.get(name))}, now {_short(signature.get(name))}" for name in differing]
+        raise FractureMaeError(
+            f"the study {study.study_name!r} holds trials that cannot be compared with these: {'; '.join(lines)}. Go on with what "
+            "it was begun with, or choose another --study-name."
+        )
+
+
+def _short(value: Any) -> str:
+    """A value in a sentence; of a search space, its ranges."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_range(each)}" for name, each in sorted(value.items()))
+    return "not set" if value is None else f"{value}"
+
+
+def _range(distribution: Any) -> str:
+    if not isinstance(distribution, Mapping):
+        return f"{distribution}"
+    attributes = distribution["attributes"]
+    return f"{attributes.get('choices') or [attributes['low'], attributes['high']]}"
+
+
+def _open(url: str, heartbeat: int) -> RDBStorage:
+    return RDBStorage(
+        url,
+        engine_kwargs={"pool_pre_ping": True},
+        heartbeat_interval=heartbeat,
+        grace_period=GRACE * heartbeat,
+        heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(MAX_RETRIES),
+    )
+
+
+def _check_url(url: str) -> bool:
+    """Whether it is SQLite."""
+    found = re.match(r"(sqlite|postgresql)(\+\w+)?://", url)
+    if found is None:
+        raise FractureMaeError(
+            f"--storage: found {url!r}, expected sqlite:///FILE (workers on one machine) or postgresql+psycopg://HOST/DATABASE (many)."
+        )
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise FractureMaeError(
+            f"--storage cannot be read as a URL: {error}. Expected HOST:PORT with a number."
+        ) from None
+    if found[1] == "sqlite" and not parsed.database:
+        raise FractureMaeError(f"--storage {url} names no file; expected sqlite:///FILE, such as sqlite:///optuna.db.")
+    if parsed.password:
+        logger.warning(
+            "MLflow logs parameters, and --storage holds a password. Leave it to PGPASSWORD or ~/.pgpass instead."
+        )
+    return found[1] == "sqlite"
+
+
+def _lock_file(url: str, name: str = "open") -> Path:
+    file = Path(make_url(url).database)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return file.with_name(f"{file.name}.{name}.lock")
+
+
+def _without_waiting_for_disk(storage: RDBStorage) -> RDBStorage:
+    """Write-ahead logging, which needs no flush to the disk for each of the fifteen writes of a trial.
+
+    Whatever happens to a process, nothing is lost; if the power fails, the last trials may be.
+    """
+
+    def configure(connection: Any, _: Any) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA busy_timeout=60000")
+
+    event.listen(storage.engine, "connect", configure)
+    storage.engine.dispose()  # so that all connections are configured
+    return storage

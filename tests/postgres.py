@@ -1,0 +1,60 @@
+"""A PostgreSQL server of the tests' own, on 127.0.0.1, gone when they end."""
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def binaries() -> Path | None:
+    """The folder of initdb and pg_ctl: Debian's newest, or that of the initdb on the PATH; None where there is none."""
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda file: float(file.parts[-3]))
+    on_path = shutil.which("initdb")
+    return installed[-1].parent if installed else Path(on_path).parent if on_path else None
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """A server with an empty cluster that trusts whoever is on this machine; yields its URL up to the database's name."""
+    with tempfile.TemporaryDirectory(prefix="fracture-mae-postgres-", ignore_cleanup_errors=True) as folder:
+        port = _free_port()
+        # PostgreSQL refuses to run as root; Debian's packages bring a user for it.
+        as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        if as_user:
+            shutil.chown(folder, "postgres")
+        data = f"{folder}/data"
+        _run([*as_user, f"{binaries()}/initdb", "-D", data, "-U", "tester", "--auth=trust", "--no-sync"], folder)
+        settings = f"-c listen_addresses=127.0.0.1 -p {port} -k {folder} -c fsync=off"
+        control = [*as_user, f"{binaries()}/pg_ctl", "-D", data, "-w"]
+        _run([*control, "-l", f"{folder}/log", "-o", settings, "start"], folder)
+        try:
+            yield f"postgresql+psycopg://tester@127.0.0.1:{port}/"
+        finally:
+            _run([*control, "-m", "immediate", "stop"], folder)
+
+
+def create_database(url: str, name: str) -> str:
+    """A new database on the server behind `url`; its URL."""
+    import psycopg
+
+    with psycopg.connect(url.replace("+psycopg", "") + "postgres", autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    return url + name
+
+
+def _run(command: list[str], folder: str) -> None:
+    done = subprocess.run(
+        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert done.returncode == 0, f"as {getpass.getuser()}: {command}: {done.stderr}"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,63 @@
+"""Tuning as a user does it: begun, interrupted, gone on with, evaluated."""
+
+import signal
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+
+from tests.workplace import DATA, Workplace, given, wait_until
+
+DATA_OPTIONS = {"data_dir": DATA, "image_size": "32"}
+STUDY = {"encoder": "vit-mae-nano", "study_name": "fractures", "objective": "specificity_at_sensitivity"}
+
+
+@pytest.mark.slow
+def test_a_campaign_is_interrupted_goes_on_and_ends_in_a_classifier_that_can_be_evaluated(tmp_path):
+    workplace = Workplace(tmp_path / "work").create()
+    storage = f"sqlite:///{workplace.root}/optuna.db"
+
+    def states():
+        return [trial.state.name for trial in optuna.load_study(study_name="fractures", storage=storage).trials]
+
+    def under_way():
+        return Path(workplace.root, "optuna.db").exists() and len(states()) > 3
+
+    mlflow = str(Path(sys.executable).parent / "mlflow")
+    command = [mlflow, "run", ".", "-e", "tune", "--env-manager", "local", "--experiment-name", "tuning"]
+    process = workplace.start([*command, *given(DATA_OPTIONS | STUDY | {"n_trials": 5000})])
+    wait_until(lambda: _is_true(under_way), process)
+    process.send_signal(signal.SIGINT)  # Ctrl-C
+    process.wait(timeout=120)
+    (stopped,) = sessions(workplace)  # MLflow itself calls it failed, whatever its command says of it
+    assert stopped.data.tags["stopped"] == "True"
+    assert "Stopped. The same command goes on" in (workplace.root / "output.txt").read_text()
+    before = states()
+    assert 3 < len(before) < 5000
+    assert set(before) <= {"COMPLETE", "FAIL"}
+
+    done = workplace.mlflow(*command[1:], *given(DATA_OPTIONS | STUDY | {"n_trials": 3}))
+    assert done.returncode == 0, done.stderr
+    assert states() == [*before, "COMPLETE", "COMPLETE", "COMPLETE"]
+    assert "registered as models:/fracture-classifier/1" in done.stdout
+    _, tune = sessions(workplace)
+    children = [run for run in workplace.runs("tuning") if run.data.tags.get("mlflow.parentRunId") == tune.info.run_id]
+    assert len(children) == 3
+
+    done = workplace.python("evaluate", **DATA_OPTIONS, n_draws=100, references="false")
+    assert done.returncode == 0, done.stderr
+    (version,) = workplace.store.search_model_versions("name = 'fracture-classifier'")
+    assert version.tags["recipe"] == "tuned"
+    assert version.tags["split.fingerprint"] == tune.data.tags["split.fingerprint"]
+
+
+def sessions(workplace):
+    return [run for run in workplace.runs("tuning") if run.data.tags.get("entry_point") == "tune"]
+
+
+def _is_true(holds):
+    try:
+        return holds()
+    except Exception:  # tables that are just being made
+        return False

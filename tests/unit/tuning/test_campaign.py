@@ -1,0 +1,196 @@
+"""Several real processes at one study: nothing is lost, nothing done twice."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from fracture_mae.tuning.campaign import Tally, retried
+from tests import postgres
+from tests.unit.tuning.worker import HEARTBEAT, open_campaign
+
+PROJECT = Path(__file__).resolve().parents[3]
+LONG_AGO, NOW = datetime(2020, 1, 1), datetime.max - timedelta(days=1)
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path}/optuna.db"
+
+
+@pytest.fixture(scope="module")
+def postgres_server():
+    if postgres.binaries() is None:
+        pytest.skip("PostgreSQL is not installed: no initdb in /usr/lib/postgresql or on the PATH (Debian: postgresql)")
+    with postgres.server() as url:
+        yield url
+
+
+@pytest.fixture
+def workers():
+    """Starts worker processes; kills what is left of them at the end."""
+    started = []
+
+    def start(url, n_trials, name, seconds=0.05):
+        command = [sys.executable, "-m", "tests.unit.tuning.worker", url, str(n_trials), name, str(seconds)]
+        environment = os.environ | {"PYTHONPATH": f"{PROJECT / 'src'}{os.pathsep}{PROJECT}", "TQDM_DISABLE": "1"}
+        process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def result(process):
+    """What a worker that ended well said of its end, and the numbers of its trials."""
+    stdout, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    word, *numbers = stdout.split()
+    return word, [int(number) for number in numbers]
+
+
+def trials_of(url):
+    return optuna.load_study(study_name="study", storage=url).trials
+
+
+def done(campaign, points=None, fail=()):
+    """Work through a campaign; the numbers of its trials."""
+    numbers = []
+
+    def evaluate(trial):
+        x = trial.suggest_float("x", 0, 1)
+        if points is not None:
+            points.append(x)
+        if trial.number in fail:
+            raise ValueError("as asked for")
+        return (x,)
+
+    campaign.work(evaluate, lambda study, trial: numbers.append(trial.number))
+    return numbers
+
+
+def test_a_study_goes_on_with_as_many_trials_more_and_fresh_samples(url):
+    points = []
+    assert done(open_campaign(url, 4, "first", NOW), points) == [0, 1, 2, 3]
+    assert done(open_campaign(url, 3, "second", NOW), points) == [4, 5, 6]
+    assert done(open_campaign(url, 0, "third", NOW), points) == []
+    assert len(set(points)) == 7
+
+
+def test_a_trial_that_fails_counts_and_the_campaign_goes_on(url):
+    assert done(open_campaign(url, 3, "one", NOW), fail={1}) == [0, 1, 2]
+    assert [trial.state.name for trial in trials_of(url)] == ["COMPLETE", "FAIL", "COMPLETE"]
+
+
+def test_a_worker_that_started_before_the_campaign_ended_adds_nothing(url):
+    first = open_campaign(url, 2, "first", NOW)
+    done(first)
+    assert first.may_conclude()
+    late = open_campaign(url, 2, "late", LONG_AGO)
+    assert done(late) == []
+    assert not late.may_conclude()
+
+
+def test_who_joins_an_open_campaign_takes_from_its_trials(url):
+    opener = open_campaign(url, 3, "opener", NOW)
+    joined = open_campaign(url, 50, "joined", NOW)
+    assert done(joined) == [0, 1, 2]
+    assert done(opener) == []
+    assert (opener.may_conclude(), joined.may_conclude()) == (True, False)
+
+
+def test_a_campaign_that_was_stopped_is_closed(url):
+    campaign = open_campaign(url, 5, "stopped", NOW)
+
+    def interrupted(trial):
+        if trial.number == 2:
+            raise KeyboardInterrupt
+        return (trial.suggest_float("x", 0, 1),)
+
+    with pytest.raises(KeyboardInterrupt):
+        campaign.work(interrupted, lambda study, trial: None)
+    campaign.stop()
+    assert [trial.state.name for trial in trials_of(url)] == ["COMPLETE", "COMPLETE", "FAIL"]
+    assert done(open_campaign(url, 2, "again", NOW)) == [3, 4]
+
+
+def test_three_processes_share_one_sqlite_study(url, workers):
+    results = [result(each) for each in [workers(url, 30, f"worker {i}", 0.02) for i in range(3)]]
+    assert sorted(number for _, numbers in results for number in numbers) == list(range(30))
+    assert Counter(word for word, _ in results) == {"concludes": 1, "leaves": 2}
+    assert {trial.state for trial in trials_of(url)} == {TrialState.COMPLETE}
+
+
+def test_a_killed_workers_trial_is_failed_and_tried_again_by_who_goes_on(url, workers):
+    victim = workers(url, 4, "victim", 60)
+    wait_for_a_running_trial(url, "victim")
+    os.kill(victim.pid, signal.SIGKILL)
+    word, numbers = result(workers(url, 4, "survivor", 0))
+    assert word == "concludes"
+    first, *others = trials_of(url)
+    assert first.state == TrialState.FAIL
+    assert {trial.state for trial in others} == {TrialState.COMPLETE}
+    again = [trial for trial in others if trial.params == first.params]
+    assert len(others) == 4  # as asked for, the one tried again among them
+    assert [retried([trial]) for trial in again] == [{0}]
+    assert sorted(numbers) == [1, 2, 3, 4]
+
+
+def test_four_processes_at_postgresql_of_which_two_are_killed(postgres_server, workers):
+    url = postgres.create_database(postgres_server, "four")
+    victims = {name: workers(url, 100, name, 120) for name in ("victim 0", "victim 1")}
+    for name in victims:
+        wait_for_a_running_trial(url, name)
+    survivors = [workers(url, 100, f"survivor {i}", 0.02) for i in range(2)]
+    wait_until(lambda: sum(trial.state == TrialState.COMPLETE for trial in trials_of(url)) >= 20)
+    for process in victims.values():
+        os.kill(process.pid, signal.SIGKILL)
+    results = [result(process) for process in survivors]
+    assert Counter(word for word, _ in results) == {"concludes": 1, "leaves": 1}
+
+    trials = trials_of(url)
+    again = retried(trials)
+    states = Counter(trial.state for trial in trials)
+    assert len(trials) - len(again) == 100
+    assert states[TrialState.COMPLETE] == 100
+    assert states[TrialState.FAIL] == len(again) == 2
+    assert len({trial.params["x"] for trial in trials if trial.number not in again}) == 100
+    numbers = [number for _, worker_numbers in results for number in worker_numbers]
+    assert len(set(numbers)) == len(numbers)
+
+    _, more = result(workers(url, 10, "resumed", 0))
+    assert len(more) == 10
+    assert Tally.of(optuna.load_study(study_name="study", storage=url)).taken == 110
+
+
+def wait_for_a_running_trial(url, worker):
+    def is_running():
+        return any(t.state == TrialState.RUNNING and t.user_attrs.get("worker") == worker for t in trials_of(url))
+
+    wait_until(lambda: "study" in names(url) and is_running())
+    time.sleep(HEARTBEAT / 2)  # for it to give a sign of life
+
+
+def wait_until(holds, seconds=60):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, f"did not come to that within {seconds} s"
+        time.sleep(0.1)
+
+
+def names(url):
+    try:
+        return optuna.get_all_study_names(url)
+    except Exception:  # tables that are just being made
+        return []

@@ -1,0 +1,123 @@
+import dataclasses
+
+import numpy as np
+import optuna
+import pytest
+
+from fracture_mae.config import TrainClassifier, Tune
+from fracture_mae.errors import NonFiniteError
+from fracture_mae.tuning import folds, heads
+from fracture_mae.tuning.depths import FinetuneDepth, HeadDepth
+from fracture_mae.tuning.results import command
+from tests import made
+
+HEAD = {"head": "logistic", "pool": "mean", "regularisation": 0.1, "class_weight": 2.0}
+FINETUNE = {
+    "class_weight": 2.0,
+    "sampler": "class",
+    "learning_rate": 1e-3,
+    "layer_decay": 0.9,
+    "drop_path": 0.1,
+    "augmentation": 0.5,
+    "label_smoothing": 0.1,
+    "epochs": 3,
+}
+
+
+@pytest.fixture
+def head(tiny_mae, dataset, accelerator):
+    return HeadDepth(tiny_mae, dataset, Tune(n_folds=2), accelerator)
+
+
+@pytest.fixture
+def finetune(tiny_mae, dataset, accelerator):
+    config = Tune(n_folds=2, depth="finetune", batch_size=4)
+    return FinetuneDepth(tiny_mae, dataset, config, accelerator)
+
+
+def test_an_xray_is_predicted_by_a_head_that_never_saw_it(head):
+    before = head.predict(HEAD)
+    fold = before["fold"].to_numpy()
+    head.xrays.table.loc[fold == 0, "label"] = 1 - head.xrays.table.loc[fold == 0, "label"]
+    after = head.predict(HEAD)
+    np.testing.assert_array_equal(after["logit"][fold == 0], before["logit"][fold == 0])  # fitted on fold 1 alone
+    assert (after["logit"][fold == 1] != before["logit"][fold == 1]).all()
+
+
+def test_the_refitted_head_is_fitted_on_all_and_classifies_pixels(head, accelerator):
+    from fracture_mae.prediction import predict
+
+    logits = predict(head.refit(HEAD), head.xrays, batch_size=4, accelerator=accelerator)["logit"]
+    expected = head._fit(HEAD, np.full(len(head.xrays), True)).logit(head.normed["mean"])
+    np.testing.assert_allclose(logits, expected, atol=1e-3)
+
+
+def test_numbers_that_are_not_finite_are_told_apart(head, monkeypatch):
+    broken = heads.Head(np.zeros(16), np.ones(16), ((np.full((1, 16), np.nan), np.zeros(1)),))
+    monkeypatch.setattr(heads, "fit", lambda *args, **options: broken)
+    with pytest.raises(NonFiniteError, match="15 of 15 logits are not finite"):
+        head.predict(HEAD)
+
+
+def test_a_training_is_what_train_classifier_would_do(finetune):
+    training = finetune.training(FINETUNE)
+    expected = {
+        "class_weight": 2,
+        "sampler": "class",
+        "layer_decay": 0.9,
+        "epochs": 3,
+        "selection": "last",
+        "rotation": 15,
+    }
+    assert {name: getattr(training, name) for name in expected} == expected
+    line = command(training, 0.25)
+    assert line.startswith("mlflow run . -e train_classifier -P ")
+    words = line.split(" -P ")[1:]
+    assert "threshold=0.25" in words
+    again = TrainClassifier(**dict(word.split("=", 1) for word in words))
+    assert again.model_copy(update={"threshold": training.threshold}) == training
+
+
+def test_a_trial_is_judged_on_validation_reports_each_epoch_and_can_be_stopped(finetune):
+    reported = []
+    table = finetune.predict(FINETUNE, lambda epoch, value: reported.append((epoch, value)))
+    assert list(table["sha256"]) == list(finetune.dataset.validation.table["sha256"])
+    assert [epoch for epoch, _ in reported] == [1, 2, 3]
+
+    def stop(epoch, value):
+        raise optuna.TrialPruned
+
+    with pytest.raises(optuna.TrialPruned):
+        finetune.predict(FINETUNE, stop)
+    assert finetune.accelerator._models == []  # nothing is left of it
+
+
+def test_trials_do_not_train_each_others_weights(finetune):
+    first, second = finetune.predict(FINETUNE), finetune.predict(FINETUNE)
+    np.testing.assert_allclose(first["logit"], second["logit"], atol=1e-5)
+
+
+def test_the_refit_trains_on_training_and_validation(finetune, monkeypatch):
+    seen = {}
+
+    def train(classifier, dataset, config, **options):
+        seen["sha256"] = set(dataset.train.table["sha256"])
+
+    monkeypatch.setattr("fracture_mae.classification.train", train)
+    finetune.refit(FINETUNE)
+    assert seen["sha256"] == set(folds.together(finetune.dataset).table["sha256"])
+
+
+class Poisoned:
+    """Test X-rays that must not be touched."""
+
+    def __getattribute__(self, name):
+        raise AssertionError(f"test X-rays were asked for their {name}")
+
+
+@pytest.mark.parametrize(("kind", "params"), [(HeadDepth, HEAD), (FinetuneDepth, FINETUNE)])
+def test_test_xrays_are_not_touched(kind, params, tiny_mae, accelerator):
+    dataset = dataclasses.replace(made.dataset(), test=Poisoned())
+    depth = kind(tiny_mae, dataset, Tune(n_folds=2, batch_size=4), accelerator)
+    depth.predict(params)
+    depth.refit(params)

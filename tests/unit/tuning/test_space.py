@@ -1,0 +1,28 @@
+import optuna
+import pytest
+
+from fracture_mae.config import TrainClassifier, Tune
+from fracture_mae.tuning.space import augmentation, described, space_of, suggest
+
+
+@pytest.mark.parametrize("depth", ["head", "finetune"])
+@pytest.mark.parametrize("objective", ["f1", "pareto"])
+def test_every_parameter_is_suggested_within_its_range(depth, objective):
+    space = space_of(Tune(depth=depth, objective=objective, max_epochs=7))
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(20):
+        params = suggest(study.ask(), space)
+        assert list(params) == list(space)
+        assert all(space[name]._contains(space[name].to_internal_repr(value)) for name, value in params.items())
+    assert ("aimed_sensitivity" in space) == (objective == "pareto")
+
+
+def test_equal_spaces_and_no_others_are_described_alike():
+    one, same, other = (space_of(Tune(depth="finetune", max_epochs=epochs)) for epochs in (12, 12, 24))
+    assert described(one) == described(same) != described(other)
+
+
+@pytest.mark.parametrize("strength", [0, 0.5, 1])
+def test_augmentation_is_what_train_classifier_takes(strength):
+    TrainClassifier(**augmentation(strength))
+    assert augmentation(0) == {"crop_scale": 1, "rotation": 0, "intensity": 0}
