@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from fracture_mae import classification, cross_validation, tracking
 from fracture_mae.checkpoints import Checkpoints
@@ -31,6 +32,7 @@ def quick(monkeypatch):
     """What it is done with takes long and is tested elsewhere."""
     monkeypatch.setattr(cross_validation, "N_DRAWS", 10)
     monkeypatch.setattr(cross_validation.evaluation, "judge_split", lambda *args: cross_validation.Findings())
+    monkeypatch.setattr(tracking.plots, "learning_curves", lambda *args: Figure(figsize=(1, 1)))
 
 
 class Memoriser:

@@ -112,6 +112,8 @@ def test_a_patient_with_both_labels_is_kept_on_one_side_as_two_xrays(patients):
     first = dataset.index[dataset.index["given_group"] == "patient 0"]
     assert first["label"].tolist() == [0, 1]
     assert first["split"].nunique() == 1
+    assert first["together"].nunique() == 1  # for those who split again
+    assert dataset.index["together"].nunique() == 23
 
 
 def test_sources_come_from_the_csv(patients):
