@@ -165,8 +165,9 @@ def test_data_are_logged_with_what_tells_them_apart(store, dataset):
     assert inputs == {"training": "made-train", "validation": "made-validation", "test": "made-test"}
     assert (found.data.metrics["train/n_images"], found.data.metrics["train/n_xrays"]) == (9, 6)
     tags = {"data": "made", "data.fingerprint": "f" * 16, "split.fingerprint": "5" * 16, "leakage": "0%"}
-    assert found.data.tags.items() >= (tags | {"data.rejected": "0"}).items()
+    assert found.data.tags.items() >= (tags | {"data.rejected": "0", "group_by": "content"}).items()
     assert artifact(found, "data/splits.csv").count("\n") == 1 + 9 + 6 + 6
+    assert artifact(found, "data/links.csv").startswith("a,b,method,inliers,")
 
 
 def test_findings_are_logged_below_their_folder(store):
