@@ -14,6 +14,7 @@ from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 from tqdm import tqdm
 
+from fracture_mae.tuning.interruption import Interruption
 from fracture_mae.tuning.study import Lock
 
 _RECORD = "campaign"
@@ -112,7 +113,10 @@ class Campaign:
         return self.record.parent == self.run_id
 
     def work(
-        self, evaluate: Callable[[Trial], tuple[float, ...]], on_trial: Callable[[Study, FrozenTrial], None]
+        self,
+        evaluate: Callable[[Trial], tuple[float, ...]],
+        on_trial: Callable[[Study, FrozenTrial], None],
+        interruption: Interruption,
     ) -> None:
         """Take trials until all are taken and none runs any more.
 
@@ -122,6 +126,9 @@ class Campaign:
         Args:
             evaluate: the values of a trial.
             on_trial: called with each trial of this worker that ended.
+
+        Raises:
+            KeyboardInterrupt: the user stopped it; the trial under way has ended as failed.
         """
 
         def turn(trial: Trial) -> tuple[float, ...]:
@@ -130,6 +137,7 @@ class Campaign:
 
         with tqdm(total=max(0, self.record.target - Tally.of(self.study).taken), desc="Trials", unit="trial") as bar:
             while True:
+                interruption.check()
                 with self.lock:
                     optuna.storages.fail_stale_trials(self.study)
                     tally = Tally.of(self.study)

@@ -2,9 +2,6 @@
 
 import hashlib
 import json
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +16,7 @@ from fracture_mae.tracking import Run, database_folder
 from fracture_mae.tuning.campaign import Campaign, Tally
 from fracture_mae.tuning.conclusion import Conclusion
 from fracture_mae.tuning.depths import Depth, depth_of
+from fracture_mae.tuning.interruption import Interruption
 from fracture_mae.tuning.objectives import Objective
 from fracture_mae.tuning.pruning import pruner_of
 from fracture_mae.tuning.sampling import NumberedSampler
@@ -40,7 +38,7 @@ def tune(mae: Mae, dataset: Dataset, config: Tune, accelerator: Accelerator, run
     campaign = Campaign(study, lock, config.n_trials, run.id, started=_process_start())
     intermediate = f"validation/xray/{depth.monitor}" if config.depth == "finetune" else ""
     with TrialRuns(campaign, objective.value_names, intermediate) as runs:
-        stopped = _work(campaign, evaluator(depth, objective, space), runs)
+        stopped = _work(campaign, depth, objective, space, runs)
         if not (stopped or campaign.may_conclude()):
             return f"Nothing is left to do in the study {study.study_name}: another worker concludes its campaign."
         runs.write_missing(study)
@@ -85,29 +83,15 @@ def _signature(depth: Depth, objective: Objective, space: Space, dataset: Datase
     return signature | ({"batch_size": config.batch_size} if config.depth == "finetune" else {})
 
 
-def _work(campaign: Campaign, evaluate: Any, runs: TrialRuns) -> bool:
+def _work(campaign: Campaign, depth: Depth, objective: Objective, space: Space, runs: TrialRuns) -> bool:
     """Take trials to the end; whether the user stopped it before."""
-    try:
-        with _interrupted_by_sigterm():
-            campaign.work(evaluate, runs.write)
-    except KeyboardInterrupt:
-        campaign.stop()
-        return True
+    with Interruption() as interruption:
+        try:
+            campaign.work(evaluator(depth, objective, space, interruption), runs.write, interruption)
+        except KeyboardInterrupt:
+            campaign.stop()
+            return True
     return False
-
-
-@contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """SIGTERM as Ctrl-C: `mlflow run` sends that on as this, and the trial under way is to end as one that was stopped."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 def _process_start() -> datetime:

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fracture_mae.errors import NonFiniteError
 from fracture_mae.tuning.depths import Depth
+from fracture_mae.tuning.interruption import Interruption
 from fracture_mae.tuning.objectives import Objective, judge
 from fracture_mae.tuning.space import Space, suggest
 
@@ -19,13 +20,17 @@ _OUTCOME, _VERDICT = "outcome", "verdict"
 _LONGEST_REASON = 500
 
 
-def evaluator(depth: Depth, objective: Objective, space: Space) -> Callable[[Trial], tuple[float, ...]]:
+def evaluator(
+    depth: Depth, objective: Objective, space: Space, interruption: Interruption
+) -> Callable[[Trial], tuple[float, ...]]:
     """What makes a trial: from its parameters to its values; how it ended, and its verdict, stay with the trial."""
 
     def evaluate(trial: Trial) -> tuple[float, ...]:
         try:
             params = suggest(trial, space)
-            verdict = judge(depth.predict(params, _reporter(trial, objective)), objective, params)
+            with interruption.within_trial():
+                predictions = depth.predict(params, _reporter(trial, objective))
+            verdict = judge(predictions, objective, params)
         except BaseException as error:
             trial.set_user_attr(_OUTCOME, {"state": _state_after(error), "reason": _reason(error)})
             raise

@@ -14,6 +14,7 @@ import pytest
 from optuna.trial import TrialState
 
 from fracture_mae.tuning.campaign import Tally, retried
+from fracture_mae.tuning.interruption import Interruption
 from tests import postgres
 from tests.unit.tuning.worker import HEARTBEAT, open_campaign
 
@@ -76,7 +77,7 @@ def done(campaign, points=None, fail=()):
             raise ValueError("as asked for")
         return (x,)
 
-    campaign.work(evaluate, lambda study, trial: numbers.append(trial.number))
+    campaign.work(evaluate, lambda study, trial: numbers.append(trial.number), Interruption())
     return numbers
 
 
@@ -119,7 +120,7 @@ def test_a_campaign_that_was_stopped_is_closed(url):
         return (trial.suggest_float("x", 0, 1),)
 
     with pytest.raises(KeyboardInterrupt):
-        campaign.work(interrupted, lambda study, trial: None)
+        campaign.work(interrupted, lambda study, trial: None, Interruption())
     campaign.stop()
     assert [trial.state.name for trial in trials_of(url)] == ["COMPLETE", "COMPLETE", "FAIL"]
     assert done(open_campaign(url, 2, "again", NOW)) == [3, 4]

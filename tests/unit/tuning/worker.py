@@ -10,6 +10,7 @@ from optuna.pruners import NopPruner
 from optuna.trial import FrozenTrial
 
 from fracture_mae.tuning.campaign import Campaign
+from fracture_mae.tuning.interruption import Interruption
 from fracture_mae.tuning.sampling import NumberedSampler
 from fracture_mae.tuning.study import Lock, open_storage, open_study
 
@@ -39,7 +40,8 @@ def main(url: str, n_trials: str, name: str, seconds: str) -> None:
 
     started = datetime.fromtimestamp(psutil.Process().create_time())
     campaign = open_campaign(url, int(n_trials), name, started)
-    campaign.work(evaluate, on_trial)
+    with Interruption() as interruption:
+        campaign.work(evaluate, on_trial, interruption)
     print("concludes" if campaign.may_conclude() else "leaves", *done)
 
 
