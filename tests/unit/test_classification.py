@@ -11,6 +11,7 @@ from fracture_mae import calibration, classification
 from fracture_mae.checkpoints import Checkpoints
 from fracture_mae.classification import decide, positive_weight, validation_metrics, weighted_cross_entropy
 from fracture_mae.config import TrainClassifier
+from fracture_mae.models.classifier import Decision
 from fracture_mae.prediction import predict
 
 
@@ -96,7 +97,9 @@ def test_the_threshold_is_chosen_after_the_temperature(dataset):
 
 def test_a_given_threshold_is_taken_and_the_data_is_named(dataset):
     decision = decide(predictions(*UNEVEN), TrainClassifier(recipe="original"), dataset)
-    assert dataclasses.astuple(decision) == (("not fractured", "fractured"), 0.5, 1.0, "5" * 16, None)
+    named = {"split_fingerprint": dataset.split_fingerprint, "data_fingerprint": dataset.fingerprint}
+    assert decision == Decision(("not fractured", "fractured"), threshold=0.5, temperature=1.0, **named)
+    assert dataset.split_fingerprint != dataset.fingerprint
 
 
 def train(mae, dataset, accelerator, root, **settings):

@@ -154,7 +154,7 @@ def test_other_settings_and_resume_never_train_anew(dataset, tiny_mae, accelerat
 
 @pytest.mark.usefixtures("quick", "store")
 def test_a_threshold_is_chosen_anew_without_training_anew(dataset, tiny_mae, accelerator, monkeypatch):
-    config = TrainClassifier(**CONFIG.model_dump() | {"threshold": 0.3, "calibrate": False})
+    config = TrainClassifier(**CONFIG.model_dump() | {"threshold": 0.3, "calibrate": "none"})
     before, _ = run_folds(dataset, tiny_mae, accelerator)
     monkeypatch.setattr(classification, "train_and_choose", None)
     after, _ = run_folds(dataset, tiny_mae, accelerator, config)
