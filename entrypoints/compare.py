@@ -10,7 +10,8 @@ def main(config: Compare) -> None:
 
     import click
 
-    from fracture_mae import comparison, evaluation, linear_probe, pipeline, plots, tracking
+    from fracture_mae import comparison, evaluation, pipeline, plots, tracking
+    from fracture_mae.data import folds
     from fracture_mae.training import make_accelerator
 
     with tracking.run("compare", config) as run:
@@ -23,13 +24,14 @@ def main(config: Compare) -> None:
         run.note(
             f"Frozen features, linear head, {config.n_folds} folds: {', '.join(names)}. {pipeline.describe(dataset)}"
         )
-        first = comparison.pool_of(dataset)
-        fold = linear_probe.assign(first.table, config.n_folds, config.seed)
+        first = folds.joined(dataset)
+        folds.check_enough(first, config.n_folds, f"--n-folds {config.n_folds}")
+        fold = folds.assign(first.table, config.n_folds, config.seed)
         certainty = evaluation.Certainty(config.n_draws, config.seed)
 
         predictions = {}
         for candidate in candidates:
-            xrays = comparison.pool_of(load(candidate.image_size))
+            xrays = folds.joined(load(candidate.image_size))
             with run.child(candidate.name) as child:
                 predictions[candidate.name], told = comparison.probe(candidate, xrays, fold, config, accelerator)
                 child.tags({"encoder": candidate.name} | told | pipeline.check_encoder_split(candidate.name, dataset))

@@ -80,15 +80,6 @@ def open_candidate(name: str, config: Compare) -> Candidate:
     return Candidate(name, encoder, encoder.image_size)
 
 
-def pool_of(dataset: Dataset) -> XRays:
-    """Training and validation X-rays as one; a published split may hold a content on both sides."""
-    sides = (dataset.train, dataset.validation)
-    table = pd.concat([side.table for side in sides], ignore_index=True)
-    once = ~table.duplicated("sha256").to_numpy()
-    rows = np.concatenate([side.rows for side in sides])[once]
-    return XRays("training and validation", table[once].reset_index(drop=True), dataset.train.pixels, rows)
-
-
 def probe(
     candidate: Candidate, xrays: XRays, fold: np.ndarray, config: Compare, accelerator: Accelerator
 ) -> tuple[pd.DataFrame, dict[str, object]]:

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.preprocessing import StandardScaler
 
-from fracture_mae.errors import FractureMaeError
+from fracture_mae.data import folds
 from fracture_mae.metrics import equal_group_weight
 
 # Inverse strengths of the penalty, the strongest first: it wins a tie.
@@ -34,36 +33,13 @@ class Probed:
     inverse_penalties: tuple[float, ...]
 
 
-def assign(table: pd.DataFrame, n_folds: int, seed: int) -> np.ndarray:
-    """The fold of each file, int64 [n], 0 … n_folds - 1, stratified by the X-rays' labels, not by their numbers of files.
-
-    Args:
-        table: columns group, label and together (equal for what no fold may part).
-
-    Raises:
-        FractureMaeError: a label has fewer X-rays than there are folds.
-    """
-    xrays = table.groupby("group", sort=True).agg(label=("label", "first"), together=("together", "first"))
-    fewest = int(xrays.groupby("label")["together"].nunique().reindex([0, 1], fill_value=0).min())
-    if fewest < n_folds:
-        raise FractureMaeError(
-            f"{n_folds} folds need {n_folds} X-rays of each label, the X-rays of one patient counted once; one label has {fewest}. "
-            "Take fewer folds, or add X-rays."
-        )
-    dealer = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-    fold = pd.Series(0, index=xrays.index)
-    for number, (_, held_out) in enumerate(dealer.split(xrays, xrays["label"], groups=xrays["together"])):
-        fold.iloc[held_out] = number
-    return table["group"].map(fold).to_numpy(np.int64)
-
-
 def out_of_fold(features: np.ndarray, table: pd.DataFrame, fold: np.ndarray, *, seed: int) -> Probed:
     """Fit and answer fold by fold; classes weigh the same, and within a class X-rays, so that 1/2 is a fair threshold.
 
     Args:
         features: [n, d].
         table: columns group, label and together, in the order of the features.
-        fold: [n], of `assign`.
+        fold: [n], of `folds.assign`.
     """
     logit = np.empty(len(table))
     chosen = []
@@ -85,7 +61,7 @@ def balanced_weight(table: pd.DataFrame) -> np.ndarray:
 def _choose(features: np.ndarray, table: pd.DataFrame, seed: int) -> float:
     """The C with the least log loss on inner folds."""
     n_xrays = table.groupby("label")["together"].nunique()
-    fold = assign(table, int(np.clip(n_xrays.min(), 2, N_INNER_FOLDS)), seed)
+    fold = folds.assign(table, int(np.clip(n_xrays.min(), 2, N_INNER_FOLDS)), seed)
     loss = dict.fromkeys(C_GRID, 0.0)
     weight, sign = balanced_weight(table), 1 - 2 * table["label"].to_numpy()
     for number in range(fold.max() + 1):

@@ -9,10 +9,10 @@ from transformers import ViTConfig, ViTModel
 from fracture_mae import comparison, references
 from fracture_mae.comparison import Candidate
 from fracture_mae.config import Compare
+from fracture_mae.data.folds import assign, joined
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import Certainty
 from fracture_mae.frozen_features import PooledEncoder
-from fracture_mae.linear_probe import assign
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models import mae as mae_model
 from fracture_mae.models.classifier import Decision
@@ -44,10 +44,10 @@ def test_one_version_under_two_names_is_found(store):
 
 
 def test_the_pool_is_training_and_validation_each_content_once(dataset):
-    pool = comparison.pool_of(replace(dataset, test=None))
+    pool = joined(replace(dataset, test=None))
     assert len(pool) == 9 + 6
     twice = replace(dataset, validation=dataset.train, test=None)
-    assert comparison.pool_of(twice).table["sha256"].tolist() == dataset.train.table["sha256"].tolist()
+    assert joined(twice).table["sha256"].tolist() == dataset.train.table["sha256"].tolist()
 
 
 def test_mae_preset_and_other_vit_are_opened(tmp_path, tiny_mae):
@@ -71,7 +71,7 @@ def test_a_classifier_is_refused(tmp_path, tiny_mae):
 
 
 def test_an_encoder_is_probed_on_every_xray_but_test(large, tiny_mae, accelerator):
-    pool = comparison.pool_of(large)
+    pool = joined(large)
     fold = assign(pool.table, 3, seed=0)
     candidate = Candidate("tiny", PooledEncoder(tiny_mae), made.SIDE)
     found, told = comparison.probe(candidate, pool, fold, Compare(), accelerator)
@@ -82,7 +82,7 @@ def test_an_encoder_is_probed_on_every_xray_but_test(large, tiny_mae, accelerato
 
 
 def test_references_answer_in_the_same_folds(large, monkeypatch):
-    pool = comparison.pool_of(large)
+    pool = joined(large)
     fold = assign(pool.table, 2, seed=0)
     asked = []
 
@@ -140,7 +140,7 @@ def test_test_xrays_are_not_read(large, tiny_mae, accelerator):
     """`large` has none; and poisoned ones change nothing."""
     assert large.test is None
     poisoned = replace(large, test=SimpleNamespace())
-    pool = comparison.pool_of(poisoned)
+    pool = joined(poisoned)
     fold = assign(pool.table, 2, seed=0)
     references_found = comparison.reference_predictions(poisoned, pool, fold, seed=0)
     assert all(np.isfinite(found["logit"]).all() for found in references_found.values())

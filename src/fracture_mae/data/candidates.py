@@ -42,10 +42,8 @@ class Index:
         sample = np.random.default_rng(0).permutation(len(features))[:_PCA_PICTURES]
         descriptors = np.concatenate([features[i].descriptors[:_KEYPOINTS] for i in sample])
         pca = PCA(min(_DIMENSIONS, len(descriptors))).fit(root_sift(descriptors))
-        self._mean, self._axes = (
-            pca.mean_,
-            pca.components_.T,
-        )  # PCA.transform takes longer to check its input than to project it
+        # Not PCA.transform, which takes longer to check its input than to project it.
+        self._mean, self._axes = pca.mean_, pca.components_.T
         vectors = list(pool.map(self._vectors, range(len(features))))
         self._owner = np.repeat(np.arange(len(features)), [len(rows) for rows in vectors])
         self._data = np.concatenate(vectors)  # kept, since the forest only points into it

@@ -20,14 +20,35 @@ def cross_validation_sets(dataset: Dataset, n_folds: int, seed: int) -> list[Dat
     Raises:
         FractureMaeError: a label has too few X-rays for so many folds.
     """
-    pool = _joined(dataset.train, dataset.validation)
-    if _n_xrays(pool.table, "together").min() < max(n_folds, _FEWEST_XRAYS):
-        raise _too_few(pool.table, n_folds, dataset.label_names)
+    pool = joined(dataset)
+    check_enough(pool, max(n_folds, _FEWEST_XRAYS), f"--cross-validate {n_folds}")
     fold = assign(pool.table, n_folds, seed)
     sets = [_set(dataset, pool, held_out=fold == number, seed=seed) for number in range(n_folds)]
     if min(_n_xrays(side.table).min() for each in sets for side in (each.train, each.validation, each.test)) == 0:
-        raise _too_few(pool.table, n_folds, dataset.label_names)
+        raise _too_few(pool, max(n_folds, _FEWEST_XRAYS), f"--cross-validate {n_folds}")
     return sets
+
+
+def joined(dataset: Dataset) -> XRays:
+    """The X-rays of training and validation as one; a published split may hold the same content twice. Test is not read."""
+    sides = (dataset.train, dataset.validation)
+    table = pd.concat([side.table for side in sides], ignore_index=True)
+    rows = np.concatenate([side.rows for side in sides])
+    both = XRays("training and validation", table, dataset.train.pixels, rows)
+    return both.subset(np.flatnonzero(~table.duplicated("sha256")))
+
+
+def check_enough(xrays: XRays, n_folds: int, option: str) -> None:
+    """Refuse X-rays of which there are fewer of a label than there are folds.
+
+    Args:
+        option: that asks for so many folds, as it was typed.
+
+    Raises:
+        FractureMaeError: naming the option.
+    """
+    if _n_xrays(xrays.table, "together").min() < n_folds:
+        raise _too_few(xrays, n_folds, option)
 
 
 def assign(table: pd.DataFrame, n_folds: int, seed: int) -> np.ndarray:
@@ -63,14 +84,6 @@ def _strata(xrays: pd.DataFrame, n_folds: int, rng: np.random.Generator) -> np.n
     return code
 
 
-def _joined(first: XRays, second: XRays) -> XRays:
-    """X-rays of two splits as one; a published split may hold the same content twice."""
-    table = pd.concat([first.table, second.table], ignore_index=True)
-    once = ~table.duplicated("sha256").to_numpy()
-    rows = np.concatenate([first.rows, second.rows])[once]
-    return XRays(first.name, table[once].reset_index(drop=True), first.pixels, rows)
-
-
 def _set(dataset: Dataset, pool: XRays, *, held_out: np.ndarray, seed: int) -> Dataset:
     others = pool.subset(np.flatnonzero(~held_out))
     n_inner = max(2, min(_INNER_FOLDS, _n_xrays(others.table).min()))
@@ -92,10 +105,11 @@ def _n_xrays(table: pd.DataFrame, unit: str = "group") -> pd.Series:
     return table.groupby("label")[unit].nunique().reindex([0, 1], fill_value=0)
 
 
-def _too_few(table: pd.DataFrame, n_folds: int, label_names: tuple[str, str]) -> FractureMaeError:
-    found = zip(_n_xrays(table, "together"), label_names, strict=True)
+def _too_few(xrays: XRays, needed: int, option: str) -> FractureMaeError:
+    counts = xrays.table.groupby("label_name")["together"].nunique()
+    found = ", ".join(f"{n:,} {name}" for name, n in counts.items())
     return FractureMaeError(
-        f"--cross-validate {n_folds}: training and validation hold {', '.join(f'{n:,} {name}' for n, name in found)} X-rays, the "
-        f"copies of one and the X-rays of one patient counted once. Expected: {max(n_folds, _FEWEST_XRAYS)} or more of each label, "
-        "so that each fold, and what is left for validation, holds both. Take fewer folds, or add X-rays."
+        f"{option}: X-rays found in {xrays.name}: {found}, the copies of one and the X-rays of one patient counted once. Expected: "
+        f"{needed} or more of each of two labels, so that each fold, and what is left for training, holds both. Take fewer folds, "
+        "or add X-rays."
     )

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from fracture_mae import classification, frozen_features
 from fracture_mae.checkpoints import Checkpoints
 from fracture_mae.config import DataOptions, TrainClassifier, Tune
-from fracture_mae.data import Dataset, XRays
+from fracture_mae.data import Dataset, XRays, folds
 from fracture_mae.errors import NonFiniteError
 from fracture_mae.frozen_features import PooledEncoder
 from fracture_mae.metrics import equal_group_weight
@@ -22,7 +22,7 @@ from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models.classifier import FractureClassifier
 from fracture_mae.models.mae import Mae
 from fracture_mae.prediction import predict
-from fracture_mae.tuning import folds, heads
+from fracture_mae.tuning import heads
 from fracture_mae.tuning.space import augmentation
 
 Report = Callable[[int, float], None]
@@ -66,8 +66,8 @@ class HeadDepth:
         encoder = PooledEncoder(mae)
         self.mae = mae
         self.seed = config.seed
-        self.xrays = folds.together(dataset)
-        self.fold = folds.assign(self.xrays, config.n_folds, config.split_seed)
+        self.xrays = folds.joined(dataset)
+        self.fold = _assign_folds(self.xrays, config)
         self.encoder_fingerprint = frozen_features.fingerprint(encoder, encoder.described())
         computed = frozen_features.features(encoder, self.xrays, batch_size=config.batch_size, accelerator=accelerator)
         self.normed = {pool: heads.layer_normed(values) for pool, values in computed.items()}
@@ -111,7 +111,7 @@ class FinetuneDepth:
     def __post_init__(self) -> None:
         encoder = PooledEncoder(self.mae)
         self.encoder_fingerprint = frozen_features.fingerprint(encoder, encoder.described())
-        self.fold = folds.assign(self.dataset.validation, self.config.n_folds, self.config.split_seed)
+        self.fold = _assign_folds(self.dataset.validation, self.config)
 
     def predict(self, params: Mapping[str, Any], report: Report | None = None) -> pd.DataFrame:
         classifier = self._train(params, self.dataset, report)
@@ -119,7 +119,7 @@ class FinetuneDepth:
         return _checked(predict(classifier, self.dataset.validation, **options).assign(fold=self.fold))
 
     def refit(self, params: Mapping[str, Any]) -> FractureClassifier:
-        return self._train(params, replace(self.dataset, train=folds.together(self.dataset)), None)
+        return self._train(params, replace(self.dataset, train=folds.joined(self.dataset)), None)
 
     def class_weights(self, best: float) -> Iterable[float]:
         return sorted({1.0, best})
@@ -168,6 +168,11 @@ class FinetuneDepth:
 
 def depth_of(mae: Mae, dataset: Dataset, config: Tune, accelerator: Accelerator) -> HeadDepth | FinetuneDepth:
     return {"head": HeadDepth, "finetune": FinetuneDepth}[config.depth](mae, dataset, config, accelerator)
+
+
+def _assign_folds(xrays: XRays, config: Tune) -> np.ndarray:
+    folds.check_enough(xrays, config.n_folds, f"--n-folds {config.n_folds}")
+    return folds.assign(xrays.table, config.n_folds, config.split_seed)
 
 
 def _rows(xrays: XRays) -> pd.DataFrame:

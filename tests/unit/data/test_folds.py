@@ -111,17 +111,24 @@ def test_a_file_on_both_published_sides_counts_once():
 @pytest.mark.parametrize(("n_folds", "needed"), [(11, 11), (20, 20)])
 def test_more_folds_than_xrays_of_a_label_are_refused(n_folds, needed):
     message = (
-        f"--cross-validate {n_folds}: training and validation hold 10 not fractured, 10 fractured X-rays.*"
+        f"--cross-validate {n_folds}: X-rays found in training and validation: 10 fractured, 10 not fractured.*"
         f"Expected: {needed} or more of each label"
     )
     with pytest.raises(FractureMaeError, match=message):
         cross_validation_sets(pooled_dataset(), n_folds, 0)
 
 
+def test_a_label_that_is_missing_is_too_few():
+    with pytest.raises(
+        FractureMaeError, match=r"--n-folds 2: X-rays found in some: 5 fractured, .* Expected: 2 or more"
+    ):
+        folds.check_enough(made.xrays("some", [1] * 5), 2, "--n-folds 2")
+
+
 def test_two_folds_need_four_xrays_of_a_label():
     """Of three, one fold gets two, and the one that is left cannot both train and validate."""
     few = made.xrays("few", [1, 1, 1, *[0] * 9])
-    with pytest.raises(FractureMaeError, match=r"hold 8 not fractured, 3 fractured X-rays.* Expected: 4 or more"):
+    with pytest.raises(FractureMaeError, match=r"3 fractured, 8 not fractured.* Expected: 4 or more"):
         cross_validation_sets(made.split_dataset(few, validation=[0, 4], test=[11]), 2, 0)
 
 

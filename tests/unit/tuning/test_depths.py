@@ -5,8 +5,9 @@ import optuna
 import pytest
 
 from fracture_mae.config import TrainClassifier, Tune
+from fracture_mae.data import folds
 from fracture_mae.errors import NonFiniteError
-from fracture_mae.tuning import folds, heads
+from fracture_mae.tuning import heads
 from fracture_mae.tuning.depths import FinetuneDepth, HeadDepth
 from fracture_mae.tuning.results import command
 from tests import made
@@ -105,7 +106,7 @@ def test_the_refit_trains_on_training_and_validation(finetune, monkeypatch):
 
     monkeypatch.setattr("fracture_mae.classification.train", train)
     finetune.refit(FINETUNE)
-    assert seen["sha256"] == set(folds.together(finetune.dataset).table["sha256"])
+    assert seen["sha256"] == set(folds.joined(finetune.dataset).table["sha256"])
 
 
 class Poisoned:

@@ -11,11 +11,11 @@ import pytest
 
 from fracture_mae import tracking
 from fracture_mae.config import Tune
+from fracture_mae.data import folds
 from fracture_mae.errors import FractureMaeError, NonFiniteError
 from fracture_mae.evaluation import Findings
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.pipeline import SEEN
-from fracture_mae.tuning import folds
 from fracture_mae.tuning.conclusion import Conclusion
 from fracture_mae.tuning.depths import HeadDepth
 from fracture_mae.tuning.session import tune
@@ -92,7 +92,7 @@ def test_a_campaign_of_heads_ends_in_a_registered_classifier(session, store, reg
     ((_, decision, seen, threshold, tags),) = registered
     assert decision.threshold == threshold == pytest.approx(float(run.data.tags["best.threshold"]))
     assert (decision.objective, decision.data_fingerprint) == ("balanced_accuracy", "f" * 16)
-    assert seen == set(folds.together(made.dataset()).table["sha256"])
+    assert seen == set(folds.joined(made.dataset()).table["sha256"])
     assert tags["recipe"] == "tuned"
     assert "registered as models:/fracture-classifier/1" in text
 
