@@ -112,7 +112,7 @@ def test_a_file_on_both_published_sides_counts_once():
 def test_more_folds_than_xrays_of_a_label_are_refused(n_folds, needed):
     message = (
         f"--cross-validate {n_folds}: X-rays found in training and validation: 10 fractured, 10 not fractured.*"
-        f"Expected: {needed} or more of each label"
+        f"Expected: {needed} or more of each of two labels"
     )
     with pytest.raises(FractureMaeError, match=message):
         cross_validation_sets(pooled_dataset(), n_folds, 0)
