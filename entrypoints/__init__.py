@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ if not sys.stderr.isatty():
     os.environ.setdefault(
         "TQDM_DISABLE", "1"
     )  # in a log, progress bars are one long line; each epoch has its own line anyway
+if isinstance(sys.stdout, TextIOWrapper):
+    # Who follows a log sees an epoch when it ends, not when the buffer is full.
+    sys.stdout.reconfigure(line_buffering=True)
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from fracture_mae.cli import options_from, parse

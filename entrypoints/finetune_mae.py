@@ -15,7 +15,7 @@ def main(config: FinetuneMae) -> None:
     with tracking.run("finetune_mae", config) as run:
         accelerator = make_accelerator(config.precision, config.device)
         mae = pipeline.load_mae(config.model, config)
-        dataset = pipeline.load_data(config, mae.image_size)
+        dataset = pipeline.load_training_data(config, mae.image_size)
         run.dataset(dataset)
         run.tags({"model": mae.source})
         run.note(f"Fine-tuning **{mae.source}**, recipe `{config.recipe}`. {pipeline.describe(dataset)}")

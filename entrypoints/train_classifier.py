@@ -8,38 +8,43 @@ from fracture_mae.config import TrainClassifier
 def main(config: TrainClassifier) -> None:
     import click
 
-    from fracture_mae import classification, evaluation, operating_points, pipeline, tracking
-    from fracture_mae.prediction import predict
+    from fracture_mae import classification, cross_validation, evaluation, operating_points, pipeline, tracking
     from fracture_mae.training import make_accelerator
 
     with tracking.run("train_classifier", config) as run:
         accelerator = make_accelerator(config.precision, config.device)
         mae = pipeline.load_mae(config.encoder, config)
-        dataset = pipeline.load_data(config, mae.image_size)
+        dataset = pipeline.load_training_data(config, mae.image_size)
         run.dataset(dataset)
-        run.tags({"encoder": mae.source} | pipeline.check_encoder_split(config.encoder, dataset))
+        encoder_split = pipeline.check_encoder_split(config.encoder, dataset)
+        run.tags({"encoder": mae.source} | encoder_split)
         run.note(
             f"Classifier on the encoder of **{mae.source}**, recipe `{config.recipe}`. {pipeline.describe(dataset)}"
         )
 
+        folds = cross_validation.train_folds(mae, dataset, config, accelerator=accelerator, run=run)
+        if folds:
+            click.echo(cross_validation.report(folds, config, encoder_split["encoder.split"], run))
+
         classifier = classification.build(mae, config)
         with pipeline.open_checkpoints(classifier, dataset, config, run) as checkpoints:
-            progress = classification.train(
-                classifier, dataset, config, accelerator=accelerator, checkpoints=checkpoints, log=run.metrics
-            )
-            run.training(progress)
-            predictions = predict(classifier, dataset.validation, batch_size=config.batch_size, accelerator=accelerator)
-            decision = classification.decide(predictions, config, dataset)
+            options = {"accelerator": accelerator, "checkpoints": checkpoints, "log": run.metrics}
+            choice = classification.train_and_choose(classifier, dataset, config, **options)
+            run.training(choice.progress)
+            decision = choice.decision
             run.metrics({"threshold": decision.threshold, "temperature": decision.temperature})
             run.tags({"calibration": config.calibrate})
             certainty = evaluation.Certainty(n_draws=1000, seed=config.seed)
             remark = evaluation.remark_on(dataset.leakage)
+            predictions = pipeline.weighed(choice.predictions, dataset.validation, config)
             findings = evaluation.judge_split(predictions, decision, "validation", remark, certainty)
             validation = {"validation": predictions}
             findings.add(operating_points.judge(validation, decision, config, remark, certainty))
             run.findings(findings)
             version = pipeline.register_classifier(classifier, decision, dataset, config, run)
             checkpoints.remove()
+        for fold in folds:
+            fold.forget()
         click.echo(evaluation.digest(findings, ["validation"]).to_string())
         click.echo(operating_points.digest(findings, "validation"))
         click.echo(f"registered as models:/fracture-classifier/{version}, alias challenger")

@@ -1,6 +1,7 @@
 """X-rays from arrays and a tiny network, for tests that need no files and no real weights."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -74,3 +75,13 @@ def dataset():
         fingerprint="f" * 16,
         split_fingerprint="5" * 16,
     )
+
+
+def split_dataset(whole, *, validation, test):
+    """A dataset whose sides share their pixels, as those of files do; positions that are not named are for training."""
+    train = np.setdiff1d(np.arange(len(whole)), [*validation, *test])
+    positions = {"train": train, "validation": np.array(validation), "test": np.array(test)}
+    parts = {name: whole.subset(where) for name, where in positions.items()}
+    sides = {name: XRays(name, part.table, part.pixels, part.rows) for name, part in parts.items()}
+    index = pd.concat([side.table.assign(split=name) for name, side in sides.items()], ignore_index=True)
+    return replace(dataset(), index=index, **sides)

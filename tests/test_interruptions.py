@@ -1,8 +1,8 @@
 """Processes that are killed outright: the next run works, closes the dead one, and training goes on where it was."""
 
-import os
 import signal
 
+import psutil
 import pytest
 
 from tests.workplace import SMALL, Workplace, command_of, wait_until
@@ -17,21 +17,26 @@ def workplace(tmp_path_factory):
 
 
 def kill_when(workplace, entry_point, parameters, sign):
-    """Start an entry point, kill it and all its helpers once there is a new file or folder `sign`; its run."""
+    """Start an entry point, kill it and all its helpers and steps once there is a new file or folder `sign`; its run."""
     before = set(workplace.root.glob(sign))
     process = workplace.start(command_of(entry_point, parameters))
     wait_until(lambda: set(workplace.root.glob(sign)) - before, process)
-    os.killpg(process.pid, signal.SIGKILL)
+    for part in [*psutil.Process(process.pid).children(recursive=True), process]:  # steps have sessions of their own
+        part.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    run = workplace.runs("fracture-mae")[-1]
-    assert (run.info.status, run.data.tags["entry_point"]) == ("RUNNING", entry_point)
+    run = last_run(workplace, entry_point)
+    assert run.info.status == "RUNNING"
     return run
 
 
 def finish(workplace, entry_point, parameters):
     done = workplace.python(entry_point, **parameters)
     assert done.returncode == 0, done.stderr
-    return workplace.runs("fracture-mae")[-1]
+    return last_run(workplace, entry_point)
+
+
+def last_run(workplace, entry_point):
+    return [run for run in workplace.runs("fracture-mae") if run.data.tags.get("entry_point") == entry_point][-1]
 
 
 def assert_closed(workplace, run):
@@ -71,3 +76,14 @@ def test_a_killed_step_can_be_run_again(workplace, entry_point, parameters):
     run = finish(workplace, entry_point, parameters)
     assert_closed(workplace, dead)
     assert run.info.status == "FINISHED"
+
+
+def test_a_killed_chain_goes_on_with_the_training_it_was_at(workplace):
+    parameters = SMALL | {"model": "vit-mae-nano", "seed": 1, "mae_epochs": 5, "classifier_epochs": 1, "n_draws": 100}
+    dead = kill_when(workplace, "main", parameters, "cache/checkpoints/*/epoch-000002")
+    dead_step = last_run(workplace, "finetune_mae")
+    run = finish(workplace, "main", parameters)
+    assert_closed(workplace, dead)
+    assert_closed(workplace, dead_step)
+    assert run.info.status == "FINISHED"
+    assert last_run(workplace, "finetune_mae").data.tags["resumed_from"] == dead_step.info.run_id

@@ -13,7 +13,7 @@ from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import CLASSIFIER, SPLITS, Findings
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models.classifier import Decision, FractureClassifier
-from fracture_mae.pipeline import SEEN, splits_of
+from fracture_mae.pipeline import SEEN, splits_of, weighed
 from fracture_mae.prediction import predict
 
 
@@ -83,7 +83,10 @@ def judge(subject: Subject, dataset: Dataset, config: Evaluate, accelerator: Acc
     certainty = evaluation.Certainty(config.n_draws, config.seed)
     remark = evaluation.remark_on(dataset.leakage)
     options = {"batch_size": config.batch_size, "accelerator": accelerator}
-    predictions = {xrays.name: predict(subject.classifier, xrays, **options) for xrays in splits_of(dataset)}
+    predictions = {
+        xrays.name: weighed(predict(subject.classifier, xrays, **options), xrays, config)
+        for xrays in splits_of(dataset)
+    }
     findings = operating_points.judge(predictions, subject.decision, config, remark, certainty)
     for split in SPLITS:
         findings.add(evaluation.judge_split(predictions[split], subject.decision, split, remark, certainty))

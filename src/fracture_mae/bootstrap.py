@@ -26,7 +26,7 @@ def bootstrap_intervals(
     label: ArrayLike,
     probability: ArrayLike,
     group: ArrayLike,
-    threshold: float,
+    threshold: ArrayLike,
     *,
     n_draws: int = 1000,
     seed: int = 0,
@@ -35,7 +35,7 @@ def bootstrap_intervals(
 ) -> pd.DataFrame:
     """Return each metric of `metrics.summary` with its interval.
 
-    label: 0/1 [n]; probability: [n]; group: [n], equal for the files of one X-ray; weight: [n].
+    label: 0/1 [n]; probability: [n]; group: [n], equal for the files of one X-ray; threshold: one, or [n]; weight: [n].
     Index: metric. Columns: estimate, low, high (at confidence `level`), n_groups. low and high are NaN if a class has
     a single group, which resampling cannot vary. Draws in which a metric is undefined are left out of its interval.
 

@@ -19,6 +19,7 @@ from fracture_mae.errors import FractureMaeError
 from fracture_mae.schedule import Progress
 
 _KEPT_WEIGHTS = "kept.safetensors"
+_RESULT = "result.json"
 
 
 class Checkpoints:
@@ -85,6 +86,19 @@ class Checkpoints:
     def load_kept(self, model: nn.Module) -> None:
         """Put the kept epoch's weights into `model`."""
         model.load_state_dict(load_file(self._latest() / _KEPT_WEIGHTS))
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Keep the result of the finished training, as JSON, instead of its checkpoints."""
+        beside = self.folder / f"unfinished-{_RESULT}"
+        beside.write_text(json.dumps(result), encoding="utf-8")
+        os.replace(beside, self.folder / _RESULT)
+        for epoch in self.folder.glob("epoch-*"):
+            shutil.rmtree(epoch)
+
+    def result(self) -> dict[str, Any] | None:
+        """What `finish` kept, unless the training is to start anew."""
+        kept = self.folder / _RESULT
+        return json.loads(kept.read_text(encoding="utf-8")) if self.resume and kept.exists() else None
 
     def remove(self) -> None:
         """Forget this training, once its result is stored elsewhere."""

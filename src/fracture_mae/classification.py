@@ -1,7 +1,7 @@
 """Training the classifier, and what is chosen for it on validation: epoch, temperature and threshold."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from fracture_mae.models.mae import Mae
 from fracture_mae.prediction import predict
 from fracture_mae.schedule import Progress, Schedule
 from fracture_mae.training import Batch, Trainer, visiting_order
+from fracture_mae.weighting import loss_weight
 
 
 def build(mae: Mae, config: TrainClassifier) -> FractureClassifier:
@@ -41,6 +42,7 @@ def train(
     log: Callable[[dict[str, float], int], None],
 ) -> Progress:
     """Train `classifier` in place on the training X-rays; validation decides which epoch's weights are kept."""
+    weight = loss_weight(dataset.train, config.weight_by, config.sampler)
     schedule = Schedule(
         epochs=config.epochs,
         batch_size=config.batch_size,
@@ -60,7 +62,7 @@ def train(
         groups,
         optimizer=config.optimizer,
         schedule=schedule,
-        step_loss=_step_loss(config, positive_weight(dataset.train, config.class_weight)),
+        step_loss=_step_loss(config, positive_weight(dataset.train, config.class_weight, weight)),
         accelerator=accelerator,
     )
 
@@ -68,32 +70,75 @@ def train(
         table = predict(model, dataset.validation, batch_size=config.batch_size, accelerator=accelerator)
         return validation_metrics(table)
 
-    return trainer.fit(dataset.train, visiting_order(dataset.train, config.sampler), validate, checkpoints, log)
+    return trainer.fit(dataset.train, visiting_order(dataset.train, config.sampler), validate, checkpoints, log, weight)
 
 
-def positive_weight(xrays: XRays, class_weight: str | float) -> float:
-    """Weight of a positive X-ray in the loss beside 1 for a negative one; `balanced` makes both classes weigh the same."""
+@dataclass(frozen=True)
+class Choice:
+    """What training a classifier led to.
+
+    Attributes:
+        progress: its curves, and the epoch that was kept.
+        predictions: of the kept weights for validation, a row per file.
+        decision: temperature and threshold, chosen on these.
+    """
+
+    progress: Progress
+    predictions: pd.DataFrame
+    decision: Decision
+
+
+def train_and_choose(
+    classifier: FractureClassifier,
+    dataset: Dataset,
+    config: TrainClassifier,
+    *,
+    accelerator: Accelerator,
+    checkpoints: Checkpoints,
+    log: Callable[[dict[str, float], int], None],
+) -> Choice:
+    """Train `classifier` in place; validation chooses the epoch, then the temperature, then the threshold."""
+    progress = train(classifier, dataset, config, accelerator=accelerator, checkpoints=checkpoints, log=log)
+    predictions = predict(classifier, dataset.validation, batch_size=config.batch_size, accelerator=accelerator)
+    return Choice(progress, predictions, decide(predictions, config, dataset))
+
+
+def positive_weight(xrays: XRays, class_weight: str | float, weight: np.ndarray | None = None) -> float:
+    """Weight of a positive X-ray in the loss beside 1 for a negative one; `balanced` makes both classes weigh the same.
+
+    Args:
+        weight: [n], of each file besides; None: 1.
+    """
     if class_weight == "none":
         return 1.0
     if class_weight == "balanced":
-        negatives, positives = np.bincount(xrays.label, minlength=2)
+        negatives, positives = np.bincount(xrays.label, weight, minlength=2)
         return float(negatives / positives)
     return float(class_weight)
 
 
 def weighted_cross_entropy(
-    logit: torch.Tensor, label: torch.Tensor, positive_weight: float, label_smoothing: float
+    logit: torch.Tensor,
+    label: torch.Tensor,
+    positive_weight: float,
+    label_smoothing: float,
+    file_weight: torch.Tensor | float = 1.0,
 ) -> torch.Tensor:
-    """Mean binary cross-entropy, weighted by class.
+    """Mean binary cross-entropy, weighted by class and by file.
+
+    The sum is divided by that of the class weights alone: file weights have the mean 1 over all training files, not in each batch,
+    and to divide by a batch's own sum would lift the files that happen to stand among light ones.
 
     Args:
         logit: [B]; label: [B], 0 or 1.
         positive_weight: weight of a positive label beside 1 for a negative one.
         label_smoothing: share of each label that is spread evenly over both classes (Szegedy et al., CVPR 2016).
+        file_weight: [B], or one for all.
     """
     weight = torch.where(label > 0, positive_weight, 1.0)
     soft = label * (1 - label_smoothing) + label_smoothing / 2
-    return (F.binary_cross_entropy_with_logits(logit, soft, reduction="none") * weight).sum() / weight.sum()
+    loss = F.binary_cross_entropy_with_logits(logit, soft, reduction="none")
+    return (loss * weight * file_weight).sum() / weight.sum()
 
 
 def _step_loss(
@@ -103,7 +148,7 @@ def _step_loss(
 
     def loss(model: FractureClassifier, batch: Batch, generator: torch.Generator) -> torch.Tensor:
         logit = model(augment(batch.pixels, generator))
-        return weighted_cross_entropy(logit, batch.label, positive_weight, config.label_smoothing)
+        return weighted_cross_entropy(logit, batch.label, positive_weight, config.label_smoothing, batch.weight)
 
     return loss
 

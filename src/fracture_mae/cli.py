@@ -53,8 +53,11 @@ def parse(config: type[C], values: dict[str, Any]) -> C:
     try:
         return config(**values)
     except ValidationError as error:
-        wrong = dict.fromkeys(str(detail["loc"][0]) for detail in error.errors())
-        lines = [_explain(name, values.get(name), config.model_fields.get(name)) for name in wrong]
+        wrong = {str(detail["loc"][0]): detail.get("ctx", {}).get("error") for detail in error.errors()}
+        lines = [
+            f"{flag(name)}: {reason}" if reason else _explain(name, values.get(name), config.model_fields.get(name))
+            for name, reason in wrong.items()
+        ]
         raise click.UsageError("\n".join(lines)) from None
 
 

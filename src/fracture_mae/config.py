@@ -6,7 +6,7 @@ means "as the recipe says" and is replaced at construction, so a config always h
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 DEFAULT_MODEL = "facebook/vit-mae-base"
 # Of these a lower value is better for the last two.
@@ -24,7 +24,13 @@ def _number_if_possible(value: Any) -> Any:
         return value
 
 
+def _whole_number_if_possible(value: Any) -> Any:
+    number = _number_if_possible(value)
+    return int(number) if isinstance(number, float) and number.is_integer() else value
+
+
 NumberOrWord = BeforeValidator(_number_if_possible)
+WholeNumber = BeforeValidator(_whole_number_if_possible)
 
 
 class Config(BaseModel):
@@ -36,8 +42,13 @@ class Config(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _fill_from_recipe(cls, values: dict[str, Any]) -> dict[str, Any]:
-        recipe = cls.recipes.get(values.get("recipe", "default"), {})
+        recipe = cls._recipe(values)
         return {**values, **{name: value for name, value in recipe.items() if values.get(name, "auto") == "auto"}}
+
+    @classmethod
+    def _recipe(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """What stands for `auto`, by field."""
+        return cls.recipes.get(values.get("recipe", "default"), {})
 
 
 class DataOptions(Config):
@@ -59,6 +70,11 @@ class DataOptions(Config):
         description="grouped: 70/15/15, every copy of an X-ray on one side; published: as the folders say, leaks and all",
     )
     split_seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of the grouped split; keep it equal across stages")
+    group_by: Literal["content", "names", "column"] = Field(
+        "content",
+        description="what makes files copies of one X-ray, besides equal bytes and a CSV's column group; content: the picture "
+        "itself and families of names; names: families of names; column: nothing else",
+    )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of initial weights, order, augmentation and masks")
     batch_size: int = Field(32, ge=1, le=4096, description="X-rays per step")
     precision: Literal["auto", "bf16", "fp32"] = Field(
@@ -68,6 +84,27 @@ class DataOptions(Config):
         "auto", description="auto: the accelerator there is, else cpu"
     )
     num_workers: int = Field(0, ge=0, le=256, description="threads that decode files; 0: one for each core")
+
+
+class Copies(Config):
+    """How much the several files of one X-ray count."""
+
+    weight_by: Literal["file", "group"] = Field(
+        "file", description="what counts the same: file: every file; group: every X-ray, each of its n files 1/n"
+    )
+    copies: Literal["all", "one"] = Field(
+        "all", description="files of an X-ray: all, or one: the one that names and sizes say the others were made from"
+    )
+
+    @field_validator("sampler", check_fields=False)
+    @classmethod
+    def _correct_once(cls, sampler: str, info: ValidationInfo) -> str:
+        if info.data.get("weight_by") == "group" and sampler.startswith("xray"):
+            raise ValueError(
+                f"found {sampler!r} beside --weight-by group, expected a sampler that draws files: this one draws X-rays equally, "
+                "and weighing them too would correct for their copies twice"
+            )
+        return sampler
 
 
 class Augmentation(Config):
@@ -117,7 +154,7 @@ class ReconstructBaseline(Masking, DataOptions):
     """Rebuild masked X-rays with the weights a model comes with."""
 
 
-class FinetuneMae(Masking, Augmentation, Optimisation, DataOptions):
+class FinetuneMae(Masking, Copies, Augmentation, Optimisation, DataOptions):
     """Train the masked autoencoder further on X-rays."""
 
     loss_region: Literal["masked", "all"] = Field("auto", description="patches whose squared error is the loss")
@@ -169,7 +206,7 @@ class OperatingOptions(Config):
     cost_false_positive: float = Field(1, gt=0, le=1e6, description="price of a false alarm, in the same unit")
 
 
-class TrainClassifier(OperatingOptions, Augmentation, Optimisation, DataOptions):
+class TrainClassifier(OperatingOptions, Copies, Augmentation, Optimisation, DataOptions):
     """Train a fractured / not fractured classifier on the encoder."""
 
     encoder: str = Field(
@@ -208,6 +245,17 @@ class TrainClassifier(OperatingOptions, Augmentation, Optimisation, DataOptions)
         Literal[THRESHOLD_OBJECTIVES] | Annotated[float, Field(ge=0, le=1)],
         NumberOrWord,
     ] = Field("auto", description="a number, or what to maximise on validation: " + ", ".join(THRESHOLD_OBJECTIVES))
+    cross_validate: Annotated[Literal[0] | Annotated[int, Field(ge=2, le=20)], WholeNumber] = Field(
+        0, description="folds of the cross-validation on training and validation X-rays that comes first; 0: none"
+    )
+
+    @classmethod
+    def _recipe(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Where X-rays are weighed, `auto` draws classes alone: to draw X-rays equally too would correct twice."""
+        recipe = super()._recipe(values)
+        if values.get("weight_by") == "group" and recipe.get("sampler") == "xray_class":
+            return recipe | {"sampler": "class"}
+        return recipe
 
     recipes = {
         "default": {
@@ -257,7 +305,7 @@ class TrainClassifier(OperatingOptions, Augmentation, Optimisation, DataOptions)
     }
 
 
-class Evaluate(OperatingOptions, DataOptions):
+class Evaluate(OperatingOptions, Copies, DataOptions):
     """Judge a registered classifier on every split, beside two references."""
 
     classifier: str = Field(

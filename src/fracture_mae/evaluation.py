@@ -14,10 +14,9 @@ from fracture_mae.models.classifier import Decision
 
 SPLITS = ("train", "validation", "test")
 CLASSIFIER = "classifier"
-_DIGEST = ("auroc", "average_precision", "balanced_accuracy", "sensitivity", "specificity")
+WITH_INTERVAL = ("auroc", "average_precision", "balanced_accuracy", "sensitivity", "specificity")
 _ECE = "expected_calibration_error"
 _UNCALIBRATED_ECE = f"{_ECE}_uncalibrated"
-_WITH_INTERVAL = (*_DIGEST, _ECE, _UNCALIBRATED_ECE)
 _FEWEST_XRAYS = 2  # of each class, for a source to be judged by itself
 _LONGEST_SLUG = 80
 
@@ -53,9 +52,11 @@ def levels(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Predictions for files (`image`), and for X-rays by the mean logit of their files (`xray`).
 
     Args:
-        predictions: columns group, label, logit, and more.
+        predictions: columns group, label, logit, and more; weight, where it is given, says how much a file counts among files:
+            those of weight 0 are left out, and X-rays are the mean over all their files nevertheless.
     """
-    return {"image": predictions, "xray": metrics.per_group(predictions)}
+    counted = predictions[predictions["weight"] > 0] if "weight" in predictions else predictions
+    return {"image": counted, "xray": metrics.per_group(predictions)}
 
 
 def judge_split(
@@ -64,14 +65,14 @@ def judge_split(
     """Everything about one split.
 
     Args:
-        predictions: one row per file: path, sha256, label, group, source and logit.
+        predictions: one row per file: path, sha256, label, group, source, logit and, where files differ in it, weight, see `levels`.
         remark: stands in every title, such as a warning of leakage; may be empty.
     """
     found = Findings()
     decided = _decided(predictions, decision)
     found.tables[f"{split}/predictions.csv"] = decided
     for level, rows in levels(predictions).items():
-        title = title_of(split, level, predictions, remark)
+        title = title_of(split, level, rows if level == "image" else predictions, remark)
         found.add(_judge_level(rows, decision, f"{split}/{level}", title, certainty))
     return found
 
@@ -88,19 +89,20 @@ def _decided(predictions: pd.DataFrame, decision: Decision) -> pd.DataFrame:
 def _judge_level(rows: pd.DataFrame, decision: Decision, place: str, title: str, certainty: Certainty) -> Findings:
     label, logit = rows["label"].to_numpy(), rows["logit"].to_numpy()
     probability = decision.probability(logit)
-    options = {"n_draws": certainty.n_draws, "seed": certainty.seed}
+    weight = rows["weight"].to_numpy() if "weight" in rows else None
+    options = {"n_draws": certainty.n_draws, "seed": certainty.seed, "weight": weight}
     table = bootstrap_intervals(label, probability, rows["group"], decision.threshold, **options)
-    table = pd.concat([table, _uncalibrated_error(rows, certainty)])
-    report = metrics.classification_report(label, probability, decision.threshold, decision.label_names)
-    matrix = metrics.confusion(label, probability, decision.threshold)
+    table = pd.concat([table, _uncalibrated_error(rows, weight, certainty)])
+    report = metrics.classification_report(label, probability, decision.threshold, decision.label_names, weight)
+    matrix = metrics.confusion(label, probability, decision.threshold, weight)
     at = f"threshold {decision.threshold:.3f}"
-    curve = {CLASSIFIER: (label, probability)}
+    curve = {CLASSIFIER: (label, probability, weight)}
 
     def of(metric: str) -> dict[str, tuple[float, float]]:
         return {CLASSIFIER: _ends(table, metric)}
 
     return Findings(
-        metrics=_flat_metrics(table, place),
+        metrics=flat_metrics(table, place),
         tables={
             f"{place}/metrics.csv": table.reset_index(),
             f"{place}/classification_report.csv": report.rename_axis("class").reset_index(),
@@ -118,31 +120,32 @@ def _judge_level(rows: pd.DataFrame, decision: Decision, place: str, title: str,
                 before=calibration.apply(logit, 1.0) if decision.calibrated else None,
                 intervals={"before": _ends(table, _UNCALIBRATED_ECE), "after": _ends(table, _ECE)},
                 title=f"Reliability · {title}",
+                weight=weight,
             ),
             f"{place}/threshold_sweep.png": plots.threshold_sweep(
-                metrics.threshold_sweep(label, probability), decision.threshold, f"Threshold sweep · {title}"
+                metrics.threshold_sweep(label, probability, weight), decision.threshold, f"Threshold sweep · {title}"
             ),
         },
     )
 
 
-def _uncalibrated_error(rows: pd.DataFrame, certainty: Certainty) -> pd.DataFrame:
+def _uncalibrated_error(rows: pd.DataFrame, weight: np.ndarray | None, certainty: Certainty) -> pd.DataFrame:
     """The calibration error of the plain sigmoid of the logits, as a further row for `bootstrap_intervals`."""
     label, probability = _label_and_probability(rows)
 
-    def error(weight: np.ndarray) -> dict[str, np.ndarray]:
-        return {_UNCALIBRATED_ECE: calibration.calibration_errors(label, probability, weight)}
+    def error(weights: np.ndarray) -> dict[str, np.ndarray]:
+        return {_UNCALIBRATED_ECE: calibration.calibration_errors(label, probability, weights)}
 
-    return intervals(error, label, rows["group"], n_draws=certainty.n_draws, seed=certainty.seed)
+    return intervals(error, label, rows["group"], n_draws=certainty.n_draws, seed=certainty.seed, weight=weight)
 
 
 def _ends(table: pd.DataFrame, metric: str) -> tuple[float, float]:
     return table.loc[metric, "low"], table.loc[metric, "high"]
 
 
-def _flat_metrics(table: pd.DataFrame, place: str) -> dict[str, float]:
+def flat_metrics(table: pd.DataFrame, place: str) -> dict[str, float]:
     flat = {f"{place}/{name}": row["estimate"] for name, row in table.iterrows()}
-    for name in _WITH_INTERVAL:
+    for name in table.index.intersection([*WITH_INTERVAL, _ECE, _UNCALIBRATED_ECE], sort=False):
         flat |= {f"{place}/{name}_{end}": table.loc[name, end] for end in ("low", "high")}
     return {name: value for name, value in flat.items() if np.isfinite(value)}
 
@@ -161,9 +164,16 @@ def _as_document(matrix: np.ndarray, decision: Decision) -> dict[str, Any]:
 def title_of(split: str, level: str, predictions: pd.DataFrame, remark: str) -> str:
     """What a figure was drawn from: level, split, files and X-rays, and the remark where there is one."""
     n_groups = predictions["group"].nunique()
-    unit = "per file" if level == "image" else "per X-ray"
+    unit = per_file(predictions) if level == "image" else "per X-ray"
     title = plots.heading(unit, split, len(predictions), n_groups)
     return f"{title}\n{remark}" if remark else title
+
+
+def per_file(counted: pd.DataFrame) -> str:
+    """What is counted where files are, in words for a title."""
+    if "weight" not in counted:
+        return "per file"
+    return "per file, X-rays weighing the same" if counted["group"].duplicated().any() else "one file per X-ray"
 
 
 def compare(predictions: Mapping[str, pd.DataFrame], split: str, remark: str, certainty: Certainty) -> Findings:
@@ -251,12 +261,13 @@ def digest(findings: Findings, splits: Sequence[str]) -> pd.DataFrame:
     """The figures to print: for each split, and for files and X-rays, the main metrics with their intervals."""
     rows = {}
     for split in splits:
+        files = per_file(levels(findings.tables[f"{split}/predictions.csv"])["image"]).removeprefix("per ")
         for level in ("image", "xray"):
             table = findings.tables[f"{split}/{level}/metrics.csv"].set_index("metric")
-            texts = {name: _with_ends(table.loc[name]) for name in _DIGEST}
-            rows[split, "file" if level == "image" else "X-ray"] = texts
+            texts = {name: with_ends(table.loc[name]) for name in WITH_INTERVAL}
+            rows[split, files if level == "image" else "X-ray"] = texts
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["split", "per"])
 
 
-def _with_ends(row: pd.Series) -> str:
+def with_ends(row: pd.Series) -> str:
     return f"{row['estimate']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.preprocessing import StandardScaler
 
+from fracture_mae.data import folds
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics import equal_group_weight
 
@@ -35,7 +35,7 @@ class Probed:
 
 
 def assign(table: pd.DataFrame, n_folds: int, seed: int) -> np.ndarray:
-    """The fold of each file, int64 [n], 0 … n_folds - 1, stratified by the X-rays' labels, not by their numbers of files.
+    """The fold of each file, int64 [n], 0 … n_folds - 1, of `data.folds`.
 
     Args:
         table: columns group, label and together (equal for what no fold may part).
@@ -43,18 +43,13 @@ def assign(table: pd.DataFrame, n_folds: int, seed: int) -> np.ndarray:
     Raises:
         FractureMaeError: a label has fewer X-rays than there are folds.
     """
-    xrays = table.groupby("group", sort=True).agg(label=("label", "first"), together=("together", "first"))
-    fewest = int(xrays.groupby("label")["together"].nunique().reindex([0, 1], fill_value=0).min())
+    fewest = int(table.groupby("label")["together"].nunique().reindex([0, 1], fill_value=0).min())
     if fewest < n_folds:
         raise FractureMaeError(
             f"{n_folds} folds need {n_folds} X-rays of each label, the X-rays of one patient counted once; one label has {fewest}. "
             "Take fewer folds, or add X-rays."
         )
-    dealer = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-    fold = pd.Series(0, index=xrays.index)
-    for number, (_, held_out) in enumerate(dealer.split(xrays, xrays["label"], groups=xrays["together"])):
-        fold.iloc[held_out] = number
-    return table["group"].map(fold).to_numpy(np.int64)
+    return folds.assign(table, n_folds, seed)
 
 
 def out_of_fold(features: np.ndarray, table: pd.DataFrame, fold: np.ndarray, *, seed: int) -> Probed:

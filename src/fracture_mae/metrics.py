@@ -20,15 +20,19 @@ MAX_SWEEP_ROWS = 201
 
 
 def classification_report(
-    label: ArrayLike, probability: ArrayLike, threshold: float, label_names: Sequence[str]
+    label: ArrayLike,
+    probability: ArrayLike,
+    threshold: ArrayLike,
+    label_names: Sequence[str],
+    weight: ArrayLike | None = None,
 ) -> pd.DataFrame:
     """Return scikit-learn's classification report as a table.
 
-    label_names: names of label 0 and label 1, in this order.
+    label_names: names of label 0 and label 1, in this order; weight: [n], then support is a sum of weights.
     Rows: the two names, accuracy, macro avg, weighted avg. Columns: precision, recall, f1-score, support; as in the
     printed report, the row accuracy has neither precision nor recall (NaN), and a ratio without denominator is 0.
     """
-    label, probability, _ = check_scores(label, probability)
+    label, probability, _ = check_scores(label, probability, weight)
     report = sklearn.metrics.classification_report(
         label,
         decide(probability, threshold),
@@ -36,15 +40,22 @@ def classification_report(
         target_names=list(label_names),
         output_dict=True,
         zero_division=0,
+        sample_weight=weight,
     )
-    report["accuracy"] = {"f1-score": report["accuracy"], "support": label.size}
-    return pd.DataFrame(report).T[["precision", "recall", "f1-score", "support"]].astype({"support": int})
+    report["accuracy"] = {"f1-score": report["accuracy"], "support": report["macro avg"]["support"]}
+    table = pd.DataFrame(report).T[["precision", "recall", "f1-score", "support"]]
+    return table if weight is not None else table.astype({"support": int})
 
 
-def confusion(label: ArrayLike, probability: ArrayLike, threshold: float) -> np.ndarray:
-    """Return int64 [2, 2] counts: rows are the true, columns the decided class; first negative, then positive."""
-    label, probability, _ = check_scores(label, probability)
-    return sklearn.metrics.confusion_matrix(label, decide(probability, threshold), labels=[0, 1])
+def confusion(
+    label: ArrayLike, probability: ArrayLike, threshold: ArrayLike, weight: ArrayLike | None = None
+) -> np.ndarray:
+    """Return [2, 2] counts: rows are the true, columns the decided class; first negative, then positive.
+
+    They are int64, or float64 sums of weight [n] where it is given.
+    """
+    label, probability, _ = check_scores(label, probability, weight)
+    return sklearn.metrics.confusion_matrix(label, decide(probability, threshold), labels=[0, 1], sample_weight=weight)
 
 
 def summary(

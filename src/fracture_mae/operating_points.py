@@ -110,7 +110,7 @@ def table(
     The intervals are of the rates at thresholds and a prevalence that are held fixed.
 
     Args:
-        rows: columns group, label, logit; files or X-rays.
+        rows: columns group, label, logit and, where files differ in it, weight; files or X-rays.
         prevalence: share of fractured X-rays where the classifier is to be used.
     """
     label, probability = rows["label"].to_numpy(), decision.probability(rows["logit"])
@@ -121,7 +121,9 @@ def table(
         rates = rates_at(counts.sensitivity, counts.specificity, prevalence, costs)  # each [..., points]
         return {f"{n} {rate}": values[..., n] for rate, values in rates.items() for n in range(len(points))}
 
-    found = intervals(statistics, label, rows["group"], n_draws=certainty.n_draws, seed=certainty.seed)
+    weight = rows["weight"].to_numpy() if "weight" in rows else None
+    options = {"n_draws": certainty.n_draws, "seed": certainty.seed, "weight": weight}
+    found = intervals(statistics, label, rows["group"], **options)
     n_groups = {value: rows["group"][label == value].nunique() for value in (0, 1)}
     for n in range(len(points)):
         for sensitivity, specificity in _hardly_excluded(found, n, n_groups):
@@ -174,7 +176,7 @@ def judge(
             result = table(rows, decision, points, prevalence, costs, certainty)
             found.tables[f"{place}.csv"] = result
             found.documents[f"{place}.json"] = _as_document(result, given is None, costs)
-            title = f"Operating points · {title_of(split, level, files, remark)}"
+            title = f"Operating points · {title_of(split, level, rows if level == 'image' else files, remark)}"
             found.figures[f"{place}.png"] = plots.operating_points(result, title, chosen_here=split == CHOSEN_ON)
     return found
 

@@ -1,6 +1,7 @@
 """What the entry points share: from a config to data and models, and from results to what a run shows."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,9 +13,17 @@ from torch import nn
 
 from fracture_mae import data, plots, reconstruction, registry
 from fracture_mae.checkpoints import Checkpoints, training_name
-from fracture_mae.config import DataOptions, FinetuneMae, OperatingOptions, ReconstructBaseline, TrainClassifier
+from fracture_mae.config import (
+    DataOptions,
+    Evaluate,
+    FinetuneMae,
+    OperatingOptions,
+    ReconstructBaseline,
+    TrainClassifier,
+)
 from fracture_mae.data import Dataset, XRays
 from fracture_mae.data.cache import cache_root
+from fracture_mae.data.copies import one_of_each
 from fracture_mae.evaluation import SPLITS, remark_on
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models import mae as mae_model
@@ -22,11 +31,12 @@ from fracture_mae.models.classifier import Decision, FractureClassifier
 from fracture_mae.models.mae import Mae
 from fracture_mae.reconstruction import Masks
 from fracture_mae.tracking import Run
+from fracture_mae.weighting import table_weight
 
 # Parameters that have no say in what weights a training ends with; the initial weights and the split are looked at themselves.
 _WITHOUT_SAY = {
     *("data_dir", "positive_label", "image_size", "num_workers", "device", "resume", "n_figures"),
-    *("model", "encoder", "calibrate", "threshold", *OperatingOptions.model_fields),
+    *("model", "encoder", "calibrate", "threshold", "cross_validate", *OperatingOptions.model_fields),
 }
 logger = logging.getLogger(__name__)
 
@@ -50,9 +60,25 @@ def load_data(config: DataOptions, image_size: int) -> Dataset:
         image_size=image_size,
         split=config.split,
         split_seed=config.split_seed,
+        group_by=config.group_by,
         positive_label=config.positive_label,
         num_workers=config.num_workers or None,
     )
+
+
+def load_training_data(config: FinetuneMae | TrainClassifier, image_size: int) -> Dataset:
+    """The data as `load_data` gives them, of each X-ray as many files as `config` wants."""
+    dataset = load_data(config, image_size)
+    if config.copies == "all":
+        return dataset
+    return replace(dataset, **{xrays.name: one_of_each(xrays) for xrays in splits_of(dataset)})
+
+
+def weighed(predictions: pd.DataFrame, xrays: XRays, config: Evaluate | TrainClassifier) -> pd.DataFrame:
+    """Predictions for `xrays` with what each file counts; as they are where all count the same."""
+    if (config.weight_by, config.copies) == ("file", "all"):
+        return predictions
+    return predictions.assign(weight=table_weight(xrays, config.weight_by, config.copies))
 
 
 def open_checkpoints(
@@ -155,7 +181,7 @@ def register_classifier(
     with TemporaryDirectory() as temporary:
         folder = Path(temporary) / registry.NETWORK
         classifier_model.save(classifier, decision, folder)
-        seen = pd.concat([dataset.train.table["sha256"], dataset.validation.table["sha256"]])
+        seen = dataset.index.loc[dataset.index["split"] != "test", "sha256"]  # of each X-ray all files, shown or not
         (folder / SEEN).write_text("\n".join(sorted(set(seen))) + "\n", encoding="ascii")
         version = registry.register_classifier(folder, decision.threshold, _version_tags(dataset, config, run))
     run.tags({"registered": f"models:/{registry.CLASSIFIER}/{version}"})

@@ -26,7 +26,9 @@ REFERENCE = {"color": GREY, "linestyle": ":", "linewidth": 1.2}  # chance, or th
 MARK = {"color": INK, "linestyle": "--", "linewidth": 1.2}  # what was chosen
 DPI = 120
 
-Scores = Mapping[str, tuple[ArrayLike, ArrayLike]]  # name → (label 0/1 [n], probability [n])
+Scores = Mapping[
+    str, tuple[ArrayLike, ...]
+]  # name → (label 0/1 [n], probability [n]) and, where files differ, weight [n]
 Intervals = Mapping[str, tuple[float, float]]  # name → (low, high)
 
 
@@ -86,7 +88,8 @@ def confusion_matrix(matrix: np.ndarray, label_names: Sequence[str], title: str 
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1.15)
     for (row, column), count in np.ndenumerate(matrix):
         colour = "white" if share[row, column] > 0.7 else INK
-        axes.text(column, row - 0.06, f"{count:,}", ha="center", va="center", fontsize=18, color=colour)
+        text = f"{count:,}" if matrix.dtype.kind == "i" else f"{count:,.1f}"  # sums of weights are no whole numbers
+        axes.text(column, row - 0.06, text, ha="center", va="center", fontsize=18, color=colour)
         axes.text(column, row + 0.16, f"{share[row, column]:.1%}", ha="center", va="center", fontsize=11, color=colour)
     axes.set_xticks([0, 1], label_names)
     axes.set_yticks([0, 1], label_names, rotation=90, va="center")
@@ -100,9 +103,9 @@ def confusion_matrix(matrix: np.ndarray, label_names: Sequence[str], title: str 
 def roc_curves(curves: Scores, intervals: Intervals | None = None, title: str = "ROC") -> Figure:
     """Draw a ROC curve per name; intervals of the AUROC, where given, stand in the legend."""
     figure, axes = _figure(5.4, 5.9 + 0.2 * len(curves), title)
-    for name, label, probability, colour in _with_both_classes(axes, curves):
-        false_positive_rate, sensitivity, _ = sklearn.metrics.roc_curve(label, probability)
-        area = sklearn.metrics.roc_auc_score(label, probability)
+    for name, label, probability, weight, colour in _with_both_classes(axes, curves):
+        false_positive_rate, sensitivity, _ = sklearn.metrics.roc_curve(label, probability, sample_weight=weight)
+        area = sklearn.metrics.roc_auc_score(label, probability, sample_weight=weight)
         axes.plot(false_positive_rate, sensitivity, color=colour, label=_with_interval(name, area, intervals))
     axes.plot([0, 1], [0, 1], **REFERENCE, label="Chance 0.500")
     axes.set(xlabel="1 - specificity", ylabel="Sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
@@ -115,12 +118,12 @@ def precision_recall_curves(
 ) -> Figure:
     """Draw a precision-recall curve per name, dotted its share of fractured (chance); intervals are of the AP."""
     figure, axes = _figure(5.4, 5.9 + 0.2 * len(curves), title)
-    for name, label, probability, colour in _with_both_classes(axes, curves):
-        precision, recall, _ = sklearn.metrics.precision_recall_curve(label, probability)
-        area = sklearn.metrics.average_precision_score(label, probability)
+    for name, label, probability, weight, colour in _with_both_classes(axes, curves):
+        precision, recall, _ = sklearn.metrics.precision_recall_curve(label, probability, sample_weight=weight)
+        area = sklearn.metrics.average_precision_score(label, probability, sample_weight=weight)
         legend = _with_interval(name, area, intervals)
         axes.plot(recall, precision, color=colour, drawstyle="steps-post", label=legend)
-        axes.axhline(np.mean(label), color=colour, linestyle=":", linewidth=1.2)
+        axes.axhline(np.average(label, weights=weight), color=colour, linestyle=":", linewidth=1.2)
     axes.set(xlabel="Sensitivity (recall)", ylabel="Precision", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     _legend(figure, "Average precision (dotted: chance)", loc="outside lower center")
     return figure
@@ -133,10 +136,11 @@ def reliability(
     before: ArrayLike | None = None,
     intervals: Intervals | None = None,
     title: str = "Reliability",
+    weight: ArrayLike | None = None,
 ) -> Figure:
     """Draw the share of fractured against the probability in bins of equal width, and below how many files stand there.
 
-    before: the probabilities before calibration, to be drawn beside;
+    before: the probabilities before calibration, to be drawn beside; weight: [n], of each file;
     intervals: of the expected calibration error (ECE) under "before" and "after".
     """
     figure = Figure(figsize=(5.6, 6.2), dpi=DPI, layout="constrained")
@@ -147,13 +151,13 @@ def reliability(
     if before is not None:
         series = {"before": ("Before", before, ORANGE)} | series
     for key, (name, values, colour) in series.items():
-        share, mean = calibration_curve(label, values, n_bins=n_bins)
-        error = expected_calibration_error(label, values, n_bins)
+        share, mean = _calibration_curve(label, values, n_bins, weight)
+        error = expected_calibration_error(label, values, n_bins, weight)
         ends = (intervals or {}).get(key, (np.nan, np.nan))
         axes.plot(
             mean, share, marker="o", markersize=5, color=colour, label=f"{name}: ECE {_interval_text(error, *ends)}"
         )
-        histogram.hist(values, bins=np.linspace(0, 1, n_bins + 1), color=colour, alpha=0.55)
+        histogram.hist(values, bins=np.linspace(0, 1, n_bins + 1), weights=weight, color=colour, alpha=0.55)
     axes.set(ylabel="Share fractured", ylim=(-0.02, 1.02))
     histogram.set(xlabel="Probability of fractured", ylabel="Files", xlim=(-0.01, 1.01))
     histogram.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
@@ -294,6 +298,63 @@ def _forest(axes: Axes, table: pd.DataFrame, column: str, rows: np.ndarray) -> N
         axes.errorbar(table[column][part], rows[part], xerr=reach[:, part], **marks)
 
 
+def fold_roc_curves(
+    pooled: tuple[ArrayLike, ...], folds: Mapping[int, tuple[ArrayLike, ...]], auroc: pd.Series, title: str = ""
+) -> Figure:
+    """Draw the ROC curve of all out-of-fold predictions over those of the single folds.
+
+    pooled, and of each fold: label 0/1 [n], probability [n], weight [n] or None; auroc: estimate, low, high of the pooled one.
+    """
+    figure, axes = _figure(5.4, 6.2, title)
+    for number, (label, probability, weight) in folds.items():
+        if np.unique(label).size == 2:
+            false_positive_rate, sensitivity, _ = sklearn.metrics.roc_curve(label, probability, sample_weight=weight)
+            name = "Single folds" if number == min(folds) else None
+            axes.plot(false_positive_rate, sensitivity, color=SKY, linewidth=1, alpha=0.75, label=name)
+    label, probability, weight = pooled
+    false_positive_rate, sensitivity, _ = sklearn.metrics.roc_curve(label, probability, sample_weight=weight)
+    text = _interval_text(*auroc[["estimate", "low", "high"]])
+    axes.plot(false_positive_rate, sensitivity, color=BLUE, linewidth=2.2, label=f"All folds, pooled: {text}")
+    axes.plot([0, 1], [0, 1], **REFERENCE, label="Chance 0.500")
+    axes.set(xlabel="1 - specificity", ylabel="Sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    _legend(figure, "AUROC", loc="outside lower center")
+    return figure
+
+
+def fold_spread(folds: pd.DataFrame, means: pd.DataFrame, pooled: pd.DataFrame, title: str = "") -> Figure:
+    """Draw a row per metric: a dot for each fold, the mean over folds with its interval, and the pooled value with its.
+
+    folds: index fold, columns metrics; means: index metric, columns mean, mean_low, mean_high; pooled: index metric, columns
+    estimate, low, high.
+    """
+    figure, axes = _figure(8.4, 1.9 + 0.72 * len(means), title)
+    rows = np.arange(len(means))
+    for row, name in enumerate(means.index):
+        values = folds[name].dropna()
+        axes.plot(values, np.full(len(values), row - 0.24), "o", color=SKY, markersize=6, alpha=0.8)
+    series = {
+        f"Mean of {len(folds)} folds": (means[["mean", "mean_low", "mean_high"]], RED, "D", 0.0),
+        "All folds, pooled": (pooled[["estimate", "low", "high"]], BLUE, "s", 0.24),
+    }
+    axes.plot([], [], "o", color=SKY, label="A fold")
+    for name, (table, colour, mark, shift) in series.items():
+        estimate, low, high = table.to_numpy(float).T
+        reach = [estimate - low, high - estimate]
+        style = {"fmt": mark, "color": colour, "markersize": 5, "capsize": 3, "linewidth": 1.4}
+        axes.errorbar(estimate, rows + shift, xerr=reach, label=name, **style)
+    axes.set(xlabel="Value, 95 % interval", xlim=(-0.02, 1.02), ylim=(len(means) - 0.5, -0.5))
+    axes.set_yticks(rows, [_metric_name(name) for name in means.index])
+    axes.grid(False, axis="y")
+    right = axes.secondary_yaxis("right")
+    right.set_yticks(
+        rows, [_interval_text(*row) for row in means[["mean", "mean_low", "mean_high"]].to_numpy(float)], fontsize=9
+    )
+    right.tick_params(length=0, pad=10, labelcolor=RED)
+    right.spines[:].set_visible(False)
+    figure.legend(fontsize=9, ncols=3, loc="outside lower center", frameon=False)
+    return figure
+
+
 def _figure(width: float, height: float, title: str) -> tuple[Figure, Axes]:
     """Return a figure of width x height inches with one styled axes."""
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
@@ -317,11 +378,24 @@ def _legend(owner: Axes | Figure, title: str = "", **place) -> None:
     owner.legend(title=title, fontsize=9, title_fontsize=9, alignment="left", framealpha=0.9, edgecolor="none", **place)
 
 
-def _with_both_classes(axes: Axes, curves: Scores) -> Iterator[tuple[str, ArrayLike, ArrayLike, str]]:
-    """Yield name, label, probability and colour of each curve; one that lacks a class is only named in the legend."""
-    for (name, (label, probability)), colour in zip(curves.items(), cycle(COLOURS)):
+def _calibration_curve(
+    label: ArrayLike, probability: ArrayLike, n_bins: int, weight: ArrayLike | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the share of fractured and the mean probability of each bin of equal width that is not empty."""
+    if weight is None:
+        return calibration_curve(label, probability, n_bins=n_bins)
+    in_bin = np.searchsorted(np.linspace(0, 1, n_bins + 1)[1:-1], probability)  # scikit-learn's own takes no weights
+    total = np.bincount(in_bin, weight, n_bins)
+    filled = total > 0
+    sums = [np.bincount(in_bin, np.multiply(values, weight), n_bins) for values in (label, probability)]
+    return sums[0][filled] / total[filled], sums[1][filled] / total[filled]
+
+
+def _with_both_classes(axes: Axes, curves: Scores) -> Iterator[tuple[str, ArrayLike, ArrayLike, ArrayLike | None, str]]:
+    """Yield name, label, probability, weight and colour of each curve; one that lacks a class is only named in the legend."""
+    for (name, (label, probability, *weight)), colour in zip(curves.items(), cycle(COLOURS)):
         if np.unique(label).size == 2:
-            yield name, label, probability, colour
+            yield name, label, probability, next(iter(weight), None), colour
         else:
             axes.plot([], [], color=colour, label=f"{name}: one class alone, undefined")
 
@@ -336,6 +410,10 @@ def _forest_text(row: pd.Series) -> str:
     units = {"n_files": "files", "n_groups": "X-rays"}
     sizes = [f"{int(row[column]):,} {unit}" for column, unit in units.items() if column in row]
     return "   ".join([_interval_text(row["estimate"], row["low"], row["high"]), " of ".join(sizes)])
+
+
+def _metric_name(name: str) -> str:
+    return "AUROC" if name == "auroc" else name.replace("_", " ").capitalize()
 
 
 def _interval_text(estimate: float, low: float, high: float) -> str:

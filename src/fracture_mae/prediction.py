@@ -9,6 +9,8 @@ from fracture_mae.data import XRays
 from fracture_mae.models.classifier import FractureClassifier
 from fracture_mae.training import in_batches
 
+COLUMNS = ["path", "sha256", "label", "group", "source"]  # of the table of files, in each prediction
+
 
 @torch.inference_mode()
 def predict(classifier: FractureClassifier, xrays: XRays, *, batch_size: int, accelerator: Accelerator) -> pd.DataFrame:
@@ -18,5 +20,4 @@ def predict(classifier: FractureClassifier, xrays: XRays, *, batch_size: int, ac
     for batch in in_batches(xrays, batch_size, accelerator.device, f"Classifying {xrays.name}"):
         with accelerator.autocast():
             logits.append(classifier(batch.pixels).cpu())
-    columns = ["path", "sha256", "label", "group", "source"]
-    return xrays.table[columns].assign(logit=torch.cat(logits).numpy().astype(np.float64))
+    return xrays.table[COLUMNS].assign(logit=torch.cat(logits).numpy().astype(np.float64))

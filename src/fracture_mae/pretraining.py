@@ -13,6 +13,7 @@ from fracture_mae.models.mae import Mae, squared_error
 from fracture_mae.reconstruction import Masks, masked_errors
 from fracture_mae.schedule import Progress, Schedule
 from fracture_mae.training import Batch, Trainer, visiting_order
+from fracture_mae.weighting import loss_weight
 
 
 def finetune(
@@ -49,7 +50,8 @@ def finetune(
         errors = masked_errors(model, dataset.validation, masks, batch_size=config.batch_size, accelerator=accelerator)
         return {f"validation/{name}": value for name, value in errors.items()}
 
-    return trainer.fit(dataset.train, visiting_order(dataset.train, config.sampler), validate, checkpoints, log)
+    weight = loss_weight(dataset.train, config.weight_by, config.sampler)
+    return trainer.fit(dataset.train, visiting_order(dataset.train, config.sampler), validate, checkpoints, log, weight)
 
 
 def _step_loss(config: FinetuneMae) -> Callable[[Mae, Batch, torch.Generator], torch.Tensor]:
@@ -59,7 +61,7 @@ def _step_loss(config: FinetuneMae) -> Callable[[Mae, Batch, torch.Generator], t
         pixels = augment(batch.pixels, generator)
         noise = torch.rand(len(pixels), model.n_patches, generator=generator).to(pixels.device)
         prediction, target, mask = model(pixels, noise, config.train_mask_ratio)
-        return squared_error(prediction, target, mask, config.loss_region).mean()
+        return (squared_error(prediction, target, mask, config.loss_region) * batch.weight).mean()
 
     return loss
 

@@ -20,14 +20,15 @@ OBJECTIVES: tuple[str, ...] = get_args(Objective)
 TIE = 1e-12
 
 
-def decide(probability: ArrayLike, threshold: float) -> np.ndarray:
+def decide(probability: ArrayLike, threshold: ArrayLike) -> np.ndarray:
     """Return int64 decisions in the shape of `probability`: 1 where probability >= threshold, else 0.
 
+    threshold: a number, or one for each probability, such as those of several folds.
     Raises FractureMaeError for NaN, which would otherwise pass as "not fractured", and for a threshold outside [0, 1].
     """
     # float64, because NumPy would round a Python float to the float32 of the probabilities before comparing.
     probability = np.asarray(probability, dtype=np.float64)
-    if not 0 <= threshold <= 1:
+    if not np.all((np.asarray(threshold) >= 0) & (np.asarray(threshold) <= 1)):
         raise FractureMaeError(f"threshold is {threshold}; expected a number in [0, 1].")
     if np.isnan(probability).any():
         raise FractureMaeError(f"probability holds {np.isnan(probability).sum()} NaN; a decision needs numbers.")

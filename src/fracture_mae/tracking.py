@@ -103,11 +103,13 @@ class Run:
             self.metrics({f"{xrays.name}/n_images": len(xrays), f"{xrays.name}/n_xrays": len(set(xrays.group))})
         self.table(dataset.index[["path", "sha256", "label_name", "group", "source", "split"]], "data/splits.csv")
         self.table(dataset.rejected, "data/rejected.csv")
+        self.table(dataset.links, "data/links.csv")
         self.tags(
             {
                 "data": dataset.name,
                 "data.fingerprint": dataset.fingerprint,
                 "data.rejected": len(dataset.rejected),
+                "group_by": dataset.group_by,
                 "split.fingerprint": dataset.split_fingerprint,
                 "leakage": f"{dataset.leakage:.0%}",
             }
@@ -128,8 +130,7 @@ def run(entry_point: str, config: Config) -> Iterator[Run]:
         _check_artifact_store(active.info.artifact_uri)
         _close_dead_runs(active.info.experiment_id)
         current = Run(active.info.run_id)
-        process_id = f"{os.getpid()}@{psutil.Process().create_time():.2f}"
-        current.tags({"entry_point": entry_point, _HOST_TAG: socket.gethostname(), _PROCESS_TAG: process_id})
+        current.tags({"entry_point": entry_point} | _process_tags())
         _log_config(current, config)
         yield current
     except BaseException as error:
@@ -139,6 +140,32 @@ def run(entry_point: str, config: Config) -> Iterator[Run]:
         mlflow.end_run("FINISHED")
     finally:
         signal.signal(signal.SIGTERM, previous_handler)
+
+
+@contextmanager
+def child(parent: Run, name: str) -> Iterator[Run]:
+    """A run below the active run `parent`; it ends as FINISHED, or as FAILED with the reason, and `parent` is active again.
+
+    What is logged by the active run (figures, tables) goes to the child meanwhile.
+    """
+    experiment_id = MlflowClient().get_run(parent.id).info.experiment_id
+    active = mlflow.start_run(run_name=name, nested=True, parent_run_id=parent.id, experiment_id=experiment_id)
+    current = Run(active.info.run_id)
+    try:
+        current.tags(_process_tags())
+        yield current
+    except BaseException as error:
+        _end_as_failed(current.id, error)
+        raise
+    mlflow.end_run("FINISHED")
+
+
+def _process_tags() -> dict[str, str]:
+    """Which process a run belongs to, so that the next run can tell if it was killed."""
+    return {
+        _HOST_TAG: socket.gethostname(),
+        _PROCESS_TAG: f"{os.getpid()}@{psutil.Process().create_time():.2f}",
+    }
 
 
 def _start(entry_point: str) -> mlflow.ActiveRun:

@@ -28,10 +28,12 @@ class Batch:
     Attributes:
         pixels: grey, float32 [B, 1, H, W] in [0, 1].
         label: float32 [B], 1 is positive.
+        weight: float32 [B], of each X-ray in the loss, or one for all.
     """
 
     pixels: torch.Tensor
     label: torch.Tensor
+    weight: torch.Tensor | float = 1.0
 
 
 StepLoss = Callable[[nn.Module, Batch, torch.Generator], torch.Tensor]
@@ -99,6 +101,7 @@ class Trainer:
         validate: Callable[[nn.Module], dict[str, float]],
         checkpoints: Checkpoints,
         log: Callable[[dict[str, float], int], None],
+        weight: np.ndarray | None = None,
     ) -> Progress:
         """Train, and leave the kept epoch's weights in the model, in evaluation mode.
 
@@ -109,15 +112,17 @@ class Trainer:
             order: positions of the training X-rays to visit in an epoch.
             validate: metrics of the model in evaluation mode, `schedule.monitor` among them.
             log: takes an epoch's metrics and its number; of a resumed run, the earlier epochs' first.
+            weight: [n], of each training X-ray, as `step_loss` finds it in its batch; None: 1.
 
         Raises:
             FractureMaeError: the loss is no longer finite.
         """
+        weight = np.ones(len(xrays)) if weight is None else weight
         progress = checkpoints.restore(self.accelerator)
         for epoch, row in enumerate(progress.history, start=1):
             log(row, epoch)
         while not self.schedule.is_over(progress):
-            row = self._train_epoch(xrays, order, progress.epochs_done)
+            row = self._train_epoch(xrays, weight, order, progress.epochs_done)
             self.model.eval()
             row |= validate(self.model)
             keep = progress.record(row, self.schedule)
@@ -129,7 +134,7 @@ class Trainer:
         return progress
 
     def _train_epoch(
-        self, xrays: XRays, order: Callable[[np.random.Generator], np.ndarray], epoch: int
+        self, xrays: XRays, weight: np.ndarray, order: Callable[[np.random.Generator], np.ndarray], epoch: int
     ) -> dict[str, float]:
         seed = int(np.random.SeedSequence([self.schedule.seed, epoch]).generate_state(1)[0])
         set_seed(seed)  # stochastic depth draws from the global generators
@@ -143,7 +148,7 @@ class Trainer:
         with bar:
             for step, positions in enumerate(steps):
                 self._set_learning_rate(epoch + step / len(steps))
-                loss = self._step(batch_of(xrays, positions, self.accelerator.device), generator)
+                loss = self._step(batch_of(xrays, positions, self.accelerator.device, weight[positions]), generator)
                 total += loss * len(positions)
                 bar.update(len(positions))
         mean_loss = total.item() / len(visits)
@@ -179,10 +184,12 @@ class Trainer:
         )
 
 
-def batch_of(xrays: XRays, positions: np.ndarray, device: torch.device) -> Batch:
-    """X-rays at `positions`, on the device."""
+def batch_of(xrays: XRays, positions: np.ndarray, device: torch.device, weight: np.ndarray | float = 1.0) -> Batch:
+    """X-rays at `positions`, on the device; `weight` is theirs: [len(positions)], or one for all."""
     pixels = torch.from_numpy(xrays.images(positions)).to(device, non_blocking=True)
-    return Batch(to_unit(pixels), torch.from_numpy(xrays.label[positions]).to(device, torch.float32))
+    numbers = np.stack([xrays.label[positions], np.broadcast_to(weight, len(positions))]).astype(np.float32)
+    label, weights = torch.from_numpy(numbers).to(device)
+    return Batch(to_unit(pixels), label, weights)
 
 
 def in_batches(xrays: XRays, batch_size: int, device: torch.device, description: str) -> Iterator[Batch]:

@@ -166,3 +166,19 @@ def named(kind="Stage", weight=1.0, **settings):
 def test_a_name_stands_for_kind_settings_and_initial_weights():
     assert named() == named()
     assert len({named(), named("Other"), named(weight=1.0 + 1e-6), named(seed=1), named(flip=True)}) == 5
+
+
+def test_a_result_stands_in_for_the_checkpoints_of_a_finished_training(tmp_path):
+    training = Training(tmp_path)
+    with training.checkpoints as kept:
+        assert kept.result() is None
+        training.write(1, keep=True)
+        kept.finish({"logit": {"a": 0.1 + 0.2}})
+        assert [file.name for file in kept.folder.iterdir()] == ["result.json"]
+    with Training(tmp_path).checkpoints as kept:
+        assert kept.result() == {"logit": {"a": 0.1 + 0.2}}  # to the last bit
+    with Training(tmp_path, resume=False).checkpoints as anew:
+        assert anew.result() is None
+        anew.restore(training.accelerator)
+    with Training(tmp_path).checkpoints as kept:
+        assert kept.result() is None

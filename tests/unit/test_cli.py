@@ -6,7 +6,7 @@ from click.testing import CliRunner
 from pydantic import Field
 
 from fracture_mae.cli import flag, options_from, parse
-from fracture_mae.config import Config, NumberOrWord
+from fracture_mae.config import Config, NumberOrWord, TrainClassifier
 
 
 class Example(Config):
@@ -84,3 +84,11 @@ def test_help_has_meaning_range_and_default():
     text = " ".join(CliRunner().invoke(command, ["--help"]).output.split())
     assert "--n-files VALUE how many. Expected: a whole number, at least 1, at most 9. Default: 3" in text
     assert "Default: auto (recipe default: 0.5, recipe other: 0.25)" in text
+
+
+def test_values_that_do_not_go_together_are_explained_by_their_flag():
+    with pytest.raises(click.UsageError) as refused:
+        parse(TrainClassifier, {"sampler": "xray", "weight_by": "group", "cross_validate": "1"})
+    first, second = refused.value.message.splitlines()
+    assert first.startswith("--sampler: found 'xray' beside --weight-by group, expected a sampler that draws files")
+    assert second == "--cross-validate: found '1', expected 0 or a whole number, at least 2, at most 20"

@@ -75,3 +75,29 @@ def test_the_chain_restates_the_steps_parameters():
             assert Main.model_fields[ours].default == step.model_fields[theirs].default
     assert issubclass(Main, DataOptions)
     assert all(issubclass(kind, Config) for kind in ENTRY_POINTS)
+
+
+@pytest.mark.parametrize(("recipe", "sampler"), [("default", "class"), ("original", "file")])
+def test_where_xrays_are_weighed_auto_draws_no_xrays_equally(recipe, sampler):
+    assert TrainClassifier(recipe=recipe, weight_by="group").sampler == sampler
+    assert TrainClassifier(weight_by="file").sampler == "xray_class"
+
+
+@pytest.mark.parametrize(
+    ("kind", "sampler"), [(TrainClassifier, "xray"), (TrainClassifier, "xray_class"), (FinetuneMae, "xray")]
+)
+def test_copies_are_corrected_for_once(kind, sampler):
+    assert kind(sampler=sampler).sampler == sampler
+    with pytest.raises(ValidationError, match=f"found '{sampler}' beside --weight-by group.* twice"):
+        kind(sampler=sampler, weight_by="group")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [("0", 0), ("2", 2), ("5.0", 5), (20, 20), ("1", None), ("21", None), ("2.5", None)]
+)
+def test_folds_are_none_or_two_to_twenty(given, expected):
+    if expected is None:
+        with pytest.raises(ValidationError):
+            TrainClassifier(cross_validate=given)
+    else:
+        assert TrainClassifier(cross_validate=given).cross_validate == expected

@@ -66,3 +66,10 @@ def test_progress_bars_are_for_terminals(monkeypatch, terminal, expected):
     os.close(ours)
     os.close(theirs)
     assert done.stdout.strip() == expected
+
+
+def test_a_line_in_a_log_is_there_at_once():
+    script = "import entrypoints, os; print('epoch 1'); os._exit(0)"  # ends without writing out what is buffered
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run([sys.executable, "-c", script], env=buffered, capture_output=True, text=True, check=True)
+    assert done.stdout == "epoch 1\n"

@@ -167,3 +167,28 @@ def test_digest_prints_estimate_and_interval(judged):
 def test_remark_on_leakage():
     assert evaluation.remark_on(0.0) == ""
     assert evaluation.remark_on(0.126) == "LEAKY: 13% of the test X-rays stand in training too"
+
+
+# Files of 0: the X-ray a counts once, by half of each file; 1: its first file alone counts.
+@pytest.mark.parametrize(
+    ("weight", "auroc", "matrix", "unit"),
+    [
+        # a's files 2 and -1.5 count 1/2 each: 2 beats both healthy ones, -1.5 none, and e's 3 both.
+        ([0.5, 0.5, 1, 1, 1], (0.5 * 2 + 2) / 4, [[1, 1], [0.5, 1.5]], "per file, X-rays weighing the same"),
+        ([0, 1, 1, 1, 1], 2 / 4, [[1, 1], [1, 1]], "one file per X-ray"),
+    ],
+)
+def test_files_may_count_less_among_files_alone(judged, weight, auroc, matrix, unit):
+    found = evaluation.judge_split(FEW.assign(weight=np.float64(weight)), DECISION, "test", "", CERTAINTY)
+    assert found.metrics["test/image/auroc"] == pytest.approx(auroc)
+    assert found.documents["test/image/confusion_matrix.json"]["matrix"] == matrix
+    report = found.tables["test/image/classification_report.csv"].set_index("class")
+    assert report.loc["broken", "support"] == pytest.approx(2)
+    assert report.loc["broken", "recall"] == pytest.approx(found.metrics["test/image/sensitivity"])
+    by_xray = [name for name in judged.metrics if name.startswith("test/xray/")]
+    assert {name: found.metrics[name] for name in by_xray} == {name: judged.metrics[name] for name in by_xray}
+    words = [text.get_text() for text in found.figures["test/image/roc.png"].findobj(Text)]
+    assert any(unit in word for word in words)
+    assert any(f"classifier {auroc:.3f} [" in word for word in words)
+    assert evaluation.digest(found, ["test"]).index[0] == ("test", unit.removeprefix("per "))
+    assert found.tables["test/predictions.csv"]["weight"].tolist() == weight

@@ -162,3 +162,34 @@ def test_sources_list_rows_without_interval_or_estimate():
     assert [text.get_text() for text in axes.get_yticklabels()] == SOURCES.index.tolist()
     texts = [text.get_text() for text in axes.child_axes[0].get_yticklabels()]
     assert texts == ["0.700 [0.600, 0.800]   99 X-rays", "0.600   1 X-rays", "undefined   9 X-rays"]
+
+
+def test_reliability_by_weight_is_that_of_files_repeated():
+    label, probability, times = [1, 0, 1, 0], [0.9, 0.85, 0.3, 0.32], [1, 3, 2, 1]
+    weighed = plots.reliability(label, probability, n_bins=5, weight=times).axes[0].lines[1].get_xydata()
+    repeated = plots.reliability(np.repeat(label, times), np.repeat(probability, times), n_bins=5).axes[0].lines[1]
+    np.testing.assert_allclose(weighed, repeated.get_xydata())
+
+
+@pytest.mark.parametrize("draw", [plots.roc_curves, plots.precision_recall_curves])
+def test_curves_by_weight_are_those_of_files_repeated(draw):
+    label, probability, times = [1, 0, 1, 0], [0.9, 0.85, 0.3, 0.32], [1, 3, 2, 1]
+    weighed = draw({"a": (label, probability, times)}).axes[0].lines[0]
+    repeated = draw({"a": (np.repeat(label, times), np.repeat(probability, times))}).axes[0].lines[0]
+    np.testing.assert_allclose(weighed.get_xydata(), repeated.get_xydata())
+    assert weighed.get_label() == repeated.get_label()
+
+
+def test_spread_of_folds_has_a_dot_for_each_and_both_intervals():
+    folds = pd.DataFrame({"auroc": [0.6, 0.8], "precision": [0.5, np.nan]}, index=[1, 2])
+    means = pd.DataFrame(
+        {"mean": [0.7, 0.5], "mean_low": [0.5, np.nan], "mean_high": [0.9, np.nan]}, index=folds.columns
+    )
+    pooled = pd.DataFrame({"estimate": [0.72, 0.6], "low": [0.6, 0.5], "high": [0.8, 0.7]}, index=folds.columns)
+    figure = plots.fold_spread(folds, means, pooled)
+    axes = figure.axes[0]
+    assert [line.get_xdata().tolist() for line in axes.lines[:2]] == [[0.6, 0.8], [0.5]]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["AUROC", "Precision"]
+    words = " ".join(text.get_text() for text in figure.findobj(Text))
+    assert "0.700 [0.500, 0.900]" in words
+    assert "Mean of 2 folds" in words

@@ -192,3 +192,46 @@ def test_training_logs_curves_the_kept_epoch_and_where_it_went_on(store):
     assert found.data.tags["resumed_from"] == "first, second"
     assert artifact(found, "learning_curves.csv").splitlines()[1:] == ["1,0.5,0.7", "2,0.4,0.6"]
     assert "learning_curves.png" in {file.path for file in store.list_artifacts(found.info.run_id)}
+
+
+def test_a_child_run_lies_below_its_parent_and_gives_way_to_it(store, monkeypatch):
+    parent_id = run_made_by_mlflow(store, monkeypatch)
+    with tracking.run("evaluate", Evaluate()) as parent:
+        with tracking.child(parent, "fold 1") as child:
+            child.metrics({"m": 1})
+            child.table(pd.DataFrame({"a": [1]}), "of_child.csv")
+        parent.table(pd.DataFrame({"a": [2]}), "of_parent.csv")
+    found, above = store.get_run(child.id), store.get_run(parent_id)
+    assert (found.info.status, found.info.run_name) == ("FINISHED", "fold 1")
+    assert found.data.tags["mlflow.parentRunId"] == parent_id == parent.id
+    assert found.info.experiment_id == above.info.experiment_id
+    assert (found.data.metrics, above.data.metrics) == ({"m": 1.0}, {})
+    assert artifact(found, "of_child.csv") == "a\n1\n"
+    assert artifact(above, "of_parent.csv") == "a\n2\n"
+    assert above.info.status == "FINISHED"
+
+
+def test_a_failing_child_fails_its_parent_too(store):
+    with (
+        pytest.raises(FractureMaeError),
+        tracking.run("evaluate", Evaluate()) as parent,
+        tracking.child(parent, "fold 1") as child,
+    ):
+        raise FractureMaeError("no X-rays")
+    for run in (child, parent):
+        found = store.get_run(run.id)
+        assert (found.info.status, found.data.tags[REASON]) == ("FAILED", "FractureMaeError: no X-rays")
+
+
+def test_a_child_of_a_killed_process_is_closed_with_its_parent(store):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    with tracking.run("evaluate", Evaluate()) as parent, tracking.child(parent, "fold 1") as child:
+        tags = {
+            tracking._PROCESS_TAG: f"{dead.pid}@1.00",
+            tracking._HOST_TAG: store.get_run(child.id).data.tags[tracking._HOST_TAG],
+        }
+        killed = store.create_run(store.get_run(parent.id).info.experiment_id, tags=tags)
+        tracking._close_dead_runs(killed.info.experiment_id)
+        assert store.get_run(child.id).info.status == "RUNNING"
+    assert store.get_run(killed.info.run_id).info.status == "FAILED"

@@ -3,15 +3,18 @@
 import hashlib
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from fracture_mae.data import groups, index, splits
+from fracture_mae.data import duplicates, groups, index, splits
 from fracture_mae.data.cache import ImageStore, cache_root
+from fracture_mae.data.features import FeatureStore
 from fracture_mae.data.hashes import sha256_of
+from fracture_mae.data.images import UnreadableImage, decode
+from fracture_mae.data.links import LinkStore, as_table
 from fracture_mae.errors import FractureMaeError
 
 logger = logging.getLogger(__name__)
@@ -23,7 +26,8 @@ class XRays:
 
     Attributes:
         name: "train", "validation" or "test".
-        table: a row per file: path, label, label_name, sha256, bytes, height, width, group, source and more.
+        table: a row per file: path, label, label_name, sha256, bytes, height, width, group, source and more; together is equal for
+            files that no split may part: those of an X-ray, or of a patient who has X-rays under both labels.
         pixels: uint8 [N, image_size, image_size], memory-mapped, of all X-rays in the cache.
         rows: int64 [n], where in `pixels` each file of `table` stands.
     """
@@ -66,6 +70,9 @@ class Dataset:
         leakage: share of X-rays in test that have a file in training or validation too; 0 for the grouped split.
         fingerprint: 16 hexadecimal digits of all contents and their labels.
         split_fingerprint: the same of contents, labels and splits.
+        links: pairs of contents that show the same X-ray, with the evidence: columns of `links.Link`, a and b as sha256; none
+            unless grouped by content.
+        group_by: what made files copies of one X-ray: "content", "names" or "column".
     """
 
     name: str
@@ -78,6 +85,8 @@ class Dataset:
     leakage: float
     fingerprint: str
     split_fingerprint: str
+    links: pd.DataFrame = field(default_factory=as_table)
+    group_by: str = "content"
 
 
 def load(
@@ -86,6 +95,7 @@ def load(
     image_size: int = 224,
     split: str = "grouped",
     split_seed: int = 0,
+    group_by: str = "content",
     positive_label: str = "fractured",
     num_workers: int | None = None,
 ) -> Dataset:
@@ -97,14 +107,20 @@ def load(
         data_dir: folder, CSV, or the word `synthetic`.
         image_size: side of the letterboxed pictures [pixels].
         split: "grouped" or "published".
+        group_by: what makes files copies of one X-ray, besides equal bytes and the groups of a CSV: "content", the picture itself
+            and families of names; "names", these alone; "column", nothing else.
         num_workers: threads that decode; None: one for each core.
 
     Raises:
         FractureMaeError: the data cannot be used; says what was found and what is expected.
     """
+    num_workers = num_workers or os.cpu_count()
     table, label_names = index.read(data_dir, positive_label)
-    table, pixels, unreadable = _read_pictures(table, image_size, num_workers or os.cpu_count())
-    table, conflicts = _group(table)
+    if group_by == "column":
+        _check_given_groups(table, data_dir)
+    table, pixels, unreadable = _read_pictures(table, image_size, num_workers)
+    links = find_links(table, num_workers) if group_by == "content" else as_table()
+    table, conflicts = _group(table, links, by_name=group_by != "column")
     rejected = pd.concat([unreadable, conflicts], ignore_index=True)
     _warn_of(rejected, len(table) + len(rejected))
     table["split"] = splits.grouped(table, split_seed) if split == "grouped" else splits.published(table)
@@ -123,7 +139,61 @@ def load(
         leakage=leakage,
         fingerprint=_fingerprint(table, ["sha256", "label"]),
         split_fingerprint=_fingerprint(table, ["sha256", "label", "split"]),
+        links=links,
+        group_by=group_by,
     )
+
+
+def resplit(dataset: Dataset, train: XRays, validation: XRays, test: XRays) -> Dataset:
+    """The same data split otherwise, into sides that share no X-ray."""
+    sides = {"train": train, "validation": validation, "test": test}
+    index = pd.concat([side.table.assign(split=name) for name, side in sides.items()], ignore_index=True)
+    splits.check(index)
+    fingerprint = _fingerprint(index, ["sha256", "label", "split"])
+    return replace(dataset, index=index, **sides, leakage=0.0, split_fingerprint=fingerprint)
+
+
+def find_links(table: pd.DataFrame, num_workers: int | None = None) -> pd.DataFrame:
+    """The contents that show the same X-ray whatever the files' names, remembered in the cache.
+
+    A set of contents that was searched once keeps its links: no search, no decoding. Of a set that differs from a searched one,
+    only the pictures that are new are described and compared. So for a set of contents the result depends neither on names, order
+    or threads, nor on what else is in the cache, but in one respect: candidates come from an approximate index, and whether a
+    set was searched at once or grew file by file can decide about a pair that barely is, or is not, a candidate.
+
+    Args:
+        table: columns path and sha256 of readable files.
+        num_workers: threads; None: one for each core.
+
+    Returns:
+        Columns of `links.Link`, with a sha256 in a and b: enough pairs to join each group, not all pairs.
+    """
+    path = table.drop_duplicates("sha256").set_index("sha256")["path"]
+    folder = cache_root() / "links-v1"
+
+    def search(known: duplicates.Searched) -> pd.DataFrame:
+        store = FeatureStore(folder / "features.bin")
+        options = {"searched": known, "store": store, "num_workers": num_workers or os.cpu_count()}
+        return duplicates.find(lambda content: _picture(path[content]), list(path.index), **options)
+
+    return LinkStore(folder).find(list(path.index), search)
+
+
+def _picture(path: str) -> np.ndarray:
+    """uint8 [height, width] of a file that could be decoded a moment ago."""
+    try:
+        return decode(Path(path).read_bytes())
+    except (OSError, UnreadableImage) as error:
+        raise FractureMaeError(f"{path} cannot be read any more: {error}. Run again.") from None
+
+
+def _check_given_groups(table: pd.DataFrame, data_dir: str) -> None:
+    if (table["given_group"] == "").all():
+        found = "its column group is missing or empty" if data_dir.lower().endswith(".csv") else "it is no CSV"
+        raise FractureMaeError(
+            f"--group-by column: {data_dir} gives no groups, {found}. Expected: a CSV whose column group says which files show the "
+            "same patient or X-ray. Or use --group-by content."
+        )
 
 
 def _read_pictures(
@@ -140,13 +210,23 @@ def _read_pictures(
     return table.drop(columns="reason"), store.pixels(), pd.concat([unreadable, undecodable])
 
 
-def _group(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _group(table: pd.DataFrame, links: pd.DataFrame, *, by_name: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The files with group and source, and those rejected because copies of them stand under both labels."""
-    conflict = _holds_both_labels(table, groups.assign(table))
-    table, conflicts = _set_aside(table, conflict, "label conflict: copies of this X-ray stand under both labels")
-    table["group"] = groups.assign(table, given=table["given_group"])
+    reason = groups.label_conflicts(table, groups.assign(table, links=[_rows(links, table)], by_name=by_name))
+    table, conflicts = _set_aside(table, reason != "", reason)
+    given = table["given_group"]
+    table["group"] = groups.assign(table, given=given, links=[_rows(links, table)], by_name=by_name)
     table["source"] = groups.source_of(table["path"], table["group"], given=table["given_source"])
     return table, conflicts
+
+
+def _rows(links: pd.DataFrame, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Links between contents as pairs of row positions, where both are in the table."""
+    first = table.drop_duplicates("sha256")
+    position = pd.Series(first.index, index=first["sha256"])
+    left, right = (position.reindex(links[side]).to_numpy() for side in ("a", "b"))
+    there = ~(np.isnan(left) | np.isnan(right))
+    return left[there].astype(np.int64), right[there].astype(np.int64)
 
 
 def _one_label_each(table: pd.DataFrame) -> pd.Series:

@@ -15,24 +15,30 @@ _NAME = re.compile(
     rf"(?P<root>.+?)(?P<number>\s*\(\d+\))?(?P<marks>(?:{_MARK}|\s*\(\d+\))*)", re.IGNORECASE | re.DOTALL
 )
 
+_CLEAR = 0.75  # share of an X-ray's contents under one label from which on the others count as misplaced
+
 
 def assign(
     table: pd.DataFrame,
     *,
     given: pd.Series | None = None,
     links: Iterable[tuple[np.ndarray, np.ndarray]] = (),
+    by_name: bool = True,
 ) -> pd.Series:
-    """The group of each file: files joined by content, by the group that a CSV gives, by their name's family, or by `links`.
+    """The group of each file: files joined by equal bytes, by the group that a CSV gives, by their name's family, or by `links`.
 
     Args:
         table: columns path, sha256 and scope (names are compared within it, such as a label's folder); index 0, 1, 2, …
         given: groups from a CSV, empty where there is none.
         links: further pairs of row positions, such as of files that show the same picture.
+        by_name: whether families of names count.
 
     Returns:
         Names of groups: the start of the smallest sha256 among the members, whatever the order of rows.
     """
-    keys = [table["sha256"], families(table["path"], table["scope"])]
+    keys = [table["sha256"]]
+    if by_name:
+        keys.append(families(table["path"], table["scope"]))
     if given is not None:
         keys.append(given.where(given != ""))
     pairs = [*map(_same, keys), *links]
@@ -42,6 +48,25 @@ def assign(
     return table["sha256"].groupby(component).transform("min").str[:12]
 
 
+def label_conflicts(table: pd.DataFrame, group: pd.Series) -> pd.Series:
+    """Why files cannot be used, empty for those that can: copies of one X-ray stand under both labels.
+
+    Which label is right nobody can tell, so all of them are set aside, two X-rays that differ in a retouched fracture alone too.
+    But one file in the wrong folder shall not cost the dozens of copies in the right one: where at least _CLEAR of an X-ray's
+    distinct contents stand under one label, only the others are set aside.
+
+    Args:
+        table: columns sha256 and label (0 or 1).
+        group: of each row.
+    """
+    contents = table.assign(group=group).drop_duplicates(["sha256", "label"])
+    share = pd.crosstab(contents["group"], contents["label"], normalize="index").reindex(columns=[0, 1], fill_value=0)
+    own = share.to_numpy()[share.index.get_indexer(group), table["label"]]
+    both = "label conflict: copies of this X-ray stand under both labels"
+    minority = "label conflict: most copies of this X-ray stand under the other label"
+    return pd.Series(np.select([own >= _CLEAR, own > 1 - _CLEAR], ["", both], minority), index=table.index)
+
+
 def families(path: pd.Series, scope: pd.Series) -> pd.Series:
     """What is equal for files whose names say that they were made from one X-ray.
 
@@ -49,7 +74,7 @@ def families(path: pd.Series, scope: pd.Series) -> pd.Series:
     out to show another bone: an X-ray too few costs less than a copy on both sides of a split. A number right behind the
     root is no mark of a copy where nothing has the bare name: tools that rename many files call them `wrist (1)`, `wrist (2)`, …
     """
-    parts = _parse(path)
+    parts = parse(path)
     root = scope + "/" + parts["root"]
     numbered = parts["number"] != ""
     bare_exists = root.isin(root[~numbered])
@@ -62,7 +87,7 @@ def source_of(path: pd.Series, group: pd.Series, given: pd.Series) -> pd.Series:
     A style is the name's root with every number as `0`, and `rotated` where the group holds rotated copies; styles of fewer
     than three groups are called `other`. All files of a group have one source.
     """
-    parts = _parse(path)
+    parts = parse(path)
     style = parts["root"].str.replace(r"\d+", "0", regex=True).groupby(group).transform("min")
     rotated = parts["marks"].str.contains("rot", case=False).groupby(group).transform("any")
     style = style.where(~rotated, style + " rotated")
@@ -70,7 +95,7 @@ def source_of(path: pd.Series, group: pd.Series, given: pd.Series) -> pd.Series:
     return given.groupby(group).transform("max").where(lambda source: source != "", style)
 
 
-def _parse(path: pd.Series) -> pd.DataFrame:
+def parse(path: pd.Series) -> pd.DataFrame:
     """Columns root, number and marks of each file's name, empty where it has none: `12`, ` (1)`, `-rotated1 - Copy`."""
     stems = (Path(name).stem for name in path)
     return pd.DataFrame([_NAME.fullmatch(stem).groupdict("") for stem in stems], index=path.index)

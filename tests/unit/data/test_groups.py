@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fracture_mae.data.groups import assign, families, source_of
+from fracture_mae.data.groups import assign, families, label_conflicts, source_of
 
 
 def family_of(*names: str) -> list[str]:
@@ -112,3 +112,29 @@ def test_groups_do_not_depend_on_the_order_of_rows():
     )
     backwards = frame[::-1].reset_index(drop=True)
     assert set(frame["group"]) == set(assign(backwards, given=backwards["given"])) == {"aa"}
+
+
+def conflicts(*rows):
+    frame = pd.DataFrame(rows, columns=["group", "sha256", "label"])
+    reasons = label_conflicts(frame, frame["group"])
+    return ["" if not reason else reason.split()[2] for reason in reasons]
+
+
+def test_an_xray_under_one_label_is_no_conflict():
+    assert conflicts(("x", "a", 1), ("x", "b", 1), ("y", "c", 0)) == [""] * 3
+
+
+def test_nobody_can_tell_which_of_two_labels_is_right():
+    assert conflicts(("x", "a", 1), ("x", "b", 0), ("x", "c", 1), ("y", "d", 0)) == ["copies"] * 3 + [""]
+
+
+def test_one_copy_in_the_wrong_folder_does_not_cost_the_others():
+    rows = [("x", "a", 0), ("x", "b", 0), ("x", "c", 0), ("x", "d", 1)]
+    assert conflicts(*rows) == [""] * 3 + ["most"]
+    # Equal bytes are one copy however often they are there: now it is two against one.
+    assert conflicts(("x", "a", 0), ("x", "b", 0), ("x", "b", 0), ("x", "d", 1)) == ["copies"] * 4
+
+
+def test_equal_bytes_under_both_labels_count_for_both():
+    assert conflicts(("x", "a", 0), ("x", "a", 1)) == ["copies"] * 2
+    assert conflicts(("x", "a", 0), ("x", "b", 0), ("x", "c", 0), ("x", "a", 1)) == [""] * 3 + ["most"]

@@ -1,11 +1,14 @@
 import logging
+from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from fracture_mae import data
 from fracture_mae.data import splits
+from fracture_mae.data.phantoms import xray
 from fracture_mae.errors import FractureMaeError
 
 
@@ -170,3 +173,122 @@ def test_a_cache_that_cannot_be_made_says_how_to_move_it(folder, monkeypatch):
     monkeypatch.setenv("FRACTURE_MAE_CACHE", str(folder.parent / "file" / "cache"))
     with pytest.raises(FractureMaeError, match="FRACTURE_MAE_CACHE"):
         data.load(str(folder), image_size=32)
+
+
+@pytest.fixture
+def renamed(tmp_path):
+    """Six X-rays under names that tell nothing; 0 and 1 were also turned, with the copy in test, as X-rays 6 and 7."""
+    lines = ["path,label,split"]
+    pictures = [xray(np.random.default_rng(seed), fractured=False, size=128) for seed in range(6)]
+    pictures += [cv2.warpAffine(x, cv2.getRotationMatrix2D((64, 64), 20, 1), x.shape[::-1]) for x in pictures[:2]]
+    for number, picture in enumerate(pictures):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), picture)
+        side = ("train", "train", "train", "val", "val", "test", "test", "test")[number]
+        lines.append(f"{number}.png,{('healthy', 'fractured')[number % 2]},{side}")
+    return _csv(tmp_path, lines)
+
+
+def _csv(folder, lines):
+    (folder / "xrays.csv").write_text("\n".join(lines), encoding="utf-8")
+    return str(folder / "xrays.csv")
+
+
+def test_copies_are_found_whatever_their_names_unless_told_otherwise(renamed):
+    dataset = data.load(renamed, image_size=32, split="published")
+    assert dataset.index["group"].nunique() == 6
+    assert dataset.leakage == pytest.approx(2 / 3)
+    content = dataset.index.set_index(dataset.index["path"].str[-5])["sha256"]
+    linked = {frozenset(pair) for pair in dataset.links[["a", "b"]].to_numpy().tolist()}
+    assert linked == {frozenset(content[["0", "6"]]), frozenset(content[["1", "7"]])}
+    by_name = data.load(renamed, image_size=32, split="published", group_by="names")
+    assert by_name.index["group"].nunique() == 8
+    assert by_name.links.empty
+    assert (dataset.group_by, by_name.group_by) == ("content", "names")
+
+
+def test_xrays_that_differ_in_the_fracture_alone_are_a_label_conflict(renamed, tmp_path):
+    """X-ray 2 is healthy; with a break drawn into it, it is called fractured. Which is true nobody can tell."""
+    broken = cv2.imread(str(tmp_path / "2.png"), cv2.IMREAD_GRAYSCALE)
+    cv2.line(broken, (40, 60), (90, 66), 30, 2)
+    cv2.imwrite(str(tmp_path / "8.png"), broken)
+    with open(renamed, "a", encoding="utf-8") as file:
+        file.write("\n8.png,fractured,test")
+    dataset = data.load(renamed, image_size=32, split="published")
+    assert sorted(Path(path).name for path in dataset.rejected["path"]) == ["2.png", "8.png"]
+    assert set(dataset.rejected["reason"]) == {"label conflict: copies of this X-ray stand under both labels"}
+
+
+def test_one_copy_under_the_wrong_label_is_all_that_is_lost(renamed, tmp_path):
+    picture = cv2.imread(str(tmp_path / "4.png"), cv2.IMREAD_GRAYSCALE)
+    turns = [cv2.rotate(picture, turn) for turn in (cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)] + [picture[:, ::-1]]
+    with open(renamed, "a", encoding="utf-8") as file:
+        for name, turned, label in zip("abc", turns, ("healthy", "healthy", "fractured"), strict=True):
+            cv2.imwrite(str(tmp_path / f"{name}.png"), turned)
+            file.write(f"\n{name}.png,{label},train")
+    dataset = data.load(renamed, image_size=32, split="published")
+    assert [Path(path).name for path in dataset.rejected["path"]] == ["c.png"]
+    assert dataset.rejected["reason"].str.contains("most copies of this X-ray stand under the other label").all()
+
+
+def test_a_second_run_neither_decodes_nor_searches(renamed, monkeypatch):
+    first = data.load(renamed, image_size=32)
+    monkeypatch.setattr(data, "decode", None)
+    monkeypatch.setattr(data.duplicates, "find", None)
+    again = data.load(renamed, image_size=32, split_seed=1)
+    pd.testing.assert_frame_equal(again.links, first.links)
+    assert again.index["group"].equals(first.index["group"])
+
+
+def test_a_file_that_is_added_is_the_only_one_decoded_and_joins_its_xray(renamed, tmp_path, monkeypatch):
+    data.load(renamed, image_size=32)
+    turned = cv2.rotate(cv2.imread(str(tmp_path / "4.png"), cv2.IMREAD_GRAYSCALE), cv2.ROTATE_180)
+    cv2.imwrite(str(tmp_path / "8.png"), turned)
+    with open(renamed, "a", encoding="utf-8") as file:
+        file.write("\n8.png,healthy,test")
+    decode, decoded = data.decode, []
+    monkeypatch.setattr(data, "decode", lambda content: decoded.append(content) or decode(content))
+    group = data.load(renamed, image_size=32).index.set_index("path")["group"]
+    assert decoded == [(tmp_path / "8.png").read_bytes()]
+    assert group[str(tmp_path / "8.png")] == group[str(tmp_path / "4.png")]
+    assert group.nunique() == 6
+
+
+def test_a_file_that_is_damaged_between_reading_and_comparing_says_so(renamed, tmp_path):
+    table, _ = data.index.read(renamed, "fractured")
+    table["sha256"] = [str(row) for row in range(len(table))]
+    (tmp_path / "3.png").write_bytes(b"nothing")
+    with pytest.raises(FractureMaeError, match=r"3\.png cannot be read any more.*Run again"):
+        data.find_links(table)
+
+
+def test_by_column_neither_names_nor_pictures_join(renamed, tmp_path):
+    """0 and 6 show one X-ray, `9` and `9 (1)` are one family of names; only 2 and 3 share a value in the column."""
+    for name, seed in (("9", 90), ("9 (1)", 91)):
+        picture = np.random.default_rng(seed).integers(0, 255, (40, 30), np.uint8)
+        cv2.imwrite(str(tmp_path / f"{name}.png"), picture)
+    names = [*"01234567", "9", "9 (1)"]
+    sides = ["train", "train", "val", "val", "test", "test", *["train"] * 4]
+    labels = ["healthy", "fractured"] * 4 + ["healthy", "healthy"]
+    patients = ["", "", "p", "p", "", "", "", "", "", ""]
+    rows = [f"{n}.png,{label},{s},{p}" for n, label, s, p in zip(names, labels, sides, patients, strict=True)]
+    csv = _csv(tmp_path, ["path,label,split,group", *rows])
+    for group_by, n_given, n_xrays in (("column", 9, 10), ("names", 8, 9), ("content", 6, 7)):
+        dataset = data.load(csv, image_size=32, split="published", group_by=group_by)
+        # A patient with X-rays under both labels is kept on one side as one, and counts as two.
+        assert dataset.index["group"].str[:12].nunique() == n_given
+        assert dataset.index["group"].nunique() == n_xrays
+
+
+@pytest.mark.parametrize("column", ["", ",group"])
+def test_by_column_without_groups_is_an_error(renamed, tmp_path, column):
+    text = (tmp_path / "xrays.csv").read_text(encoding="utf-8").splitlines()
+    csv = _csv(tmp_path, [text[0] + column, *(line + ("," if column else "") for line in text[1:])])
+    with pytest.raises(
+        FractureMaeError, match=r"--group-by column: .*column group is missing or empty.*--group-by content"
+    ):
+        data.load(csv, image_size=32, group_by="column")
+
+
+def test_by_column_of_a_folder_is_an_error(folder):
+    with pytest.raises(FractureMaeError, match=r"--group-by column: .*it is no CSV"):
+        data.load(str(folder), image_size=32, group_by="column")

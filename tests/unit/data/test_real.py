@@ -1,39 +1,113 @@
 """The real X-rays: what is known of them must come out."""
 
 import os
+import shutil
 import subprocess
 import sys
+from itertools import combinations
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from fracture_mae import data
+from fracture_mae.data import duplicates, splits
+from fracture_mae.data.groups import families
 
 pytestmark = pytest.mark.data
 
+LOOKED_AT = 24  # links between pictures that names hold apart: looked at one by one, each pair is one X-ray
+
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory):
-    source = Path(os.environ["FRACTURE_DATA"])
-    root = tmp_path_factory.mktemp("real")
-    subprocess.run([sys.executable, source / "materialise.py", root / "xrays"], check=True, stdout=subprocess.DEVNULL)
-    os.environ["FRACTURE_MAE_CACHE"] = str(root / "cache")
-    yield root / "xrays"
-    del os.environ["FRACTURE_MAE_CACHE"]
+def root(tmp_path_factory):
+    """Folders `published` and `nameless`; in the latter each content once, called 0001.jpg, 0002.png, …"""
+    source, root = Path(os.environ["FRACTURE_DATA"]), tmp_path_factory.mktemp("real")
+    subprocess.run(
+        [sys.executable, source / "materialise.py", root / "published"], check=True, stdout=subprocess.DEVNULL
+    )
+    contents = _listing().drop_duplicates("image").reset_index(drop=True)
+    for row in contents.itertuples():
+        file = root / "nameless" / row.label / f"{row.Index:04}{Path(row.image).suffix}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / "images" / row.image, file)
+    return root
 
 
-def test_grouped_split_of_the_published_tree(published):
-    dataset = data.load(str(published))
+@pytest.fixture(autouse=True)
+def _one_cache(root, monkeypatch, _own_cache):
+    """The search for copies takes minutes: all tests share what the first one finds."""
+    monkeypatch.setenv("FRACTURE_MAE_CACHE", str(root / "cache"))
+
+
+def _listing() -> pd.DataFrame:
+    return pd.read_csv(Path(os.environ["FRACTURE_DATA"]) / "listing.csv")
+
+
+@pytest.fixture(scope="module")
+def named():
+    """A row for each content and family of names that it has: columns image, family, rotated."""
+    listing = _listing()
+    family = families(listing["label"] + "/" + listing["published_name"], listing["label"])
+    rotated = listing["published_name"].str.contains("rotated")
+    return listing.assign(family=family, rotated=rotated).drop_duplicates(["image", "family", "rotated"])
+
+
+@pytest.fixture
+def found(root):
+    """The links under names that tell nothing, a and b as in the listing; and the group of each image."""
+    dataset = data.load(str(root / "nameless"), image_size=32)
+    images = _listing().drop_duplicates("image")["image"].reset_index(drop=True)
+    number = dataset.index["path"].map(lambda path: int(Path(path).stem))
+    image = pd.Series(images[number].to_numpy(), index=dataset.index["sha256"])
+    links = dataset.links.assign(a=image[dataset.links["a"]].to_numpy(), b=image[dataset.links["b"]].to_numpy())
+    return links, duplicates.groups(links, image.tolist())
+
+
+def test_rotated_copies_are_found_under_names_that_tell_nothing(found, named):
+    """All files called N-rotated… with one N and one label are copies of one X-ray: 39,110 pairs."""
+    _, group = found
+    rotated = named[named["rotated"] & named["image"].isin(group.index)]
+    pairs = {pair for _, images in rotated.groupby("family")["image"] for pair in combinations(sorted(set(images)), 2)}
+    linked = sum(group[a] == group[b] for a, b in pairs)
+    assert len(pairs) > 39_000
+    assert linked >= 0.99 * len(pairs)
+
+
+def test_hardly_a_link_joins_different_xrays(found, named):
+    links, _ = found
+    family = named.groupby("image")["family"].agg(set)
+    apart = sum(not family[a] & family[b] for a, b in zip(links["a"], links["b"], strict=True))
+    assert len(links) > 2_200
+    assert apart - LOOKED_AT <= 0.01 * len(links)
+
+
+def test_grouped_split_of_the_published_tree(root):
+    dataset = data.load(str(root / "published"), image_size=32)
     assert len(dataset.index) + len(dataset.rejected) == 7_367
     assert dataset.rejected["reason"].str.contains("truncated").all()
     assert len(dataset.rejected) < 20
     assert dataset.leakage == 0
     by_source = dataset.index.groupby("source")["group"].nunique()
-    assert 65 <= by_source["0 rotated"] <= 75
+    assert 60 <= by_source["0 rotated"] <= 75
     for xrays in (dataset.train, dataset.validation, dataset.test):
         rotated = xrays.table[xrays.table["source"] == "0 rotated"]
         assert rotated.groupby("label")["group"].nunique().min() >= 3
 
 
-def test_almost_all_of_the_published_test_leaks(published):
-    assert data.load(str(published), split="published").leakage > 0.9
+@pytest.mark.parametrize("seed", range(3))
+def test_each_side_has_its_share_though_some_xrays_have_a_hundred_copies(root, seed):
+    table = data.load(str(root / "published"), image_size=32, split_seed=seed).index.drop_duplicates("sha256")
+    xrays = table.groupby("group").agg(label=("label", "first"), split=("split", "first"), size=("sha256", "size"))
+    assert xrays["size"].max() > 60
+    for _, mine in xrays.groupby("label"):
+        share = mine["split"].value_counts(normalize=True)[list(splits.NAMES)]
+        assert share.tolist() == pytest.approx(splits.FRACTIONS, abs=0.015)
+        much_copied = mine[mine["size"] > 10]["split"].value_counts(normalize=True)[list(splits.NAMES)]
+        assert much_copied.tolist() == pytest.approx(splits.FRACTIONS, abs=0.03)
+        files = mine.groupby("split")["size"].sum()[list(splits.NAMES)] / mine["size"].sum()
+        assert files.tolist() == pytest.approx(splits.FRACTIONS, abs=0.08)
+
+
+def test_almost_all_of_the_published_test_leaks(root):
+    assert data.load(str(root / "published"), image_size=32, split="published").leakage > 0.9

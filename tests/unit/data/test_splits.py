@@ -38,6 +38,25 @@ def test_each_label_has_its_share_of_xrays_and_of_files_and_of_much_copied_xrays
         assert share.to_dict() == pytest.approx({"train": 0.70, "validation": 0.15, "test": 0.15}, abs=0.02)
 
 
+# As in a public set: some dozen X-rays have most of the files.
+PUBLIC = files(
+    {0: [166, 85, 84] + [41] * 4 + [28] * 36 + [1] * 47, 1: [123, 81, 72] + [40] * 16 + [2] * 12 + [1] * 203}
+)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_few_xrays_with_most_of_the_files_tilt_no_side(seed):
+    table = PUBLIC.assign(split=splits.grouped(PUBLIC, seed))
+    groups = table.groupby("group").agg(label=("label", "first"), split=("split", "first"), size=("label", "size"))
+    positive = groups.groupby("split")["label"].mean()
+    assert positive.to_dict() == pytest.approx(dict.fromkeys(splits.NAMES, groups["label"].mean()), abs=0.015)
+    for _, mine in groups.groupby("label"):
+        of_many = mine[mine["size"] > 20]["split"].value_counts(normalize=True)[list(splits.NAMES)]
+        assert of_many.tolist() == pytest.approx(splits.FRACTIONS, abs=0.02)
+        share = (mine.groupby("split")["size"].sum() / mine["size"].sum())[list(splits.NAMES)]
+        assert share.tolist() == pytest.approx(splits.FRACTIONS, abs=0.08)
+
+
 def test_the_same_seed_gives_the_same_split_whatever_the_order_of_rows():
     shuffled = SKEWED.sample(frac=1, random_state=1)
     assert splits.grouped(SKEWED, 5).equals(splits.grouped(shuffled, 5).sort_index())

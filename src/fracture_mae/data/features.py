@@ -1,0 +1,181 @@
+"""What is kept of a picture to recognise it by: local features that survive turning, mirroring, scaling and cropping.
+
+The keypoints are SIFT's (D. Lowe, "Distinctive image features from scale-invariant keypoints", IJCV 2004), compared as RootSIFT
+(R. Arandjelović and A. Zisserman, "Three things everyone should know to improve object retrieval", CVPR 2012).
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from filelock import FileLock
+from tqdm import tqdm
+
+SIDE = 256  # longest side of the thumbnail, in pixels
+MAX_KEYPOINTS = 256
+_PADDING_MARGIN = 4  # pixels of the thumbnail: a keypoint this close to padding describes the padding's edge
+_CHUNK = 64  # pictures described between two writes
+
+
+class Features(NamedTuple):
+    """What is kept of one picture."""
+
+    xy: np.ndarray  # (n, 2) float32, keypoints in pixels of the thumbnail, the strongest first
+    descriptors: np.ndarray  # (n, 128) uint8, SIFT
+    thumbnail: np.ndarray  # (h, w) uint8, longest side SIDE
+    shape: tuple[int, int]  # height and width of the picture itself, in pixels
+
+
+def describe(image: np.ndarray) -> Features:
+    """Find the strongest MAX_KEYPOINTS keypoints of a grey picture (height, width) uint8; a blank one has none."""
+    thumbnail = _shrink(image)
+    inner = cv2.erode(content_mask(thumbnail), np.ones((2 * _PADDING_MARGIN + 1,) * 2, np.uint8))
+    # X-rays have little contrast: OpenCV's default of 0.04 would lose half of the keypoints.
+    sift = cv2.SIFT_create(nfeatures=MAX_KEYPOINTS, contrastThreshold=0.005)
+    keypoints, descriptors = sift.detectAndCompute(_stretch(thumbnail), inner)
+    strongest = np.argsort([-point.response for point in keypoints], kind="stable")[:MAX_KEYPOINTS]
+    if not len(strongest):
+        return Features(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.uint8), thumbnail, image.shape)
+    xy = np.float32([point.pt for point in keypoints])[strongest]
+    return Features(xy, descriptors[strongest].astype(np.uint8), thumbnail, image.shape)
+
+
+def _shrink(image: np.ndarray) -> np.ndarray:
+    scale = SIDE / max(image.shape)
+    size = [max(1, round(scale * side)) for side in image.shape[::-1]]
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+
+
+def _stretch(thumbnail: np.ndarray) -> np.ndarray:
+    """Contrast from the darkest to the brightest percent, in full: so a dim copy has the keypoints of a bright one."""
+    low, high = np.percentile(thumbnail, [1, 99])
+    return np.clip((thumbnail - low) * (255 / max(high - low, 20)), 0, 255).astype(np.uint8)
+
+
+def content_mask(thumbnail: np.ndarray) -> np.ndarray:
+    """1 where a picture shows something, 0 in black that reaches its border: corners of a rotation, air around a limb.
+
+    Args:
+        thumbnail: (h, w) uint8.
+
+    Returns:
+        (h, w) uint8.
+    """
+    dark = (_stretch(thumbnail) <= 10).astype(np.uint8)
+    framed = cv2.copyMakeBorder(dark, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
+    cv2.floodFill(framed, None, (0, 0), 2)
+    return (framed[1:-1, 1:-1] != 2).astype(np.uint8)
+
+
+def root_sift(descriptors: np.ndarray) -> np.ndarray:
+    """Descriptors (n, 128) uint8 as unit vectors (n, 128) float32 whose dot product is their similarity, 0 to 1."""
+    histogram = descriptors.astype(np.float32)
+    return np.sqrt(histogram / np.maximum(histogram.sum(axis=1, keepdims=True), 1))
+
+
+def mirror_descriptors(descriptors: np.ndarray) -> np.ndarray:
+    """The descriptors (n, 128) of the same keypoints in the picture flipped left to right.
+
+    Mirrored, SIFT's 4 × 4 cells stand in reverse order across the keypoint's direction, and each cell's 8 gradient directions run
+    the other way round. So one description serves both.
+    """
+    cells = descriptors.reshape(-1, 4, 4, 8)
+    return cells[:, ::-1][..., -np.arange(8) % 8].reshape(-1, 128)
+
+
+def mirror(features: Features) -> Features:
+    """The features of the picture flipped left to right."""
+    x = features.thumbnail.shape[1] - 1 - features.xy[:, 0]
+    return features._replace(
+        xy=np.column_stack([x, features.xy[:, 1]]),
+        descriptors=mirror_descriptors(features.descriptors),
+        thumbnail=features.thumbnail[:, ::-1],
+    )
+
+
+class FeatureStore:
+    """Features by content in one file of records of one size, read through memory-mapping: memory stays flat.
+
+    Only whole records count, and they are only ever appended, under a lock: what a killed writer left is cut off by the next.
+
+    Args:
+        file: made when the first features are added.
+    """
+
+    RECORD = np.dtype(
+        [
+            ("id", "S80"),
+            ("shape", np.int32, 2),
+            ("thumbnail_shape", np.int32, 2),
+            ("n_keypoints", np.int32),
+            ("xy", np.float32, (MAX_KEYPOINTS, 2)),
+            ("descriptors", np.uint8, (MAX_KEYPOINTS, 128)),
+            ("thumbnail", np.uint8, SIDE * SIDE),
+        ]
+    )
+
+    def __init__(self, file: Path):
+        self.file = file
+        self.lock = FileLock(file.with_suffix(".lock"))
+        file.parent.mkdir(parents=True, exist_ok=True)
+
+    def add(self, load: Callable[[str], np.ndarray], ids: Sequence[str], pool: Executor) -> list[Features]:
+        """Describe the pictures that are missing.
+
+        Args:
+            load: from an id to its grey picture (height, width) uint8; called in the pool's threads.
+            ids: at most 80 ASCII characters each, such as the SHA-256 of the content.
+
+        Returns:
+            The features of `ids`, in their order, as views of the file.
+        """
+        with self.lock:
+            known = self._rows()
+            self._describe(load, [id_ for id_ in ids if id_ not in known], pool)
+            row, records = self._rows(), self._records()
+        return [_unpack(records[row[id_]]) for id_ in ids]
+
+    def _describe(self, load: Callable[[str], np.ndarray], ids: list[str], pool: Executor) -> None:
+        if not ids:
+            return
+        with tqdm(total=len(ids), desc="Describing X-rays", unit="file") as bar:
+            for start in range(0, len(ids), _CHUNK):
+                chunk = ids[start : start + _CHUNK]
+                self._append(list(pool.map(lambda id_: _pack(id_, describe(load(id_))), chunk)))
+                bar.update(len(chunk))
+
+    def _records(self) -> np.ndarray:
+        n = self.file.stat().st_size // self.RECORD.itemsize if self.file.exists() else 0
+        return np.memmap(self.file, self.RECORD, mode="r", shape=n) if n else np.zeros(0, self.RECORD)
+
+    def _rows(self) -> dict[str, int]:
+        """Where the features of each id stand; records that cannot have been written so are passed over."""
+        records = self._records()
+        height, width = records["thumbnail_shape"].T
+        sound = (height > 0) & (width > 0) & (np.maximum(height, width) == SIDE)
+        sound &= (records["n_keypoints"] >= 0) & (records["n_keypoints"] <= MAX_KEYPOINTS)
+        return {records["id"][row].decode("latin-1"): row for row in np.flatnonzero(sound)}
+
+    def _append(self, records: list[np.ndarray]) -> None:
+        whole = len(self._records()) * self.RECORD.itemsize
+        with open(self.file, "ab") as file:
+            file.truncate(whole)
+            file.write(np.concatenate(records).tobytes())
+
+
+def _pack(id_: str, features: Features) -> np.ndarray:
+    record = np.zeros(1, FeatureStore.RECORD)
+    n = len(features.xy)
+    record["id"], record["shape"], record["thumbnail_shape"] = id_, features.shape, features.thumbnail.shape
+    record["n_keypoints"], record["xy"][0, :n], record["descriptors"][0, :n] = n, features.xy, features.descriptors
+    record["thumbnail"][0, : features.thumbnail.size] = features.thumbnail.ravel()
+    return record
+
+
+def _unpack(record: np.ndarray) -> Features:
+    n, (height, width) = record["n_keypoints"], record["thumbnail_shape"]
+    thumbnail = record["thumbnail"][: height * width].reshape(height, width)
+    return Features(record["xy"][:n], record["descriptors"][:n], thumbnail, tuple(record["shape"].tolist()))

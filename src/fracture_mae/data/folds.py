@@ -1,0 +1,101 @@
+"""Cross-validation: folds of whole X-rays, and what each model is trained, tuned and judged on."""
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold
+
+from fracture_mae.data import Dataset, XRays, resplit
+from fracture_mae.errors import FractureMaeError
+
+_INNER_FOLDS = 6  # one of them is for validation: 17 % of the training part, as 15 of the 85 % that are not test
+_MOST_STRATA = 10  # by number of files, in each label
+_FEWEST_XRAYS = 4  # of a label: of two folds, the one that trains must hold two, one of them for validation
+
+
+def cross_validation_sets(dataset: Dataset, n_folds: int, seed: int) -> list[Dataset]:
+    """The data of each fold's model: its `test` is the fold held out, `train` and `validation` are made from the other folds.
+
+    The folds are made of the training and validation X-rays of `dataset`; its test X-rays are not read.
+
+    Raises:
+        FractureMaeError: a label has too few X-rays for so many folds.
+    """
+    pool = _joined(dataset.train, dataset.validation)
+    if _n_xrays(pool.table, "together").min() < max(n_folds, _FEWEST_XRAYS):
+        raise _too_few(pool.table, n_folds, dataset.label_names)
+    fold = assign(pool.table, n_folds, seed)
+    sets = [_set(dataset, pool, held_out=fold == number, seed=seed) for number in range(n_folds)]
+    if min(_n_xrays(side.table).min() for each in sets for side in (each.train, each.validation, each.test)) == 0:
+        raise _too_few(pool.table, n_folds, dataset.label_names)
+    return sets
+
+
+def assign(table: pd.DataFrame, n_folds: int, seed: int) -> np.ndarray:
+    """The fold of each file, int64 [n], 0 … n_folds - 1; files that must stay together are in one.
+
+    scikit-learn's StratifiedGroupKFold deals out X-rays, not files, so that an X-ray with 68 copies does not stand for 68 X-rays;
+    strata are the labels, and in each label X-rays with like numbers of files.
+
+    Args:
+        table: columns label, group and together.
+    """
+    xrays = table.groupby("group", sort=True).agg(
+        label=("label", "first"), together=("together", "first"), size=("label", "size")
+    )
+    dealer = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    strata = _strata(xrays, n_folds, np.random.default_rng(seed))
+    xrays["fold"] = 0
+    for number, (_, dealt) in enumerate(dealer.split(xrays, strata, groups=xrays["together"])):
+        xrays.iloc[dealt, xrays.columns.get_loc("fold")] = number
+    return table["group"].map(xrays["fold"]).to_numpy(np.int64)
+
+
+def _strata(xrays: pd.DataFrame, n_folds: int, rng: np.random.Generator) -> np.ndarray:
+    """Codes [n] of label and size: each label's X-rays, ranked by files, cut into parts that can give one to every fold."""
+    code = np.empty(len(xrays), dtype=np.int64)
+    order = np.lexsort((rng.random(len(xrays)), xrays["size"], xrays["label"]))
+    n_codes = 0
+    for label in (0, 1):
+        ranked = order[xrays["label"].to_numpy()[order] == label]
+        parts = np.array_split(ranked, np.clip(len(ranked) // n_folds, 1, _MOST_STRATA))
+        for part in parts:
+            code[part], n_codes = n_codes, n_codes + 1
+    return code
+
+
+def _joined(first: XRays, second: XRays) -> XRays:
+    """X-rays of two splits as one; a published split may hold the same content twice."""
+    table = pd.concat([first.table, second.table], ignore_index=True)
+    once = ~table.duplicated("sha256").to_numpy()
+    rows = np.concatenate([first.rows, second.rows])[once]
+    return XRays(first.name, table[once].reset_index(drop=True), first.pixels, rows)
+
+
+def _set(dataset: Dataset, pool: XRays, *, held_out: np.ndarray, seed: int) -> Dataset:
+    others = pool.subset(np.flatnonzero(~held_out))
+    n_inner = max(2, min(_INNER_FOLDS, _n_xrays(others.table).min()))
+    inner = assign(others.table, n_inner, seed)
+    parts = {
+        "train": others.subset(np.flatnonzero(inner > 0)),
+        "validation": others.subset(np.flatnonzero(inner == 0)),
+        "test": pool.subset(np.flatnonzero(held_out)),
+    }
+    return resplit(dataset, **{name: _named(name, part) for name, part in parts.items()})
+
+
+def _named(name: str, xrays: XRays) -> XRays:
+    return XRays(name, xrays.table, xrays.pixels, xrays.rows)
+
+
+def _n_xrays(table: pd.DataFrame, unit: str = "group") -> pd.Series:
+    """How many there are of each label."""
+    return table.groupby("label")[unit].nunique().reindex([0, 1], fill_value=0)
+
+
+def _too_few(table: pd.DataFrame, n_folds: int, label_names: tuple[str, str]) -> FractureMaeError:
+    found = zip(_n_xrays(table, "together"), label_names, strict=True)
+    return FractureMaeError(
+        f"--cross-validate {n_folds}: training and validation hold {', '.join(f'{n:,} {name}' for n, name in found)} X-rays, the "
+        f"copies of one and the X-rays of one patient counted once. Expected: {max(n_folds, _FEWEST_XRAYS)} or more of each label, "
+        "so that each fold, and what is left for validation, holds both. Take fewer folds, or add X-rays."
+    )

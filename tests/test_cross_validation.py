@@ -1,0 +1,140 @@
+"""Cross-validation as a user starts it, whole, and killed between two folds."""
+
+import os
+import signal
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.workplace import SMALL, Workplace, command_of, wait_until
+
+pytestmark = pytest.mark.slow
+K, EPOCHS = 3, 2
+PARAMETERS = SMALL | {"encoder": "vit-mae-nano", "epochs": EPOCHS, "cross_validate": K}
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    return Workplace(tmp_path_factory.mktemp("folds") / "project").create()
+
+
+def folds_of(workplace, parent):
+    runs = workplace.runs("fracture-mae")
+    return [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+
+
+def artifact(run, path):
+    return Path(run.info.artifact_uri) / path
+
+
+@pytest.fixture(scope="module")
+def killed(workplace):
+    """The run that was killed once its first fold was done."""
+    process = workplace.start(command_of("train_classifier", PARAMETERS))
+    wait_until(lambda: list(workplace.root.glob("cache/checkpoints/*/result.json")), process)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    return workplace.runs("fracture-mae")[0]
+
+
+@pytest.fixture(scope="module")
+def finished(workplace, killed):
+    done = workplace.python("train_classifier", **PARAMETERS)
+    assert done.returncode == 0, done.stderr
+    (run,) = [
+        run
+        for run in workplace.runs("fracture-mae")
+        if run.data.tags.get("entry_point") and run.info.status == "FINISHED"
+    ]
+    return run, done
+
+
+def test_a_child_run_for_each_fold(workplace, finished):
+    run, _ = finished
+    folds = folds_of(workplace, run)
+    assert [fold.info.run_name for fold in folds] == [f"fold {number} of {K}" for number in range(1, K + 1)]
+    for fold in folds:
+        assert fold.info.status == "FINISHED"
+        history = workplace.store.get_metric_history(fold.info.run_id, "validation/xray/auroc")
+        assert {point.step for point in history} >= set(range(1, EPOCHS + 1))
+        assert 0 <= fold.data.metrics["held_out/xray/auroc"] <= 1
+        assert artifact(fold, "learning_curves.png").read_bytes().startswith(b"\x89PNG")
+        assert artifact(fold, "held_out/xray/roc.png").exists()
+
+
+def test_finished_folds_are_not_trained_again(workplace, killed, finished):
+    run, done = finished
+    assert done.stdout.count(f"epoch 1/{EPOCHS}: ") == K - 1 + 1  # the other folds, and the classifier itself
+    first, *others = folds_of(workplace, run)
+    dead = folds_of(workplace, killed)
+    assert first.data.tags["resumed_from"] == dead[0].info.run_id
+    assert all("resumed_from" not in fold.data.tags for fold in others)
+    closed = [workplace.store.get_run(each.info.run_id) for each in (killed, dead[-1])]
+    assert {each.info.status for each in closed} <= {"FAILED", "FINISHED"}
+    assert closed[0].info.status == "FAILED"
+    assert not list(workplace.root.glob("cache/checkpoints/*/*"))  # nothing is left behind
+
+
+def test_every_xray_but_those_of_test_is_predicted_once(finished):
+    run, _ = finished
+    table = pd.read_csv(artifact(run, "cross_validation/predictions.csv"))
+    splits = pd.read_csv(artifact(run, "data/splits.csv")).drop_duplicates("sha256")
+    assert sorted(table["sha256"]) == sorted(splits.loc[splits["split"] != "test", "sha256"])
+    assert table.groupby("group")["fold"].nunique().eq(1).all()
+    assert set(table["fold"]) == set(range(1, K + 1))
+
+
+def test_pooled_metrics_means_and_figures(finished):
+    run, done = finished
+    for level in ("image", "xray"):
+        metrics = run.data.metrics
+        place = f"cross_validation/{level}"
+        assert metrics[f"{place}/auroc_low"] <= metrics[f"{place}/auroc"] <= metrics[f"{place}/auroc_high"]
+        assert (
+            metrics[f"{place}/auroc_mean_low"] <= metrics[f"{place}/auroc_mean"] <= metrics[f"{place}/auroc_mean_high"]
+        )
+        for figure in ("roc", "folds", "confusion_matrix"):
+            assert artifact(run, f"{place}/{figure}.png").read_bytes().startswith(b"\x89PNG")
+        folds = pd.read_csv(artifact(run, f"{place}/folds.csv"))
+        assert metrics[f"{place}/auroc_mean"] == pytest.approx(folds["auroc"].mean())
+    assert "mean of folds" in done.stdout
+    assert run.data.tags["cross_validation.encoder"] == "random weights, which saw no X-ray"
+
+
+def test_the_classifier_of_the_ordinary_split_is_registered(workplace, finished):
+    run, _ = finished
+    challenger = workplace.store.get_model_version_by_alias("fracture-classifier", "challenger")
+    assert challenger.run_id == run.info.run_id
+    assert challenger.tags["split.fingerprint"] == run.data.tags["split.fingerprint"]
+    assert {"validation/xray/auroc", "threshold"} <= set(run.data.metrics)
+
+
+def test_too_many_folds_are_refused_by_the_flag(workplace):
+    done = workplace.python(
+        "train_classifier", **(PARAMETERS | {"data_dir": "synthetic:n_xrays=20,size=96", "cross_validate": 15})
+    )
+    assert done.returncode == 1
+    assert "Error: --cross-validate 15: training and validation hold " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_xrays_are_weighed_and_taken_once_where_it_is_asked_for(workplace, finished):
+    for entry_point, parameters in (
+        ("train_classifier", {"encoder": "vit-mae-nano", "epochs": 1, "weight_by": "group"}),
+        ("finetune_mae", {"model": "vit-mae-nano", "epochs": 1, "n_figures": 0, "copies": "one"}),
+        ("evaluate", {"references": False, "n_draws": 100, "copies": "one"}),
+    ):
+        done = workplace.python(entry_point, **SMALL, **parameters)
+        assert done.returncode == 0, done.stderr
+        run = workplace.runs("fracture-mae")[-1]
+        if entry_point == "train_classifier":
+            assert run.data.params["sampler"] == "class"
+            assert "file, X-rays weighing the same" in done.stdout
+        elif entry_point == "finetune_mae":
+            assert run.data.metrics["train/n_images"] == run.data.metrics["train/n_xrays"]
+        else:
+            assert "one file per X-ray" in done.stdout
+            table = pd.read_csv(artifact(run, "train/predictions.csv"))
+            assert table.groupby("group")["weight"].sum().eq(1).all()
+            assert table["weight"].eq(0).any()
