@@ -138,8 +138,8 @@ def _uncalibrated_error(rows: pd.DataFrame, certainty: Certainty) -> pd.DataFram
     """The calibration error of the plain sigmoid of the logits, as a further row for `bootstrap_intervals`."""
     label, probability = _label_and_probability(rows)
 
-    def error(weight: np.ndarray) -> dict[str, np.ndarray]:
-        return {_UNCALIBRATED_ECE: calibration.calibration_errors(label, probability, weight)}
+    def error(weights: np.ndarray) -> dict[str, np.ndarray]:
+        return {_UNCALIBRATED_ECE: calibration.calibration_errors(label, probability, weights)}
 
     options = {"n_draws": certainty.n_draws, "seed": certainty.seed, "weight": weight_of(rows)}
     return intervals(error, label, rows["group"], **options)

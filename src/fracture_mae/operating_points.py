@@ -110,7 +110,7 @@ def table(
     The intervals are of the rates at thresholds and a prevalence that are held fixed.
 
     Args:
-        rows: columns group, label, logit; files or X-rays.
+        rows: columns group, label, logit and, where files differ in it, weight; files or X-rays.
         prevalence: share of fractured X-rays where the classifier is to be used.
     """
     label, probability = rows["label"].to_numpy(), decision.probability(rows["logit"])
