@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import special, stats
+from scipy import stats
 
 from fracture_mae import metrics, plots, threshold
 from fracture_mae.bootstrap import bootstrap_intervals
