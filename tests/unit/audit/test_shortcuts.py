@@ -77,7 +77,8 @@ def test_without_a_shortcut_there_is_no_warning():
     table, of_file, visible = made()
     found = shortcuts.probe(table, of_file, visible, 5, Certainty(200, 0))
     assert found.warning == ""
-    assert found.properties["importance"].max() < 0.2  # among 60 X-rays chance alone comes to 0.13, what is planted to over 0.3
+    # Among 60 X-rays chance alone comes to 0.13, what is planted to over 0.3.
+    assert found.properties["importance"].max() < 0.2
 
 
 def test_what_is_left_in_the_pixels_is_warned_of():
