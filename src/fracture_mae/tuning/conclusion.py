@@ -60,7 +60,7 @@ class Conclusion:
             verdict.temperature,
             self.dataset.split_fingerprint,
             self.dataset.fingerprint,
-            self.config.objective,
+            str(self.objective),
         )
         run.metrics({"threshold": decision.threshold, "temperature": decision.temperature})
         findings = self._judged(predictions, decision)
