@@ -60,7 +60,7 @@ class Conclusion:
             temperature=verdict.temperature,
             split_fingerprint=self.dataset.split_fingerprint,
             data_fingerprint=self.dataset.fingerprint,
-            objective=self.config.objective,
+            objective=str(self.objective),
         )
         run.metrics({"threshold": decision.threshold, "temperature": decision.temperature})
         findings = self._judged(predictions, decision)

@@ -80,9 +80,10 @@ def fit(normed: np.ndarray, label: np.ndarray, weight: np.ndarray, params: Mappi
     std = np.sqrt(np.average((normed - mean) ** 2, axis=0, weights=weight)) + 1e-6
     weighted = weight * np.where(label == 1, params["class_weight"], 1.0)
     weighted *= len(label) / weighted.sum()  # so that λ means the same whatever the class weight
+    standardised = ((normed - mean) / std).astype(np.float32)  # an "mlp" is fitted twice as fast in float32
     fitted = _estimator(params, len(label), seed)
     with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
-        fitted.fit((normed - mean) / std, label, sample_weight=weighted)
+        fitted.fit(standardised, label, sample_weight=weighted)
     if params["head"] == "mlp":
         layers = tuple((weight.T, bias) for weight, bias in zip(fitted.coefs_, fitted.intercepts_, strict=True))
     else:
@@ -99,7 +100,7 @@ def _estimator(params: Mapping[str, Any], n: int, seed: int) -> LogisticRegressi
         case "svm":
             return LinearSVC(C=1 / strength, dual=False, max_iter=_ITERATIONS, tol=_TOLERANCE)
     return MLPClassifier(
-        (HIDDEN,), solver="lbfgs", alpha=strength, max_iter=_ITERATIONS // 2, tol=_TOLERANCE, random_state=seed
+        (HIDDEN,), solver="lbfgs", alpha=strength, max_iter=_ITERATIONS // 3, tol=_TOLERANCE, random_state=seed
     )
 
 

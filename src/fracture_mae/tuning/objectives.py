@@ -70,6 +70,11 @@ class Objective:
         }
         return {"objective": self.name} | {name: getattr(self, name) for name in options.get(self.name, ())}
 
+    def __str__(self) -> str:
+        """Such as `cost (cost_false_negative 5, cost_false_positive 1)`."""
+        options = ", ".join(f"{name} {value:g}" for name, value in self.described().items() if name != "objective")
+        return f"{self.name} ({options})" if options else self.name
+
     def choose_threshold(
         self, label: np.ndarray, probability: np.ndarray, weight: np.ndarray, params: Mapping[str, object]
     ) -> float:

@@ -67,8 +67,8 @@ def table(study: Study, objective: Objective) -> pd.DataFrame:
         row |= verdict.get("metrics", {})
         row |= {"seconds": trial.duration.total_seconds() if trial.duration else np.nan, "reason": reason}
         rows.append(row)
-    found = pd.DataFrame(rows)
-    return found[[*(name for name in found if name != "reason"), "reason"]] if len(found) else found
+    found = pd.DataFrame(rows, columns=None if rows else ["number", "state", "reason"])
+    return found[[*(name for name in found if name != "reason"), "reason"]]
 
 
 def importances(study: Study, objective: Objective) -> pd.Series:

@@ -50,6 +50,8 @@ def test_cost_is_what_the_user_says():
     objective = Objective("cost", cost_false_negative=2.5, cost_false_positive=10)
     assert objective.values(LABEL, PROBABILITY, DECISION, ONES) == pytest.approx((expected,))
     assert objective.directions == ("minimize",)
+    assert str(objective) == "cost (cost_false_negative 2.5, cost_false_positive 10)"
+    assert str(Objective("f1")) == "f1"
 
 
 @pytest.mark.parametrize(("least", "feasible"), [(0.66, True), (2 / 3, True), (0.67, False)])

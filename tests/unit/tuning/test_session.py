@@ -167,6 +167,8 @@ def test_no_complete_trial_is_an_error_that_says_why(session, monkeypatch):
         raise ValueError("boom")
 
     monkeypatch.setattr(HeadDepth, "predict", fail)
+    with pytest.raises(FractureMaeError, match="no trial of the study 'study' completed: it has none"):
+        session(n_trials=0)
     with pytest.raises(
         FractureMaeError, match=r"no trial of the study 'study' completed; 2 failed \(ValueError: boom\)"
     ):
