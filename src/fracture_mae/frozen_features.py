@@ -45,7 +45,8 @@ class PooledEncoder(nn.Module):
 
     def described(self) -> str:
         config = self.encoder.config
-        return f"{type(self.encoder).__name__} {self.normalisation} {config.image_size} {config.patch_size} {config.hidden_act}"
+        names = ("image_size", "patch_size", "num_attention_heads", "hidden_act", "layer_norm_eps")
+        return f"{type(self.encoder).__name__} {self.normalisation} {[getattr(config, name) for name in names]}"
 
 
 class Embedder(Protocol):

@@ -82,3 +82,9 @@ def test_an_mae_pools_as_the_classifier_does(compute, xrays, pool):
     with torch.inference_mode():
         expected = classifier.features(batch_of(xrays, np.arange(len(xrays)), torch.device("cpu")).pixels)
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
+
+
+def test_an_mae_with_as_many_weights_in_other_heads_is_another_encoder(tiny_mae):
+    before = PooledEncoder(tiny_mae).described()
+    tiny_mae.network.vit.config.num_attention_heads *= 2
+    assert PooledEncoder(tiny_mae).described() != before
