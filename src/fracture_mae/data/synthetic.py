@@ -84,7 +84,8 @@ def _write(folder: Path, n_xrays: int, copies: float, seed: int, size: int, prog
         groups = csv.writer(file)
         groups.writerow(["path", "xray"])
         written = pool.map(write_xray, range(n_xrays), seeds)
-        for rows in tqdm(written, total=n_xrays, desc="synthetic X-rays", unit="X-ray", disable=not progress):
+        hidden = None if progress else True  # None: where stderr is no terminal
+        for rows in tqdm(written, total=n_xrays, desc="synthetic X-rays", unit="X-ray", disable=hidden):
             groups.writerows(rows)
 
 
