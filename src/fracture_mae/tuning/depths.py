@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 from accelerate import Accelerator
+from threadpoolctl import threadpool_limits
 
 from fracture_mae import classification, frozen_features
 from fracture_mae.checkpoints import Checkpoints
@@ -92,7 +93,10 @@ class HeadDepth:
 
     def _fit(self, params: Mapping[str, Any], chosen: np.ndarray) -> heads.Head:
         normed, label = self.normed[params["pool"]][chosen], self.xrays.label[chosen]
-        return heads.fit(normed, label, self.weight[chosen], params, seed=self.seed)
+        with threadpool_limits(
+            1, user_api="blas"
+        ):  # products this small take longer with threads that wait for each other
+            return heads.fit(normed, label, self.weight[chosen], params, seed=self.seed)
 
 
 @dataclass
