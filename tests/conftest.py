@@ -20,6 +20,12 @@ def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("FRACTURE_MAE_CACHE", str(tmp_path / "cache"))
 
 
+@pytest.fixture(scope="session")
+def real_cache(tmp_path_factory):
+    """A cache that all tests on real X-rays share: to search them for copies takes minutes."""
+    return tmp_path_factory.mktemp("real-cache")
+
+
 @pytest.fixture
 def accelerator():
     from accelerate.state import AcceleratorState

@@ -35,9 +35,8 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def _one_cache(root, monkeypatch, _own_cache):
-    """The search for copies takes minutes: all tests share what the first one finds."""
-    monkeypatch.setenv("FRACTURE_MAE_CACHE", str(root / "cache"))
+def _one_cache(real_cache, monkeypatch, _own_cache):
+    monkeypatch.setenv("FRACTURE_MAE_CACHE", str(real_cache))
 
 
 def _listing() -> pd.DataFrame:
