@@ -14,7 +14,7 @@ from fracture_mae.audit.examples import Example, Row
 from fracture_mae.audit.folds import Score
 from fracture_mae.audit.leakage import UNITS
 from fracture_mae.audit.shortcuts import FILE, VISIBLE, Probe
-from fracture_mae.plots import BLUE, DPI, GREEN, GREY, INK, ORANGE, RED, REFERENCE, _figure, _legend, _style
+from fracture_mae.plots.style import BLUE, DPI, GREEN, GREY, INK, ORANGE, RED, REFERENCE, figure_of, legend, style
 
 SPLIT_COLOURS = {"train": BLUE, "validation": GREEN, "test": RED, "": GREY}
 _CELL = 1.25  # inches
@@ -110,7 +110,7 @@ def _draw_pair(axes: Axes, example: Example) -> None:
 
 def group_sizes(sizes: pd.DataFrame, title: str) -> Figure:
     """Draw `leakage.group_sizes`: how many X-rays have how many files, both on logarithmic scales."""
-    figure, axes = _figure(7.2, 4.2, title)
+    figure, axes = figure_of(7.2, 4.2, title)
     largest = int(sizes["files"].max())
     edges = 2.0 ** np.arange(np.ceil(np.log2(largest + 1)) + 1) - 0.5  # 1, 2-3, 4-7, …
     edges[0] = 0.5
@@ -125,7 +125,7 @@ def group_sizes(sizes: pd.DataFrame, title: str) -> Figure:
     axes.set_xticks(places, [f"{low}" if low == high else f"{low}-{high}" for low, high in ends])
     axes.set(xlabel="Files of one X-ray", ylabel="X-rays", yscale="log", ylim=(0.7, max(2, counts.max() * 2)))
     axes.grid(False, axis="x")
-    _legend(axes, loc="upper right")
+    legend(axes, loc="upper right")
     return figure
 
 
@@ -151,7 +151,7 @@ def _draw_importances(axes: Axes, table: pd.DataFrame, name: str) -> None:
     axes.set_yticks(places, table["property"])
     axes.set(ylim=(len(table) - 0.4, -0.6), xlabel="Fall of the AUROC when shuffled among held-out X-rays")
     axes.set_title(f"Importance · {name}", fontsize=10, color=INK)
-    _style(axes)
+    style(axes)
     axes.grid(False, axis="y")
 
 
@@ -189,7 +189,7 @@ def _draw_scores(axes: Axes, rows: Mapping[str, tuple[Score, str]], title: str) 
     axes.set(xlim=(min(0.42, np.nanmin(lows) - 0.03), 1.02), ylim=(len(rows) - 0.5, -0.5))
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set_title(title, fontsize=10, color=INK)
-    _style(axes)
+    style(axes)
     axes.grid(False, axis="y")
     right = axes.secondary_yaxis("right")
     texts = [f"{score.auroc:.3f} [{score.low:.3f}, {score.high:.3f}]" for score, _ in rows.values()]

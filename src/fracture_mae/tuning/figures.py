@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from optuna.distributions import CategoricalDistribution
 
-from fracture_mae.plots import (
+from fracture_mae.plots.style import (
     BLUE,
     DPI,
     GREEN,
@@ -18,9 +18,9 @@ from fracture_mae.plots import (
     RED,
     REFERENCE,
     SKY,
-    _figure,
-    _legend,
-    _style,
+    figure_of,
+    legend,
+    style,
 )
 from fracture_mae.tuning import trials
 from fracture_mae.tuning.objectives import Objective
@@ -51,8 +51,8 @@ def history(table: pd.DataFrame, objective: Objective, title: str) -> Figure:
         _draw_history(axes, table, f"objective/{name}", direction, with_best=len(names) == 1)
         axes.set(xlabel="Trial", ylabel=_words(name))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _style(axes)
-        _legend(axes, loc="upper left", bbox_to_anchor=(1.01, 1))
+        style(axes)
+        legend(axes, loc="upper left", bbox_to_anchor=(1.01, 1))
     return figure
 
 
@@ -95,13 +95,13 @@ def slices(table: pd.DataFrame, space: Space, objective: Objective, title: str) 
         axes.set_xlabel(_words(name))
         if number % n_columns == 1 or n_columns == 1:
             axes.set_ylabel(_words(objective.value_names[0]))
-        _style(axes)
+        style(axes)
     return figure
 
 
 def importances(values: pd.Series, title: str) -> Figure:
     """Draw how much each parameter explains, the most important on top; index: parameters, values: shares."""
-    figure, axes = _figure(6.4, 1.4 + 0.36 * max(1, len(values)), title)
+    figure, axes = figure_of(6.4, 1.4 + 0.36 * max(1, len(values)), title)
     if values.empty:
         axes.text(0.5, 0.5, "Too few different trials to tell", ha="center", color=INK, transform=axes.transAxes)
         axes.set(xticks=[], yticks=[])
@@ -120,7 +120,7 @@ def importances(values: pd.Series, title: str) -> Figure:
 def rates(table: pd.DataFrame, best: int, title: str) -> Figure:
     """Draw the sensitivity of the complete trials against their specificity, with the Pareto front; `best` is a trial's number."""
     complete = table[table["state"] == trials.COMPLETE]
-    figure, axes = _figure(6.0, 5.6, title)
+    figure, axes = figure_of(6.0, 5.6, title)
     _scatter(axes, complete, "specificity", "sensitivity")
     front = pareto_front(complete)
     axes.plot(front["specificity"], front["sensitivity"], color=GREEN, linewidth=1.6, label="Pareto front")
@@ -131,7 +131,7 @@ def rates(table: pd.DataFrame, best: int, title: str) -> Figure:
     )  # fmt: skip
     axes.set(xlabel="Specificity", ylabel="Sensitivity")
     axes.margins(0.06)
-    _legend(axes, loc="best")
+    legend(axes, loc="best")
     return figure
 
 
@@ -158,7 +158,7 @@ def contributions(table: pd.DataFrame, best: float, objective: Objective, title:
         if best != 1:
             axes.axvline(best, **MARK, label=f"Class weight found: {best:.3g}")
         axes.set(xscale="log", xlabel="Class weight of fractured", ylabel=name or _words(column))
-        _style(axes)
+        style(axes)
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=9, edgecolor="none")
     return figure
@@ -179,7 +179,7 @@ def learning(by_trial: dict[int, dict[int, float]], ends: dict[int, str], metric
 
     by_trial: number → epoch → metric; ends: number → how the trial ended.
     """
-    figure, axes = _figure(6.8, 4.2, title)
+    figure, axes = figure_of(6.8, 4.2, title)
     colours = {trials.COMPLETE: BLUE, trials.PRUNED: ORANGE}
     for number, values in by_trial.items():
         colour = colours.get(ends[number], RED)
@@ -188,7 +188,7 @@ def learning(by_trial: dict[int, dict[int, float]], ends: dict[int, str], metric
         axes.plot([], [], ".-", color=colour, label=_words(state))
     axes.set(xlabel="Epoch", ylabel=metric)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _legend(axes, loc="lower right")
+    legend(axes, loc="lower right")
     return figure
 
 

@@ -1,0 +1,37 @@
+"""One frozen model per entry point: every parameter's name, default, range and help stand here and nowhere else.
+
+A config is checked when it is made, and only checked: it reads no disk and starts nothing. `auto` on a field that a recipe sets
+means "as the recipe says" and is replaced at construction, so a config always holds the values that are really used.
+"""
+
+from fracture_mae.config.judging import AuditData, Compare, Evaluate, RollBack
+from fracture_mae.config.options import (
+    DEFAULT_MODEL,
+    PROMOTION_METRICS,
+    THRESHOLD_OBJECTIVES,
+    Config,
+    DataOptions,
+    NumberOrWord,
+    OperatingOptions,
+)
+from fracture_mae.config.searching import Main, Tune
+from fracture_mae.config.training import FinetuneMae, ReconstructBaseline, TrainClassifier
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "PROMOTION_METRICS",
+    "THRESHOLD_OBJECTIVES",
+    "AuditData",
+    "Compare",
+    "Config",
+    "DataOptions",
+    "Evaluate",
+    "FinetuneMae",
+    "Main",
+    "NumberOrWord",
+    "OperatingOptions",
+    "ReconstructBaseline",
+    "RollBack",
+    "TrainClassifier",
+    "Tune",
+]

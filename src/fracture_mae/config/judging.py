@@ -1,0 +1,73 @@
+"""What judges: classifiers, encoders and data."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from fracture_mae.config.options import DEFAULT_MODEL, PROMOTION_METRICS, Config, Copies, DataOptions, OperatingOptions
+
+
+class Evaluate(OperatingOptions, Copies, DataOptions):
+    """Judge a registered classifier on every split, beside two references."""
+
+    classifier: str = Field(
+        "models:/fracture-classifier@challenger",
+        min_length=1,
+        description="models:/NAME@ALIAS, models:/NAME/VERSION or a folder",
+    )
+    n_draws: int = Field(1000, ge=100, le=100_000, description="bootstrap draws over X-rays behind each 95 % interval")
+    references: bool = Field(True, description="also fit and judge the two reference classifiers")
+    promote: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="move the alias champion to this version; auto: if it is the better one on the same test X-rays",
+    )
+    promote_metric: Literal[PROMOTION_METRICS] = Field(
+        "auroc", description="test metric, per X-ray and each at its own threshold, by which the better one is told"
+    )
+    promote_margin: float = Field(
+        0, ge=0, le=1, description="the challenger must be better by more than this, in units of the metric"
+    )
+    promote_confidence: float = Field(
+        0.95,
+        ge=0,
+        lt=1,
+        description="least share of bootstrap draws over the test X-rays in which it must be; 0: the estimate alone decides",
+    )
+
+
+class Compare(DataOptions):
+    """Compare encoders by what a linear head reads from their frozen features, cross-validated."""
+
+    encoders: str = Field(
+        f"{DEFAULT_MODEL},models:/xray-mae/latest",
+        min_length=1,
+        description="names with commas between them, the first is the yardstick: hub names and local folders of MAE, ViT, DeiT, "
+        "DINOv2 and BEiT, models:/NAME/VERSION, presets",
+    )
+    pool: Literal["mean", "cls"] = Field("mean", description="what the head reads: mean of the patch tokens, or CLS")
+    n_folds: int = Field(5, ge=2, le=20, description="folds over the training and validation X-rays; test is not read")
+    n_draws: int = Evaluate.model_fields["n_draws"]
+    references: bool = Field(True, description="also judge the two reference classifiers in the same folds")
+
+
+class RollBack(Config):
+    """Make an earlier version of the classifier champion again."""
+
+    version: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto", description="number of the version; auto: the one that the present champion replaced"
+    )
+
+
+class AuditData(Config):
+    """Show how honest a data set is: copies, leakage, label conflicts, shortcuts, and what a leaky split would claim."""
+
+    data_dir: str = DataOptions.model_fields["data_dir"]
+    positive_label: str = DataOptions.model_fields["positive_label"]
+    image_size: Annotated[int, Field(ge=32, le=1024, multiple_of=16)] | Literal["auto"] = Field(
+        "auto",
+        description="side of the square that X-rays are letterboxed to before they are judged [pixels]; auto: 224",
+    )
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of folds, forests, permutations and bootstrap draws")
+    num_workers: int = DataOptions.model_fields["num_workers"]
+    n_folds: int = Field(5, ge=2, le=20, description="folds of cross-validation; each needs an X-ray of each label")
+    n_draws: int = Evaluate.model_fields["n_draws"]

@@ -1,0 +1,73 @@
+"""What searches for the best, and the chain of all steps."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from fracture_mae.config.judging import Evaluate
+from fracture_mae.config.options import DataOptions, Masking, OperatingOptions, Optimisation
+from fracture_mae.config.training import TrainClassifier
+
+
+class Tune(DataOptions):
+    """Search class weight, threshold and more with Optuna; register the best."""
+
+    encoder: str = TrainClassifier.model_fields["encoder"]
+    depth: Literal["head", "finetune"] = Field(
+        "head",
+        description="head: heads on the features of the frozen encoder, cross-validated on training and validation X-rays; "
+        "finetune: a train_classifier run a trial, judged on validation",
+    )
+    objective: Literal[
+        "balanced_accuracy", "f1", "f2", "mcc", "average_precision", "cost", "specificity_at_sensitivity", "pareto"
+    ] = Field(
+        "balanced_accuracy",
+        description="what is best, every X-ray counting once; pareto: sensitivity and specificity at once",
+    )
+    min_sensitivity: float = Field(
+        0.95, gt=0, le=1, description="specificity_at_sensitivity: share of fractures that must be found"
+    )
+    cost_false_negative: float = OperatingOptions.model_fields["cost_false_negative"]
+    cost_false_positive: float = OperatingOptions.model_fields["cost_false_positive"]
+    n_trials: int = Field(
+        100,
+        ge=0,
+        le=1_000_000,
+        description="trials to add to the study, shared by its workers; 0: only use what it has",
+    )
+    n_folds: int = Field(5, ge=2, le=50, description="folds of whole X-rays that trials are judged by")
+    max_epochs: int = Field(12, ge=1, le=100_000, description="finetune: most epochs of a trial")
+    study_name: str = Field(
+        "auto",
+        min_length=1,
+        description="study to begin or to go on with; auto: one for each depth, objective, encoder and data",
+    )
+    storage: str = Field(
+        "auto",
+        min_length=1,
+        description="where studies live: sqlite:///FILE for workers on one machine, postgresql+psycopg://HOST/DATABASE for many; "
+        "auto: optuna.db beside mlflow.db",
+    )
+    heartbeat: int = Field(
+        30,
+        ge=1,
+        le=86_400,
+        description="seconds between two signs of life of a trial; one silent for three times as long is taken for dead and retried",
+    )
+
+
+class Main(DataOptions):
+    """The whole chain: baseline, fine-tuning, classifier, evaluation."""
+
+    model: str = Masking.model_fields["model"]
+    recipe: Literal["default", "original"] = Optimisation.model_fields["recipe"]
+    mae_epochs: Annotated[int, Field(ge=1, le=100_000)] | Literal["auto"] = Field(
+        "auto", description="epochs of finetune_mae; auto: as the recipe says"
+    )
+    classifier_epochs: Annotated[int, Field(ge=1, le=100_000)] | Literal["auto"] = Field(
+        "auto", description="epochs of train_classifier; auto: as the recipe says"
+    )
+    n_draws: int = Evaluate.model_fields["n_draws"]
+    env_manager: Literal["local", "uv", "virtualenv", "conda"] = Field(
+        "local", description="environment of the steps; local: the one this chain itself runs in, whoever made it"
+    )

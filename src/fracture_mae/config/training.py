@@ -1,0 +1,161 @@
+"""What trains, and the recipes that fill what is left at `auto`."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from fracture_mae.config.options import (
+    THRESHOLD_OBJECTIVES,
+    Augmentation,
+    Copies,
+    DataOptions,
+    Masking,
+    NumberOrWord,
+    OperatingOptions,
+    Optimisation,
+    WholeNumber,
+)
+
+
+class ReconstructBaseline(Masking, DataOptions):
+    """Rebuild masked X-rays with the weights a model comes with."""
+
+
+class FinetuneMae(Masking, Copies, Augmentation, Optimisation, DataOptions):
+    """Train the masked autoencoder further on X-rays."""
+
+    loss_region: Literal["masked", "all"] = Field("auto", description="patches whose squared error is the loss")
+    train_mask_ratio: float = Field("auto", gt=0, lt=1, description="share of patches hidden while training")
+    sampler: Literal["file", "xray"] = Field(
+        "auto", description="file: each file once an epoch; xray: X-rays drawn equally"
+    )
+
+    recipes: ClassVar = {
+        "default": {
+            "epochs": 30,
+            "optimizer": "adamw",
+            "learning_rate": 1e-3,
+            "weight_decay": 0.05,
+            "warmup_epochs": 2,
+            "loss_region": "masked",
+            "train_mask_ratio": 0.75,
+            "sampler": "file",
+            "crop_scale": 0.5,
+            "rotation": 0,
+            "flip": True,
+            "intensity": 0.0,
+        },
+        "original": {
+            "epochs": 10,
+            "optimizer": "adam",
+            "learning_rate": 1e-4,
+            "weight_decay": 0,
+            "warmup_epochs": 0,
+            "loss_region": "all",
+            "train_mask_ratio": 0.75,
+            "sampler": "file",
+            "crop_scale": 1,
+            "rotation": 0,
+            "flip": False,
+            "intensity": 0.0,
+        },
+    }
+
+
+class TrainClassifier(OperatingOptions, Copies, Augmentation, Optimisation, DataOptions):
+    """Train a fractured / not fractured classifier on the encoder."""
+
+    encoder: str = Field(
+        "models:/xray-mae/latest",
+        min_length=1,
+        description="whose encoder to use: models:/NAME/VERSION, runs:/ID/PATH, a folder, a hub name or a preset",
+    )
+    pool: Literal["mean", "cls"] = Field("auto", description="what the head reads: mean of the patch tokens, or CLS")
+    freeze: bool = Field(False, description="train the head alone")
+    layer_decay: float = Field(
+        "auto", gt=0, le=1, description="factor of the learning rate from layer to layer downwards"
+    )
+    drop_path: float = Field("auto", ge=0, lt=1, description="stochastic depth: chance that the last layer is skipped")
+    patch_dropout: float = Field("auto", ge=0, lt=1, description="share of patches left out while training")
+    label_smoothing: float = Field("auto", ge=0, lt=1, description="share of the label spread over both classes")
+    class_weight: Annotated[Literal["none", "balanced"] | Annotated[float, Field(gt=0, le=1000)], NumberOrWord] = Field(
+        "auto", description="weight of the positive class in the loss: none (1), balanced, or a number"
+    )
+    sampler: Literal["file", "class", "xray", "xray_class"] = Field(
+        "auto",
+        description="file: each file once an epoch; class, xray, xray_class: drawn so that classes, X-rays, or X-rays "
+        "within equally likely classes have the same chance",
+    )
+    selection: Literal["best", "last"] = Field("auto", description="which epoch's weights are kept")
+    monitor: Literal["auroc", "log_loss", "average_precision"] = Field(
+        "auroc", description="validation metric, per X-ray, that picks the best epoch"
+    )
+    patience: int = Field(
+        "auto", ge=0, le=100_000, description="epochs without improvement before stopping; 0: never stop"
+    )
+    calibrate: Literal["none", "temperature", "isotonic"] = Field(
+        "auto",
+        description="map from logits to probabilities that is fitted on validation; isotonic is freer and needs hundreds of X-rays",
+    )
+    threshold: Annotated[
+        Literal[THRESHOLD_OBJECTIVES] | Annotated[float, Field(ge=0, le=1)],
+        NumberOrWord,
+    ] = Field("auto", description="a number, or what to maximise on validation: " + ", ".join(THRESHOLD_OBJECTIVES))
+    cross_validate: Annotated[Literal[0] | Annotated[int, Field(ge=2, le=20)], WholeNumber] = Field(
+        0, description="folds of the cross-validation on training and validation X-rays that comes first; 0: none"
+    )
+
+    @classmethod
+    def _recipe(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Where X-rays are weighed, `auto` draws classes alone: to draw X-rays equally too would correct twice."""
+        recipe = super()._recipe(values)
+        if values.get("weight_by") == "group" and recipe.get("sampler") == "xray_class":
+            return recipe | {"sampler": "class"}
+        return recipe
+
+    recipes: ClassVar = {
+        "default": {
+            "epochs": 12,
+            "optimizer": "adamw",
+            "learning_rate": 1e-3,
+            "weight_decay": 0.05,
+            "warmup_epochs": 1,
+            "pool": "mean",
+            "layer_decay": 0.75,
+            "drop_path": 0.1,
+            "patch_dropout": 0.5,
+            "label_smoothing": 0.1,
+            "class_weight": "none",
+            "sampler": "xray_class",
+            "selection": "best",
+            "patience": 0,
+            "calibrate": "temperature",
+            "threshold": "balanced_accuracy",
+            "crop_scale": 0.5,
+            "rotation": 20,
+            "flip": True,
+            "intensity": 0.3,
+        },
+        "original": {
+            "epochs": 10,
+            "optimizer": "adam",
+            "learning_rate": 1e-4,
+            "weight_decay": 0,
+            "warmup_epochs": 0,
+            "pool": "cls",
+            "layer_decay": 1,
+            "drop_path": 0,
+            "patch_dropout": 0,
+            "label_smoothing": 0,
+            "class_weight": "none",
+            "sampler": "file",
+            "selection": "last",
+            "patience": 0,
+            "calibrate": "none",
+            "threshold": 0.5,
+            "crop_scale": 1,
+            "rotation": 0,
+            "flip": False,
+            "intensity": 0.0,
+        },
+    }

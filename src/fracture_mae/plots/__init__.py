@@ -1,0 +1,32 @@
+"""Tables and arrays in, matplotlib figures out.
+
+Figures are built without pyplot, which keeps every figure alive and is not safe in threads and servers.
+"""
+
+from fracture_mae.plots.comparisons import encoders, fold_roc_curves, fold_spread, learning_curves, sources
+from fracture_mae.plots.decisions import (
+    confusion_matrix,
+    operating_points,
+    precision_recall_curves,
+    reliability,
+    roc_curves,
+    threshold_sweep,
+)
+from fracture_mae.plots.pictures import reconstructions
+from fracture_mae.plots.style import heading
+
+__all__ = [
+    "confusion_matrix",
+    "encoders",
+    "fold_roc_curves",
+    "fold_spread",
+    "heading",
+    "learning_curves",
+    "operating_points",
+    "precision_recall_curves",
+    "reconstructions",
+    "reliability",
+    "roc_curves",
+    "sources",
+    "threshold_sweep",
+]
