@@ -39,7 +39,7 @@ def main(config: Compare) -> None:
                 measured = comparison.measure(per_xray, certainty)
                 child.metrics({f"xray/{name}": value for name, value in measured.items()})
         if config.references:
-            predictions |= comparison.reference_predictions(dataset, first, fold, config.seed)
+            predictions |= comparison.reference_predictions(first, fold, config.seed)
         what = f"{config.n_folds}-fold cross-validation per X-ray"
         title = plots.heading(what, first.name, len(first), len(set(first.group)))
         findings = comparison.judge(predictions, title, certainty)

@@ -10,9 +10,10 @@ def main(config: Tune) -> None:
 
     from fracture_mae import pipeline, tracking
     from fracture_mae.training import make_accelerator
-    from fracture_mae.tuning.session import tune
+    from fracture_mae.tuning.session import open_database, tune
 
     with tracking.run("tune", config) as run:
+        storage = open_database(config)
         accelerator = make_accelerator(config.precision, config.device)
         mae = pipeline.load_mae(config.encoder, config)
         dataset = pipeline.load_data(config, mae.image_size)
@@ -22,7 +23,7 @@ def main(config: Tune) -> None:
             f"Tuning for **{config.objective}**, depth `{config.depth}`, on the encoder of **{mae.source}**. "
             f"{pipeline.describe(dataset)}"
         )
-        click.echo(tune(mae, dataset, config, accelerator, run))
+        click.echo(tune(mae, dataset, config, storage=storage, accelerator=accelerator, run=run))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Encoders side by side: frozen features, the same folds, the same head, on training and validation X-rays. Test is not read."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,11 @@ from fracture_mae import frozen_features, linear_probe, pipeline, plots, referen
 from fracture_mae.bootstrap import bootstrap_intervals, paired_difference
 from fracture_mae.calibration import apply
 from fracture_mae.config import Compare
-from fracture_mae.data import Dataset, XRays
+from fracture_mae.data import XRays
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import Certainty, Findings, levels, slug
 from fracture_mae.frozen_features import Embedder, PooledEncoder
+from fracture_mae.metrics import equal_group_weight
 from fracture_mae.models import encoders
 from fracture_mae.models.mae import PRESETS
 
@@ -101,20 +102,18 @@ def probe(
     return _predictions(xrays, fold, probed.logit), told
 
 
-def reference_predictions(dataset: Dataset, xrays: XRays, fold: np.ndarray, seed: int) -> dict[str, pd.DataFrame]:
+def reference_predictions(xrays: XRays, fold: np.ndarray, seed: int) -> dict[str, pd.DataFrame]:
     """Out-of-fold predictions of the two references in the same folds."""
-    logits: dict[str, np.ndarray] = {}
-    for number in range(fold.max() + 1):
-        training, held_out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-        sides = {
-            "train": xrays.subset(training),
-            "validation": xrays.subset(held_out),
-            "test": xrays.subset(held_out[:1]),  # never looked at: the references answer for three splits
-        }
-        parts = replace(dataset, **{name: replace(side, name=name) for name, side in sides.items()})
-        for name, by_split in references.fit_and_predict(parts, seed).items():
-            logits.setdefault(name, np.empty(len(xrays)))[held_out] = by_split["validation"]
-    return {name: _predictions(xrays, fold, logit) for name, logit in logits.items()}
+    weight = equal_group_weight(xrays.group)
+    found = {}
+    for name, reference in references.models(seed).items():
+        features, logit = reference.describe(xrays, f"References, {name}"), np.empty(len(xrays))
+        for number in range(fold.max() + 1):
+            training, held_out = fold != number, fold == number
+            model = references.fit(reference.model, features[training], xrays.label[training], weight[training])
+            logit[held_out] = references.logit(model, features[held_out])
+        found[name] = _predictions(xrays, fold, logit)
+    return found
 
 
 def judge(predictions: Mapping[str, pd.DataFrame], title: str, certainty: Certainty) -> Findings:

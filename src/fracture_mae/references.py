@@ -1,6 +1,7 @@
 """Two classifiers that never learn what a bone looks like: what a network adds over them is its worth."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -21,17 +22,43 @@ FILE_PROPERTIES = "file and border properties"
 GRADIENT_HISTOGRAMS = "gradient histograms"
 
 
+@dataclass(frozen=True)
+class Reference:
+    """A classifier without a network.
+
+    Attributes:
+        describe: from X-rays, and the name of a progress bar, to features [n, d].
+        model: fitted anew by each `fit`.
+    """
+
+    describe: Callable[[XRays, str], np.ndarray]
+    model: Pipeline
+
+
+def models(seed: int) -> dict[str, Reference]:
+    """Both references by their names, not fitted yet."""
+    return {
+        FILE_PROPERTIES: Reference(_file_properties, forest(seed)),
+        GRADIENT_HISTOGRAMS: Reference(gradient_histograms, gradient_classifier()),
+    }
+
+
 def fit_and_predict(dataset: Dataset, seed: int) -> dict[str, dict[str, np.ndarray]]:
     """Fit both references on training alone, every X-ray weighing the same, and apply them to every split.
 
     Returns:
         Name of the reference → name of the split → logits [n] of its files.
     """
-    models = {
-        FILE_PROPERTIES: (_file_properties, forest(seed)),
-        GRADIENT_HISTOGRAMS: (gradient_histograms, gradient_classifier()),
-    }
-    return {name: _predict_splits(dataset, describe, model) for name, (describe, model) in models.items()}
+    train = dataset.train
+    logits: dict[str, dict[str, np.ndarray]] = {}
+    for name, reference in models(seed).items():
+        features = {
+            xrays.name: reference.describe(xrays, f"References, {xrays.name}")
+            for xrays in (train, dataset.validation, dataset.test)
+        }
+        model = fit(reference.model, features[train.name], train.label, equal_group_weight(train.group))
+        logits[name] = {split: logit(model, values) for split, values in features.items()}
+    return logits
 
 
 def forest(seed: int) -> Pipeline:
@@ -63,17 +90,6 @@ def gradient_histograms(xrays: XRays, progress: str = "") -> np.ndarray:
     )
     options = {"orientations": 9, "pixels_per_cell": (16, 16), "cells_per_block": (2, 2)}
     return np.array([hog(image, **options) for image in shrunk], dtype=np.float32)
-
-
-def _predict_splits(
-    dataset: Dataset, describe: Callable[[XRays, str], np.ndarray], model: Pipeline
-) -> dict[str, np.ndarray]:
-    train = dataset.train
-    features = {
-        xrays.name: describe(xrays, f"References, {xrays.name}") for xrays in (train, dataset.validation, dataset.test)
-    }
-    fit(model, features[train.name], train.label, equal_group_weight(train.group))
-    return {name: logit(model, values) for name, values in features.items()}
 
 
 def _file_properties(xrays: XRays, progress: str) -> np.ndarray:

@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 import pandas as pd
 from scipy.cluster.hierarchy import DisjointSet
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from fracture_mae.data.alignment import MIN_INLIERS, Alignment, align
@@ -68,10 +69,11 @@ def find(
     searched = Searched([], as_table()) if searched is None else searched.restrict(ids)
     if len(searched.ids) == len(ids):
         return searched.links
-    with ThreadPoolExecutor(num_workers) as pool, _single_threaded_opencv(), tempfile.TemporaryDirectory() as folder:
+    with ThreadPoolExecutor(num_workers) as pool, _single_threaded_libraries(), tempfile.TemporaryDirectory() as folder:
         store = store or FeatureStore(Path(folder) / "features.bin")
         search = _Search(ids, *_describe(load, ids, store, pool), searched, pool)
         search.join_identical()
+        store.release()  # all thumbnails were read, and few will be again
         for _ in range(_MAX_ROUNDS):
             if not search.join_aligned():
                 break
@@ -79,12 +81,13 @@ def find(
 
 
 @contextmanager
-def _single_threaded_opencv() -> Iterator[None]:
-    """The pool's threads use the cores already."""
+def _single_threaded_libraries() -> Iterator[None]:
+    """The pool's threads use the cores already; products this small take twice as long with threads that wait for each other."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        yield
+        with threadpool_limits(1, user_api="blas"):
+            yield
     finally:
         cv2.setNumThreads(before)
 
@@ -132,6 +135,8 @@ class _Search:
         for a, b in zip(position(searched.links["a"]), position(searched.links["b"]), strict=True):
             self._groups.merge(int(a), int(b))
         self._chosen = list(range(len(ids)))  # the pictures to search among
+        self._asked = set(np.flatnonzero(self._new).tolist())  # those of them that are looked for
+        self._grown: list[int] = []  # a picture of each group that a link has enlarged
 
     def join_identical(self) -> None:
         """Join pictures that are the same pixel by pixel, blank ones too."""
@@ -149,23 +154,25 @@ class _Search:
 
         Returns:
             Whether there were any. Then another round may find more: the many copies of an X-ray, now one picture in the index,
-            no longer take all the places among the nearest neighbours.
+            no longer take all the places among each other's nearest neighbours. Only these are looked for again.
         """
         queue = deque(self._candidates())
-        before = len(self.links)
+        self._grown = []
         with tqdm(total=len(queue), desc="Comparing X-rays", unit="pair") as bar:
             while batch := self._next_batch(queue):
                 for candidate, alignment in zip(batch, self._pool.map(self._align, batch), strict=True):
                     self._join(candidate, alignment)
                 bar.update(bar.total - len(queue) - bar.n)
-        self._chosen = sorted(max(group, key=self._worth) for group in self._groups.subsets())
-        return len(self.links) > before
+        chosen = {self._groups[picture]: picture for picture in sorted(range(len(self._ids)), key=self._worth)}
+        self._chosen = sorted(chosen.values())
+        self._asked = {chosen[self._groups[picture]] for picture in self._grown}
+        return bool(self._grown)
 
     def _candidates(self) -> list[Candidate]:
-        """Pairs of which one is new, the best first."""
+        """Pairs of which one is looked for, the best first."""
         views = [view for picture in self._chosen for view in self._views[picture]]
         views = [view for view in views if len(self._features[view].xy) >= MIN_INLIERS]
-        asked = [position for position, view in enumerate(views) if self._new[self._picture[view]]]
+        asked = [position for position, view in enumerate(views) if self._picture[view] in self._asked]
         if not asked:
             return []
         index = Index([self._features[view] for view in views], self._pool)
@@ -180,7 +187,7 @@ class _Search:
         return len(self._features[picture].xy)
 
     def _worth(self, picture: int) -> tuple[bool, int]:
-        """By which one picture stands for its group: what is new must be looked for, and keypoints are what is found."""
+        """By which one picture stands for its group: what is new is to be compared, and keypoints are what is found."""
         return bool(self._new[picture]), self._n_keypoints(picture)
 
     def _next_batch(self, queue: deque[Candidate]) -> list[Candidate]:
@@ -209,6 +216,7 @@ class _Search:
         if alignment is None or not alignment.same_xray or self._groups.connected(a, b) or not self._supported(a, b):
             return
         self._groups.merge(a, b)
+        self._grown.append(a)
         self.links.append(self._link(candidate, alignment))
 
     def _supported(self, a: int, b: int) -> bool:

@@ -4,6 +4,7 @@ The keypoints are SIFT's (D. Lowe, "Distinctive image features from scale-invari
 (R. Arandjelović and A. Zisserman, "Three things everyone should know to improve object retrieval", CVPR 2012).
 """
 
+import mmap
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -120,6 +121,7 @@ class FeatureStore:
     def __init__(self, file: Path):
         self.file = file
         self.lock = FileLock(file.with_suffix(".lock"))
+        self._mapped: mmap.mmap | None = None
         file.parent.mkdir(parents=True, exist_ok=True)
 
     def add(self, load: Callable[[str], np.ndarray], ids: Sequence[str], pool: Executor) -> list[Features]:
@@ -147,9 +149,18 @@ class FeatureStore:
                 self._append(list(pool.map(lambda id_: _pack(id_, describe(load(id_))), chunk)))
                 bar.update(len(chunk))
 
+    def release(self) -> None:
+        """Let the memory of all records read so far go; what is looked at again is read from the file again."""
+        if self._mapped is not None and hasattr(self._mapped, "madvise"):  # Windows has no such thing
+            self._mapped.madvise(mmap.MADV_DONTNEED)
+
     def _records(self) -> np.ndarray:
         n = self.file.stat().st_size // self.RECORD.itemsize if self.file.exists() else 0
-        return np.memmap(self.file, self.RECORD, mode="r", shape=n) if n else np.zeros(0, self.RECORD)
+        if not n:
+            return np.zeros(0, self.RECORD)
+        with open(self.file, "rb") as file:
+            self._mapped = mmap.mmap(file.fileno(), n * self.RECORD.itemsize, access=mmap.ACCESS_READ)
+        return np.frombuffer(self._mapped, self.RECORD)
 
     def _rows(self) -> dict[str, int]:
         """Where the features of each id stand; records that cannot have been written so are passed over."""

@@ -8,6 +8,7 @@ from typing import Any
 import psutil
 from accelerate import Accelerator
 from optuna import Study
+from optuna.storages import RDBStorage
 
 from fracture_mae.config import Tune
 from fracture_mae.data import Dataset
@@ -26,15 +27,28 @@ from fracture_mae.tuning.trial_runs import TrialRuns
 from fracture_mae.tuning.trials import evaluator
 
 
-def tune(mae: Mae, dataset: Dataset, config: Tune, accelerator: Accelerator, run: Run) -> str:
-    """Take part in a campaign; what came of it in a few lines to print. Test X-rays are not touched.
+def open_database(config: Tune) -> RDBStorage:
+    """The database of the campaign's study; worth opening before anything that takes long, since it may be out of reach.
 
     Raises:
-        FractureMaeError: the study holds other trials, its database cannot be used, or no trial completed.
+        FractureMaeError: it cannot be used; says why.
+    """
+    url = f"sqlite:///{database_folder()}/optuna.db" if config.storage == "auto" else config.storage
+    return open_storage(url, config.heartbeat)
+
+
+def tune(mae: Mae, dataset: Dataset, config: Tune, *, storage: RDBStorage, accelerator: Accelerator, run: Run) -> str:
+    """Take part in a campaign; what came of it in a few lines to print. Test X-rays are not touched.
+
+    Args:
+        storage: as `open_database` gives it.
+
+    Raises:
+        FractureMaeError: the study holds other trials, or no trial completed.
     """
     objective, space = Objective.of(config), space_of(config)
     depth = depth_of(mae, dataset, config, accelerator)
-    study, lock = _open(depth, objective, space, dataset, config, run)
+    study, lock = _open(storage, config, objective, _signature(depth, objective, space, dataset, config), run)
     campaign = Campaign(study, lock, config.n_trials, run.id, started=_process_start())
     intermediate = f"validation/xray/{depth.monitor}" if config.depth == "finetune" else ""
     with TrialRuns(campaign, objective.value_names, intermediate) as runs:
@@ -55,23 +69,20 @@ def tune(mae: Mae, dataset: Dataset, config: Tune, accelerator: Accelerator, run
 
 
 def _open(
-    depth: Depth, objective: Objective, space: Space, dataset: Dataset, config: Tune, run: Run
+    storage: RDBStorage, config: Tune, objective: Objective, signature: dict[str, Any], run: Run
 ) -> tuple[Study, Lock]:
-    signature = _signature(depth, objective, space, dataset, config)
     name = config.study_name
     if name == "auto":
         digest = hashlib.sha256(json.dumps(signature, sort_keys=True).encode()).hexdigest()[:8]
         name = f"{config.depth}-{config.objective}-{digest}"
-    url = f"sqlite:///{database_folder()}/optuna.db" if config.storage == "auto" else config.storage
     pruner, pruning = pruner_of(config)
-    storage = open_storage(url, config.heartbeat)
     lock = Lock(storage, name)
     with lock:
         sampler = NumberedSampler(config.seed)
         study = open_study(
             storage, name, directions=objective.directions, signature=signature, sampler=sampler, pruner=pruner
         )
-    run.tags({"study": name, "study.storage": hidden(url), "study.sampler": "TPE", "study.pruner": pruning})
+    run.tags({"study": name, "study.storage": hidden(storage.url), "study.sampler": "TPE", "study.pruner": pruning})
     return study, lock
 
 

@@ -204,6 +204,24 @@ def test_of_pictures_searched_before_only_those_added_are_compared(xrays, monkey
     assert duplicates.groups(links, list(pictures)).to_dict() == {name: f"{name[0]} 0" for name in pictures}
 
 
+def test_only_groups_that_grew_are_looked_for_again(xrays, monkeypatch):
+    pictures = {f"{i} {n}": rotated(xrays[i], 15 * n) for i, copies in enumerate((4, 1, 3, 1)) for n in range(copies)}
+    rounds = []
+
+    class Recorded(duplicates.Index):
+        def __init__(self, features, pool):
+            super().__init__(features, pool)
+            rounds.append((len(features), []))
+
+        def candidates(self, position):
+            rounds[-1][1].append(position)
+            return super().candidates(position)
+
+    monkeypatch.setattr(duplicates, "Index", Recorded)
+    duplicates.find(pictures.__getitem__, list(pictures))
+    assert [(n_pictures, len(asked)) for n_pictures, asked in rounds] == [(9, 9), (4, 2)]
+
+
 def test_nothing_new_is_nothing_to_do():
     known = Searched(["a", "b", "c"], as_table())
     assert duplicates.find(None, ["a", "b"], searched=known).empty

@@ -8,7 +8,9 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
+import entrypoints.tune
 from fracture_mae import tracking
 from fracture_mae.config import Tune
 from fracture_mae.data import folds
@@ -18,7 +20,7 @@ from fracture_mae.models import classifier as classifier_model
 from fracture_mae.pipeline import SEEN
 from fracture_mae.tuning.conclusion import Conclusion
 from fracture_mae.tuning.depths import HeadDepth
-from fracture_mae.tuning.session import tune
+from fracture_mae.tuning.session import open_database, tune
 from tests import made
 from tests.unit.tuning.test_depths import Poisoned
 
@@ -51,7 +53,10 @@ def session(store, accelerator, registered, monkeypatch):
             monkeypatch.setattr("fracture_mae.evaluation.digest", lambda *args: pd.DataFrame())
         config = Tune(n_folds=2, study_name="study", batch_size=4, **options)
         with tracking.run("tune", config) as run:
-            text = tune(made.tiny_mae(), dataset or made.dataset(), config, accelerator, run)
+            storage = open_database(config)
+            text = tune(
+                made.tiny_mae(), dataset or made.dataset(), config, storage=storage, accelerator=accelerator, run=run
+            )
         return store.get_run(run.id), text
 
     return run_session
@@ -207,3 +212,11 @@ def test_contributions_hold_the_four_corners(session, tmp_path):
     best = study_of(tmp_path).best_value
     assert found["contribution/class_weight_found/threshold_chosen/score"] == pytest.approx(best, abs=0.05)
     assert np.isfinite(list(found.values())).all()
+
+
+def test_a_database_of_another_kind_is_refused_before_anything_is_read(store, monkeypatch):
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    result = CliRunner().invoke(entrypoints.tune.main, ["--storage", "mysql://host/db", "--data-dir", "/not/there"])
+    assert result.exit_code == 1
+    assert "--storage: found 'mysql://host/db', expected sqlite" in result.output
+    assert "/not/there" not in result.output
