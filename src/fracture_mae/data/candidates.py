@@ -19,7 +19,7 @@ _PCA_PICTURES = 1000  # that PCA is fitted on
 _FOREST = {"algorithm": 1, "trees": 2}
 _SEARCH = {"checks": 32}  # leaves visited for each descriptor
 _NEIGHBOURS = 10
-_MIN_VOTES = 2.5  # found copies had more of the 64
+_MIN_VOTES = 3.0  # found copies had 3.5 or more of the 64
 _CANDIDATES = 10  # for each picture and each orientation
 
 

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.neural_network import MLPClassifier
-from sklearn.svm import LinearSVC
 
 from fracture_mae.models.classifier import FractureClassifier
 
@@ -72,7 +71,7 @@ def fit(normed: np.ndarray, label: np.ndarray, weight: np.ndarray, params: Mappi
     Args:
         normed: features [n, d] as `layer_normed` gives them.
         label: 0/1 [n]; weight: [n], such as `metrics.equal_group_weight`.
-        params: head ("logistic", "svm" or "mlp"), regularisation (λ of mean loss + λ/2 · |w|²), class_weight (of a fractured
+        params: head ("logistic", "ridge" or "mlp"), regularisation (λ of mean loss + λ/2 · |w|²), class_weight (of a fractured
             X-ray beside 1).
         seed: of the first weights of an "mlp".
     """
@@ -87,18 +86,18 @@ def fit(normed: np.ndarray, label: np.ndarray, weight: np.ndarray, params: Mappi
     if params["head"] == "mlp":
         layers = tuple((weight.T, bias) for weight, bias in zip(fitted.coefs_, fitted.intercepts_, strict=True))
     else:
-        layers = ((fitted.coef_, np.atleast_1d(fitted.intercept_)),)
+        layers = ((np.atleast_2d(fitted.coef_), np.atleast_1d(fitted.intercept_)),)
     return Head(mean, std, layers)
 
 
-def _estimator(params: Mapping[str, Any], n: int, seed: int) -> LogisticRegression | LinearSVC | MLPClassifier:
+def _estimator(params: Mapping[str, Any], n: int, seed: int) -> LogisticRegression | RidgeClassifier | MLPClassifier:
     """What fits a head to n files; scikit-learn counts the penalty against the sum of losses, hence the n."""
     strength = params["regularisation"] * n
     match params["head"]:
         case "logistic":
             return LogisticRegression(C=1 / strength, max_iter=5 * _ITERATIONS, tol=_TOLERANCE)
-        case "svm":
-            return LinearSVC(C=1 / strength, dual=False, max_iter=_ITERATIONS, tol=_TOLERANCE)
+        case "ridge":  # least squares to ±1
+            return RidgeClassifier(alpha=strength / 2, solver="cholesky")
     return MLPClassifier(
         (HIDDEN,), solver="lbfgs", alpha=strength, max_iter=_ITERATIONS // 3, tol=_TOLERANCE, random_state=seed
     )

@@ -15,7 +15,7 @@ from optuna.distributions import (
 from fracture_mae.config import Tune
 from fracture_mae.frozen_features import POOLS
 
-HEADS = ("logistic", "svm", "mlp")
+HEADS = ("logistic", "ridge", "mlp")
 SAMPLERS = ("file", "class", "xray", "xray_class")
 
 Space = dict[str, BaseDistribution]

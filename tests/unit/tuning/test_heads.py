@@ -10,7 +10,7 @@ from fracture_mae.training import batch_of
 from fracture_mae.tuning import heads
 from tests import made
 
-KINDS = ["logistic", "svm", "mlp"]
+KINDS = ["logistic", "ridge", "mlp"]
 
 
 def params(head="logistic", **changes):
@@ -51,6 +51,18 @@ def test_regularisation_makes_logits_smaller(points, kind):
         heads.fit(features, label, np.ones(80), params(kind, regularisation=r)).logit(features).std() for r in (1e-2, 5)
     ]
     assert spread[1] < 0.7 * spread[0]
+
+
+def test_ridge_has_no_gradient_left(points):
+    """Of the mean of the weighted squared distances to ±1, plus λ/2 · |w|²."""
+    features, label = points
+    head = heads.fit(features, label, np.ones(80), params("ridge", regularisation=0.3, class_weight=4))
+    ((weight, bias),) = head.layers
+    standardised = (features - head.mean) / head.std
+    counts = np.where(label == 1, 4.0, 1.0)
+    distance = standardised @ weight[0] + bias - (2 * label - 1)
+    gradient = 2 * (counts * distance) @ standardised / counts.sum() + 0.3 * weight[0]
+    np.testing.assert_allclose(gradient, 0, atol=1e-4)
 
 
 def test_weighing_a_file_twice_is_showing_it_twice(points):
