@@ -118,7 +118,5 @@ class Conclusion:
         values = zip(self.objective.value_names, best.values, strict=True)
         tags |= {"best.trial": best.number, **{f"best.objective.{name}": value for name, value in values}}
         tags |= {"best.threshold": trials.verdict_of(best)["threshold"], "best.feasible": trials.is_feasible(best)}
-        if isinstance(self.depth, FinetuneDepth):
-            training = self.depth.training(best.params)
-            tags["best.command"] = results.command(training, trials.verdict_of(best)["threshold"])
+        tags["best.command"] = results.command(self.depth.training(best.params), tags["best.threshold"])
         return tags

@@ -57,6 +57,9 @@ class Depth(Protocol):
     def class_weights(self, best: float) -> Iterable[float]:
         """The class weights worth comparing with the best, itself and 1 among them."""
 
+    def training(self, params: Mapping[str, Any]) -> TrainClassifier:
+        """What `train_classifier` would have to be given to do what a trial does, or what comes nearest."""
+
 
 class HeadDepth:
     """Heads on the features of the frozen encoder, each judged on the folds that it was not fitted on."""
@@ -66,7 +69,7 @@ class HeadDepth:
     def __init__(self, mae: Mae, dataset: Dataset, config: Tune, accelerator: Accelerator):
         encoder = PooledEncoder(mae)
         self.mae = mae
-        self.seed = config.seed
+        self.config = config
         self.xrays = folds.joined(dataset)
         self.fold = _assign_folds(self.xrays, config)
         self.encoder_fingerprint = frozen_features.fingerprint(encoder, encoder.described())
@@ -91,12 +94,20 @@ class HeadDepth:
     def class_weights(self, best: float) -> Iterable[float]:
         return sorted({*_WEIGHTS_SHOWN.round(3).tolist(), 1.0, best})
 
+    def training(self, params: Mapping[str, Any]) -> TrainClassifier:
+        """The nearest: a linear head on the frozen encoder, trained on unchanged pictures step by step; without regularisation."""
+        plain = augmentation(0.0) | {"flip": False, "label_smoothing": 0, "sampler": "xray", "freeze": True}
+        return TrainClassifier(
+            **{name: getattr(self.config, name) for name in (*DataOptions.model_fields, "encoder")},
+            **plain | {name: params[name] for name in ("pool", "class_weight")},
+        )
+
     def _fit(self, params: Mapping[str, Any], chosen: np.ndarray) -> heads.Head:
         normed, label = self.normed[params["pool"]][chosen], self.xrays.label[chosen]
         with threadpool_limits(
             1, user_api="blas"
         ):  # products this small take longer with threads that wait for each other
-            return heads.fit(normed, label, self.weight[chosen], params, seed=self.seed)
+            return heads.fit(normed, label, self.weight[chosen], params, seed=self.config.seed)
 
 
 @dataclass
@@ -129,7 +140,7 @@ class FinetuneDepth:
         return sorted({1.0, best})
 
     def training(self, params: Mapping[str, Any]) -> TrainClassifier:
-        """What `train_classifier` would have to be given to do what a trial does."""
+        """Just that: a trial is such a training."""
         chosen = {name: value for name, value in params.items() if name in TrainClassifier.model_fields}
         return TrainClassifier(
             **{name: getattr(self.config, name) for name in (*DataOptions.model_fields, "encoder")},

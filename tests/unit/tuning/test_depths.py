@@ -60,6 +60,15 @@ def test_numbers_that_are_not_finite_are_told_apart(head, monkeypatch):
         head.predict(HEAD)
 
 
+def test_a_head_names_the_training_that_comes_nearest(head):
+    training = head.training(HEAD)
+    expected = {"freeze": True, "pool": "mean", "class_weight": 2, "sampler": "xray", "rotation": 0, "crop_scale": 1}
+    assert {name: getattr(training, name) for name in expected} == expected
+    words = command(training, 0.25).split(" -P ")[1:]
+    again = TrainClassifier(**dict(word.split("=", 1) for word in words))
+    assert again.model_copy(update={"threshold": training.threshold}) == training
+
+
 def test_a_training_is_what_train_classifier_would_do(finetune):
     training = finetune.training(FINETUNE)
     expected = {

@@ -93,6 +93,7 @@ def test_a_campaign_of_heads_ends_in_a_registered_classifier(session, store, reg
     best = max(study_of(tmp_path).trials, key=lambda trial: (trial.value, -trial.number))
     assert run.data.tags["best.trial"] == str(best.number)
     assert run.data.tags["best.class_weight"] == str(best.params["class_weight"])
+    assert "-P freeze=True" in run.data.tags["best.command"]
     assert run.data.tags["study.pruner"] == "none"
     ((_, decision, seen, threshold, tags),) = registered
     assert decision.threshold == threshold == pytest.approx(float(run.data.tags["best.threshold"]))
