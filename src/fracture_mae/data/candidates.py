@@ -17,7 +17,7 @@ _DIMENSIONS = 32  # of a descriptor after PCA, which keeps 87 % of the variance
 _PCA_PICTURES = 1000  # that PCA is fitted on
 # FLANN's randomised k-d trees: of 20,000 pictures, four find no more copies than two, in twice the memory.
 _FOREST = {"algorithm": 1, "trees": 2}
-_SEARCH = {"checks": 32}  # leaves visited for each descriptor
+_SEARCH = {"checks": 16}  # leaves visited for each descriptor
 _NEIGHBOURS = 10
 _MIN_VOTES = 3.0  # found copies had 3.5 or more of the 64
 _CANDIDATES = 10  # for each picture and each orientation
