@@ -26,6 +26,19 @@ def finetune(
     log: Callable[[dict[str, float], int], None],
 ) -> Progress:
     """Train `mae` in place on the training X-rays; the epoch with the least masked error on validation is kept."""
+    trainer = make_trainer(mae, config, accelerator)
+    masks = Masks(config.mask_ratio, config.seed)
+
+    def validate(model: Mae) -> dict[str, float]:
+        errors = masked_errors(model, dataset.validation, masks, batch_size=config.batch_size, accelerator=accelerator)
+        return {f"validation/{name}": value for name, value in errors.items()}
+
+    weight = loss_weight(dataset.train, config.weight_by, config.sampler)
+    return trainer.fit(dataset.train, visiting_order(dataset.train, config.sampler), validate, checkpoints, log, weight)
+
+
+def make_trainer(mae: Mae, config: FinetuneMae, accelerator: Accelerator) -> Trainer:
+    """What trains `mae` in place as `config` says."""
     schedule = Schedule(
         epochs=config.epochs,
         batch_size=config.batch_size,
@@ -36,7 +49,7 @@ def finetune(
         keep_best=config.recipe == "default",
         seed=config.seed,
     )
-    trainer = Trainer(
+    return Trainer(
         mae,
         _parameter_groups(mae, config.learning_rate, config.weight_decay),
         optimizer=config.optimizer,
@@ -44,14 +57,6 @@ def finetune(
         step_loss=_step_loss(config),
         accelerator=accelerator,
     )
-    masks = Masks(config.mask_ratio, config.seed)
-
-    def validate(model: Mae) -> dict[str, float]:
-        errors = masked_errors(model, dataset.validation, masks, batch_size=config.batch_size, accelerator=accelerator)
-        return {f"validation/{name}": value for name, value in errors.items()}
-
-    weight = loss_weight(dataset.train, config.weight_by, config.sampler)
-    return trainer.fit(dataset.train, visiting_order(dataset.train, config.sampler), validate, checkpoints, log, weight)
 
 
 def _step_loss(config: FinetuneMae) -> Callable[[Mae, Batch, torch.Generator], torch.Tensor]:

@@ -165,6 +165,23 @@ def child(parent: Run, name: str) -> Iterator[Run]:
     mlflow.end_run("FINISHED")
 
 
+@contextmanager
+def temporary_store(folder: Path) -> Iterator[Run]:
+    """A run in a new store below `folder`, which is where everything is tracked meanwhile; no run is active in it.
+
+    Other processes find the store at `sqlite:///FOLDER/mlflow.db`, and in it the experiment `EXPERIMENT`, whose artifacts are in
+    FOLDER/artifacts.
+    """
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    try:
+        client = MlflowClient()
+        experiment = client.create_experiment(EXPERIMENT, artifact_location=(folder / "artifacts").as_uri())
+        yield Run(client.create_run(experiment).info.run_id)
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
 def _process_tags() -> dict[str, str]:
     """Which process a run belongs to, so that the next run can tell if it was killed."""
     return {

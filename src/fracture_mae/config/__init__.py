@@ -4,6 +4,7 @@ A config is checked when it is made, and only checked: it reads no disk and star
 means "as the recipe says" and is replaced at construction, so a config always holds the values that are really used.
 """
 
+from fracture_mae.config.benchmarking import BENCHMARK_PARTS, Benchmark
 from fracture_mae.config.judging import AuditData, Compare, Evaluate, RollBack
 from fracture_mae.config.options import (
     DEFAULT_MODEL,
@@ -18,10 +19,12 @@ from fracture_mae.config.searching import Main, Tune
 from fracture_mae.config.training import FinetuneMae, ReconstructBaseline, TrainClassifier
 
 __all__ = [
+    "BENCHMARK_PARTS",
     "DEFAULT_MODEL",
     "PROMOTION_METRICS",
     "THRESHOLD_OBJECTIVES",
     "AuditData",
+    "Benchmark",
     "Compare",
     "Config",
     "DataOptions",

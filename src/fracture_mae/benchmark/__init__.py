@@ -1,0 +1,20 @@
+"""How fast the project is on the machine it runs on, each figure measured beside its alternative in the same run."""
+
+import gc
+from collections.abc import Iterator
+
+import torch
+
+from fracture_mae.benchmark.parts import PARTS
+from fracture_mae.benchmark.results import Outcome
+from fracture_mae.benchmark.subject import Subject
+
+
+def measure(subject: Subject) -> Iterator[Outcome]:
+    """Run the parts that the config names, one after the other."""
+    for name in subject.config.parts:
+        yield PARTS[name](subject)
+        subject.accelerator.free_memory()  # it would keep the models of all parts before
+        gc.collect()
+        if subject.device.type == "cuda":
+            torch.cuda.empty_cache()

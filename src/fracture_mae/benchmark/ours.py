@@ -1,0 +1,112 @@
+"""The project's own code as it is measured. Whatever the benchmark needs to know of its insides stands here, and only here."""
+
+import contextlib
+import copy
+import io
+import time
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from fracture_mae import pretraining
+from fracture_mae.benchmark.subject import Subject, cache_in
+from fracture_mae.config import DataOptions, FinetuneMae, Tune
+from fracture_mae.data import XRays
+from fracture_mae.schedule import Progress
+from fracture_mae.tracking import Run
+from fracture_mae.training import Batch, Trainer, batch_of, visiting_order
+from fracture_mae.tuning.campaign import Campaign
+from fracture_mae.tuning.depths import HeadDepth
+from fracture_mae.tuning.interruption import Interruption
+from fracture_mae.tuning.objectives import Objective
+from fracture_mae.tuning.pruning import pruner_of
+from fracture_mae.tuning.sampling import NumberedSampler
+from fracture_mae.tuning.space import space_of
+from fracture_mae.tuning.study import Lock, open_storage, open_study
+from fracture_mae.tuning.trial_runs import TrialRuns
+from fracture_mae.tuning.trials import evaluator
+
+
+def trainer_of(subject: Subject, training: FinetuneMae) -> Trainer:
+    """A trainer of a copy of the model, as `finetune_mae` makes it."""
+    return pretraining.make_trainer(copy.deepcopy(subject.mae), training, subject.accelerator)
+
+
+class _NoCheckpoints:
+    """Stands for `Checkpoints` where nothing is to be kept: every training begins anew."""
+
+    def restore(self, accelerator: Accelerator) -> Progress:
+        return Progress()
+
+    def write(self, *args: object, **options: object) -> None:
+        pass
+
+    def load_kept(self, model: torch.nn.Module) -> None:
+        pass
+
+
+def train_epoch(trainer: Trainer, xrays: XRays) -> None:
+    """An epoch of `Trainer.fit`, loading included; nothing is validated, written or printed."""
+    order = visiting_order(xrays, "file")
+    monitor = trainer.schedule.monitor
+    with contextlib.redirect_stdout(io.StringIO()):
+        trainer.fit(xrays, order, lambda model: {monitor: 0.0}, _NoCheckpoints(), lambda row, epoch: None)
+
+
+def step(trainer: Trainer, batch: Batch, generator: torch.Generator) -> torch.Tensor:
+    """A training step: forward, backward, optimizer; the loss."""
+    trainer.prepared.train()
+    return trainer._step(batch, generator)
+
+
+def read_epoch(xrays: XRays, batch_size: int, device: torch.device) -> None:
+    """Read all batches of an epoch, shuffled, as a training does."""
+    visits = np.random.default_rng(0).permutation(len(xrays))
+    for positions in np.array_split(visits, -(-len(visits) // batch_size)):
+        batch_of(xrays, positions, device)
+
+
+def tuning_seconds(subject: Subject, run: Run, url: str, n_trials: int) -> tuple[float, float]:
+    """How long the features of all X-rays take, computed anew, and then `n_trials` trials of a new study, their runs written.
+
+    Args:
+        run: below which the trials' runs go.
+        url: of the study's database.
+    """
+    options = {name: getattr(subject.config, name) for name in DataOptions.model_fields}
+    config = Tune(**options, n_trials=n_trials, n_folds=_n_folds(subject.dataset.train, subject.dataset.validation))
+    objective, space = Objective.of(config), space_of(config)
+    folder = subject.temporary()
+    started = time.perf_counter()
+    with cache_in(folder):
+        depth = HeadDepth(copy.deepcopy(subject.mae), subject.dataset, config, subject.accelerator)
+    computed = time.perf_counter()
+    storage = open_storage(url, config.heartbeat)
+    lock = Lock(storage, folder.name)
+    with lock:
+        study = open_study(
+            storage,
+            folder.name,
+            directions=objective.directions,
+            signature={},
+            sampler=NumberedSampler(config.seed),
+            pruner=pruner_of(config)[0],
+        )
+    campaign = Campaign(study, lock, n_trials, run.id, started=datetime.now())
+    with TrialRuns(campaign, objective.value_names, "") as runs, Interruption() as interruption:
+        campaign.work(evaluator(depth, objective, space, interruption), runs.write, interruption)
+    return computed - started, time.perf_counter() - computed
+
+
+def _n_folds(*sides: XRays) -> int:
+    """Five, as by default, or as few as there are X-rays of a label."""
+    xrays = {(label, together) for side in sides for label, together in side.table[["label", "together"]].to_numpy()}
+    return max(2, min([Tune.model_fields["n_folds"].default, *np.bincount([label for label, _ in xrays], minlength=2)]))
+
+
+def project_folder() -> Path:
+    """The folder that the entry points run in."""
+    return Path(__file__).resolve().parents[3]
