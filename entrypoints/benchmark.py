@@ -28,7 +28,7 @@ def main(config: Benchmark) -> None:
             {"model": mae.source, "data": dataset.name} | {f"machine.{name}": value for name, value in found.items()}
         )
         run.note(f"{told}.")
-        click.echo(f"{told}\n\n{report.header()}")
+        click.echo(report.header(f"{told}."))
         outcome = Outcome()
         for part in benchmark.measure(measured):
             click.echo(report.rows(part))

@@ -2,9 +2,18 @@ import pytest
 from pydantic import ValidationError
 
 from fracture_mae import config
-from fracture_mae.config import Config, DataOptions, Evaluate, FinetuneMae, Main, TrainClassifier
+from fracture_mae.config import (
+    BENCHMARK_PARTS,
+    Benchmark,
+    Config,
+    DataOptions,
+    Evaluate,
+    FinetuneMae,
+    Main,
+    TrainClassifier,
+)
 
-ENTRY_POINTS = [config.ReconstructBaseline, FinetuneMae, TrainClassifier, Evaluate, Main]
+ENTRY_POINTS = [config.ReconstructBaseline, FinetuneMae, TrainClassifier, Evaluate, Main, Benchmark]
 TRAININGS = [FinetuneMae, TrainClassifier]
 
 
@@ -101,3 +110,25 @@ def test_folds_are_none_or_two_to_twenty(given, expected):
             TrainClassifier(cross_validate=given)
     else:
         assert TrainClassifier(cross_validate=given).cross_validate == expected
+
+
+@pytest.mark.parametrize("quick", ["true", True, "1"])
+def test_a_quick_benchmark_is_small_but_for_what_is_given(quick):
+    small, full = Benchmark(quick=quick, repeats="4"), Benchmark(quick="false")
+    assert (small.repeats, small.n_images, small.n_trials, small.sizes) == (4, 24, 4, (50, 200))
+    assert (full.repeats, full.n_images, full.n_trials, full.sizes) == (5, 200, 20, (1000, 4000))
+
+
+def test_parts_are_named_and_run_in_their_own_order():
+    assert Benchmark().parts == BENCHMARK_PARTS
+    assert Benchmark(only="growth, step").parts == ("step", "growth")
+    for wrong in ("speed", "step,", "all,step"):
+        with pytest.raises(ValidationError, match=f"found '{wrong}', expected all, or any of fine_tuning, step"):
+            Benchmark(only=wrong)
+
+
+@pytest.mark.parametrize("wrong", ["1000", "200,50", "50,50", "50,many", "10,100", "50,,100", "-50,100"])
+def test_growth_sizes_rise(wrong):
+    assert Benchmark(growth_sizes="50, 100,1000").sizes == (50, 100, 1000)
+    with pytest.raises(ValidationError, match=f"found '{wrong}', expected two or more whole numbers"):
+        Benchmark(growth_sizes=wrong)

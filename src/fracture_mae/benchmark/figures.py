@@ -13,7 +13,7 @@ from fracture_mae.plots.style import BLUE, COLOURS, GREEN, GREY, INK, RED, figur
 
 _COLOUR_OF = {MET: GREEN, NOT_MET: RED, NOT_APPLICABLE: BLUE}
 _MEANING = {MET: "Bar met", NOT_MET: "Bar not met", NOT_APPLICABLE: "Bar does not apply"}
-_MARKS = "osD^vP*X"
+_MARK_OF = {"": "D", "encoder": "o", "decoder": "s"}
 
 
 def ratios(results: Sequence[Result], title: str) -> Figure:
@@ -65,11 +65,14 @@ def roofline(measured: Roofline, title: str) -> Figure:
         drawn = {"color": INK, "linewidth": 1.8} if number == 0 else {"color": GREY, "linewidth": 1.2, "linestyle": ":"}
         label = f"Ceiling in {name}: {flat / 1e9:,.0f} GFLOP/s, {slope / 1e9:,.1f} GB/s"
         axes.plot(x, np.minimum(flat, slope * x) / 1e9, label=label, **drawn)
-    for point, colour, mark in zip(measured.points, cycle(COLOURS), cycle(_MARKS)):
+    kinds = dict.fromkeys(point.name.partition(", ")[0] for point in measured.points)
+    colour_of = dict(zip(kinds, cycle(COLOURS), strict=False))
+    for point in measured.points:
+        kind, _, side = point.name.partition(", ")
         speed = point.flops_per_second
         reach = [[(speed.median - speed.low) / 1e9], [(speed.high - speed.median) / 1e9]]
         label = f"{point.name}: {speed.median / 1e9:,.0f} GFLOP/s"
-        marks = {"fmt": mark, "color": colour, "markersize": 8, "capsize": 3, "linewidth": 1.2}
+        marks = {"fmt": _MARK_OF[side], "color": colour_of[kind], "markersize": 7, "capsize": 3, "linewidth": 1.2}
         axes.errorbar(point.intensity, speed.median / 1e9, yerr=reach, label=label, **marks)
     axes.set_xscale("log")
     axes.set_yscale("log")

@@ -10,6 +10,7 @@ import pandas as pd
 
 from fracture_mae.benchmark import figures
 from fracture_mae.benchmark.results import MET, NOT_APPLICABLE, NOT_MET, Outcome, Result, Roofline, Skipped
+from fracture_mae.benchmark.subject import QUICK
 from fracture_mae.benchmark.timing import Sample
 from fracture_mae.evaluation import Findings
 
@@ -18,9 +19,9 @@ _COLUMNS = {"figure": 38, "ours": 19, "alternative": 19, "ratio": 9, "range": 17
 _COLOURS = {MET: "green", NOT_MET: "red", NOT_APPLICABLE: "yellow"}
 
 
-def header() -> str:
-    """The first two lines of the table."""
-    return f"{_line(list(_COLUMNS))}\n{'─' * WIDTH}"
+def header(sentence: str) -> str:
+    """What is measured, and the first two lines of the table."""
+    return f"{textwrap.fill(sentence, WIDTH)}\n\n{_line(list(_COLUMNS))}\n{'─' * WIDTH}"
 
 
 def rows(outcome: Outcome) -> str:
@@ -53,10 +54,11 @@ def findings(outcome: Outcome, machine: dict[str, Any], config: dict[str, Any]) 
         tables={"benchmark.csv": pd.DataFrame([_as_row(result) for result in outcome.results])},
         documents={"benchmark.json": document},
     )
+    quick = "QUICK RUN · " if config["quick"] else ""
     if measured:
-        found.figures["ratios.png"] = figures.ratios(measured, _title("Ours against the alternative", machine))
+        found.figures["ratios.png"] = figures.ratios(measured, _title(f"{quick}Ours against the alternative", machine))
     if outcome.roofline:
-        found.figures["roofline.png"] = figures.roofline(outcome.roofline, _title("Roofline", machine))
+        found.figures["roofline.png"] = figures.roofline(outcome.roofline, _title(f"{quick}Roofline", machine))
     if outcome.growth:
         found.tables["growth.csv"] = pd.DataFrame(outcome.growth)
         found.metrics |= {name: value for row in outcome.growth for name, value in _growth_metrics(row).items()}
@@ -91,7 +93,8 @@ def _row(result: Result | Skipped) -> str:
     ratio = ratio_text(result, result.ratio.median)
     line = _line([result.name, ours, alternative, ratio, range_text(result), bar_text(result), verdict])
     line = line[: -len(verdict)] + click.style(verdict, fg=_COLOURS[verdict], bold=True)
-    waived = f" · the bar does not apply: {result.bar.waived}" if result.bar.waived else ""
+    # Of a quick run the line above the table says it for all.
+    waived = f" · the bar does not apply: {result.bar.waived}" if result.bar.waived not in ("", QUICK) else ""
     return f"{line}\n{click.style(_below(result.told + waived), dim=True)}"
 
 

@@ -33,10 +33,11 @@ def test_files_are_read_as_they_are(paths, xrays):
         files.read("gone.png", 1, 32)
 
 
-def test_the_notebook_learns(paths, tiny_mae):
+def test_the_notebook_learns(paths, tiny_mae, monkeypatch):
+    monkeypatch.setattr("fracture_mae.benchmark.alternatives.notebook._LEARNING_RATE", 3e-3)
     notebook = Notebook(tiny_mae, torch.device("cpu"))
     first = notebook.train(paths)
-    for _ in range(20):
+    for _ in range(5):
         last = notebook.train(paths)
     assert last < 0.8 * first
 
@@ -123,12 +124,12 @@ def test_one_by_one_draws_the_intervals_that_arrays_do():
     group = np.repeat(np.arange(60), rng.integers(1, 4, 60))
     label = (group < 25).astype(int)
     probability = np.clip(rng.normal(0.4 + 0.2 * label, 0.2), 0.01, 0.99)
-    found = per_image.bootstrap(label, probability, group, n_draws=400)
+    found = per_image.bootstrap(label, probability, group, n_draws=150)
     expected = bootstrap.bootstrap_intervals(label, probability, group, 0.5, n_draws=4000)
     assert set(found) == set(expected.index) - {"expected_calibration_error"}
     for name, ends in found.items():
         width = expected.loc[name, "high"] - expected.loc[name, "low"]
-        assert ends == pytest.approx(expected.loc[name, ["low", "high"]].tolist(), abs=0.2 * width), name
+        assert ends == pytest.approx(expected.loc[name, ["low", "high"]].tolist(), abs=0.3 * width), name
 
 
 def test_a_head_learns_and_the_encoder_does_not(xrays, tiny_mae, accelerator):

@@ -119,7 +119,8 @@ def test_trials_are_real_and_scaled_to_200(measured, monkeypatch):
 
 
 def test_growth_compares_the_time_for_an_xray(measured):
-    outcome = PARTS["growth"](measured)
+    config = measured.config.model_copy(update={"growth_sizes": "20,60"})
+    outcome = PARTS["growth"](replace(measured, config=config))
     assert [result.key for result in outcome.results] == [
         "growth_cache",
         "growth_loading",
@@ -127,7 +128,7 @@ def test_growth_compares_the_time_for_an_xray(measured):
         "growth_evaluation",
     ]
     assert all(result.bar.at_most and result.bar.value == 1.2 for result in outcome.results)
-    assert [(row["stage"], row["n_files"]) for row in outcome.growth[:2]] == [("cache", 50), ("cache", 200)]
+    assert [(row["stage"], row["n_files"]) for row in outcome.growth[:2]] == [("cache", 20), ("cache", 60)]
     for result in outcome.results:
         small, large = (row for row in outcome.growth if f"growth_{row['stage']}" == result.key)
         assert (small["ms_per_xray"], large["ms_per_xray"]) == (result.alternative.median, result.ours.median)
@@ -216,5 +217,5 @@ def test_growth_is_logged_as_a_table(measured):
     found = report.findings(outcome, machine.describe(measured), measured.config.model_dump())
     assert isinstance(found.tables["benchmark.csv"], pd.DataFrame)
     assert machine.sentence(machine.describe(measured), measured).startswith(
-        "QUICK RUN, the figures tell nothing: tiny at 32"
+        "QUICK RUN, the figures tell nothing and no bar applies: tiny at 32"
     )
