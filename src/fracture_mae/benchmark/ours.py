@@ -4,12 +4,12 @@ import contextlib
 import copy
 import io
 import time
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 
 from fracture_mae import pretraining
 from fracture_mae.benchmark.subject import Subject, cache_in
@@ -17,7 +17,7 @@ from fracture_mae.config import DataOptions, FinetuneMae, Tune
 from fracture_mae.data import XRays
 from fracture_mae.schedule import Progress
 from fracture_mae.tracking import Run
-from fracture_mae.training import Batch, Trainer, batch_of, visiting_order
+from fracture_mae.training import Trainer, batch_of, visiting_order
 from fracture_mae.tuning.campaign import Campaign
 from fracture_mae.tuning.depths import HeadDepth
 from fracture_mae.tuning.interruption import Interruption
@@ -29,6 +29,8 @@ from fracture_mae.tuning.study import Lock, open_storage, open_study
 from fracture_mae.tuning.trial_runs import TrialRuns
 from fracture_mae.tuning.trials import evaluator
 
+__all__ = ["batch_of", "project_folder", "read_epoch", "step_of", "train_epoch", "trainer_of", "tuning_seconds"]
+
 
 def trainer_of(subject: Subject, training: FinetuneMae) -> Trainer:
     """A trainer of a copy of the model, as `finetune_mae` makes it."""
@@ -38,7 +40,7 @@ def trainer_of(subject: Subject, training: FinetuneMae) -> Trainer:
 class _NoCheckpoints:
     """Stands for `Checkpoints` where nothing is to be kept: every training begins anew."""
 
-    def restore(self, accelerator: Accelerator) -> Progress:
+    def restore(self, *args: object) -> Progress:
         return Progress()
 
     def write(self, *args: object, **options: object) -> None:
@@ -56,10 +58,16 @@ def train_epoch(trainer: Trainer, xrays: XRays) -> None:
         trainer.fit(xrays, order, lambda model: {monitor: 0.0}, _NoCheckpoints(), lambda row, epoch: None)
 
 
-def step(trainer: Trainer, batch: Batch, generator: torch.Generator) -> torch.Tensor:
-    """A training step: forward, backward, optimizer; the loss."""
-    trainer.prepared.train()
-    return trainer._step(batch, generator)
+def step_of(trainer: Trainer, xrays: XRays, positions: np.ndarray) -> Callable[[], torch.Tensor]:
+    """A training step (forward, backward, optimizer) on these X-rays, which are on the device before it is called; the loss."""
+    batch = batch_of(xrays, positions, trainer.accelerator.device)
+    generator = torch.Generator().manual_seed(0)
+
+    def step() -> torch.Tensor:
+        trainer.prepared.train()
+        return trainer._step(batch, generator)
+
+    return step
 
 
 def read_epoch(xrays: XRays, batch_size: int, device: torch.device) -> None:

@@ -9,11 +9,11 @@ from fracture_mae.benchmark.alternatives.encoder_in_loop import HeadTraining
 from fracture_mae.benchmark.alternatives.notebook import Notebook
 from fracture_mae.benchmark.alternatives.reference_mae import ReferenceMae, ReferenceStep
 from fracture_mae.benchmark.flops import Sizes
+from fracture_mae.benchmark.ours import batch_of
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models.mae import squared_error
 from fracture_mae.prediction import predict
-from fracture_mae.training import batch_of
 
 
 @pytest.fixture
@@ -136,6 +136,6 @@ def test_a_head_learns_and_the_encoder_does_not(xrays, tiny_mae, accelerator):
     training = HeadTraining(tiny_mae, accelerator)
     before = {name: value.clone() for name, value in training._classifier.encoder.state_dict().items()}
     batch = batch_of(xrays, np.arange(len(xrays)), accelerator.device)
-    losses = [training.step(batch).item() for _ in range(200)]
+    losses = [training.step(batch.pixels, batch.label).item() for _ in range(200)]
     assert losses[-1] < losses[0]
     assert all(value.equal(before[name]) for name, value in training._classifier.encoder.state_dict().items())

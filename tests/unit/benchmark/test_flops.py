@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from fracture_mae.benchmark.alternatives.reference_mae import ReferenceStep
 from fracture_mae.benchmark.flops import Sizes, Traffic, forward_flops, linear_layers, step_flops
 from fracture_mae.config import FinetuneMae
 from fracture_mae.models import mae as mae_model
-from fracture_mae.training import Batch
+from tests import made
 
 MASK_RATIO = 0.75
 
@@ -46,8 +48,8 @@ def test_linear_layers_hold_every_matrix_of_the_network(tiny_mae):
 
 def test_a_training_step_is_what_pytorch_counts(mae, accelerator):
     trainer = pretraining.make_trainer(mae, FinetuneMae(crop_scale=1, flip=False), accelerator)
-    batch = Batch(torch.rand(2, 1, 224, 224), torch.zeros(2))
-    found = counted(lambda: ours.step(trainer, batch, torch.Generator().manual_seed(0)))
+    xrays = replace(made.xrays("train", [0, 1]), pixels=np.zeros((2, 224, 224), np.uint8))
+    found = counted(ours.step_of(trainer, xrays, np.arange(2)))
     # PyTorch counts the projection of hidden patches too, where they are projected.
     assert step_flops(Sizes.of(mae), MASK_RATIO, 2) == pytest.approx(found, rel=0.03)
 

@@ -15,7 +15,7 @@ from fracture_mae.benchmark.parts import PARTS, growing, parallel, training
 from fracture_mae.benchmark.results import Result, Skipped
 from fracture_mae.config import BENCHMARK_PARTS, Benchmark, FinetuneMae
 from fracture_mae.models import mae as mae_model
-from fracture_mae.training import batch_of, make_accelerator
+from fracture_mae.training import make_accelerator
 from tests import made
 
 DATA = "synthetic:n_xrays=60,size=96"
@@ -198,9 +198,8 @@ def test_where_the_bar_of_fine_tuning_applies(device, precision, waived):
 
 def test_a_step_of_ours_is_the_trainers(measured):
     trainer = ours.trainer_of(measured, measured.training)
-    batch = batch_of(measured.xrays, np.arange(8), measured.device)
-    generator = ours.torch.Generator().manual_seed(0)
-    losses = [ours.step(trainer, batch, generator).item() for _ in range(30)]
+    step = ours.step_of(trainer, measured.xrays, np.arange(8))
+    losses = [step().item() for _ in range(30)]
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
 
 

@@ -8,7 +8,6 @@ from torch import nn
 
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models.mae import Mae
-from fracture_mae.training import Batch
 
 EPOCHS = 10  # that a head needs
 _LEARNING_RATE = 1e-3
@@ -24,11 +23,11 @@ class HeadTraining:
         self._optimizer = torch.optim.AdamW(trained, lr=_LEARNING_RATE)
         self._accelerator = accelerator
 
-    def step(self, batch: Batch) -> torch.Tensor:
-        """Train the head on a batch; the loss."""
+    def step(self, pixels: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        """Train the head on grey pixels [B, 1, H, W] in [0, 1] and labels [B]; the loss."""
         with self._accelerator.autocast():
-            logit = self._classifier(batch.pixels)
-        loss = nn.functional.binary_cross_entropy_with_logits(logit, batch.label)
+            logit = self._classifier(pixels)
+        loss = nn.functional.binary_cross_entropy_with_logits(logit, label)
         self._optimizer.zero_grad()
         loss.backward()
         self._optimizer.step()

@@ -5,9 +5,9 @@ import sklearn.metrics
 import torch
 from accelerate import Accelerator
 
+from fracture_mae.benchmark import ours
 from fracture_mae.data import XRays
 from fracture_mae.models.classifier import FractureClassifier
-from fracture_mae.training import batch_of
 
 
 @torch.no_grad()
@@ -16,7 +16,7 @@ def predict(classifier: FractureClassifier, xrays: XRays, accelerator: Accelerat
     classifier.to(accelerator.device).eval()
     logits = []
     for position in range(len(xrays)):
-        batch = batch_of(xrays, np.array([position]), accelerator.device)
+        batch = ours.batch_of(xrays, np.array([position]), accelerator.device)
         with accelerator.autocast():
             logits.append(classifier(batch.pixels).item())
     return np.array(logits)

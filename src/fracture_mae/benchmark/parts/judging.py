@@ -13,7 +13,6 @@ from fracture_mae.benchmark.timing import rate, seconds
 from fracture_mae.bootstrap import bootstrap_intervals
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.prediction import predict
-from fracture_mae.training import batch_of
 
 N_TRIALS, N_DRAWS = 200, 1000
 _MOST_IMAGES_ONE_BY_ONE = 32  # whose time stands for that of all
@@ -24,8 +23,10 @@ def tuning(subject: Subject) -> Outcome:
     """200 trials of heads on frozen features, against as many that run the encoder."""
     head = encoder_in_loop.HeadTraining(subject.mae, subject.accelerator)
     n, config = len(subject.xrays), subject.config
-    batch = batch_of(subject.xrays, np.resize(np.arange(n), config.batch_size), subject.device)
-    images_per_second = rate(lambda: head.step(batch), config.batch_size, subject.device, subject.at_least)
+    batch = ours.batch_of(subject.xrays, np.resize(np.arange(n), config.batch_size), subject.device)
+    images_per_second = rate(
+        lambda: head.step(batch.pixels, batch.label), config.batch_size, subject.device, subject.at_least
+    )
     folder = subject.temporary()
     with tracking.temporary_store(folder) as run:
 

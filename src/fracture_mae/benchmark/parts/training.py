@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import numpy as np
-import torch
 
 from fracture_mae.benchmark import ceilings, flops, operators, ours
 from fracture_mae.benchmark.alternatives.notebook import Notebook
@@ -12,7 +11,6 @@ from fracture_mae.benchmark.ceilings import DTYPES, Work
 from fracture_mae.benchmark.results import Outcome, Point, Result, Roofline
 from fracture_mae.benchmark.subject import Subject
 from fracture_mae.benchmark.timing import Sample, rate
-from fracture_mae.training import batch_of
 
 _MOST_IMAGES_ONE_BY_ONE = 32  # whose rate stands for that of all
 _STEP, _REFERENCE = "training step", "reference step"
@@ -113,9 +111,8 @@ def _steps(subject: Subject) -> tuple[Callable[[], object], Callable[[], object]
         accelerator=subject.accelerator,
     )
     positions = np.resize(np.arange(len(subject.xrays)), subject.config.batch_size)
-    batch = batch_of(subject.xrays, positions, subject.device)
-    generator = torch.Generator().manual_seed(subject.config.seed)
-    return lambda: ours.step(trainer, batch, generator), lambda: reference(batch.pixels)
+    pixels = ours.batch_of(subject.xrays, positions, subject.device).pixels
+    return ours.step_of(trainer, subject.xrays, positions), lambda: reference(pixels)
 
 
 def _works(subject: Subject) -> dict[str, Work]:
