@@ -13,6 +13,7 @@ from fracture_mae import benchmark, data, tracking
 from fracture_mae.benchmark import machine, ours, report, subject
 from fracture_mae.benchmark.parts import PARTS, growing, parallel, training
 from fracture_mae.benchmark.results import Result, Skipped
+from fracture_mae.benchmark.timing import Sample
 from fracture_mae.config import BENCHMARK_PARTS, Benchmark, FinetuneMae
 from fracture_mae.models import mae as mae_model
 from fracture_mae.training import make_accelerator
@@ -92,6 +93,11 @@ def test_the_ceiling_is_the_faster_product(measured):
     assert step.flops == reference.flops
     intensity = {point.name: point.intensity for point in roofline.points}
     assert intensity["attention written out, decoder"] < intensity["attention, decoder"]
+
+
+def test_of_two_products_the_one_with_the_higher_median_is_the_ceiling():
+    steady, spread = Sample((3.0, 3.0, 3.0)), Sample((1.0, 2.0, 9.0))
+    assert training._higher(spread, steady) is training._higher(steady, spread) is steady
 
 
 @pytest.mark.slow
