@@ -14,25 +14,28 @@ def main(config: Benchmark) -> None:
     from fracture_mae import benchmark, pipeline, tracking
     from fracture_mae.benchmark import machine, report, subject
     from fracture_mae.benchmark.results import Outcome
+    from fracture_mae.data.cache import cache_root
     from fracture_mae.training import make_accelerator
 
-    with tracking.run("benchmark", config) as run, TemporaryDirectory() as folder:
+    with tracking.run("benchmark", config) as run:
         accelerator = make_accelerator(config.precision, config.device)
         mae = pipeline.load_mae(config.model, config)
         dataset = pipeline.load_data(config, mae.image_size)
         xrays = subject.choose(dataset, config.n_images)
-        measured = subject.Subject(config, mae, xrays, subject.parted(dataset, xrays), accelerator, Path(folder))
-        found = machine.describe(measured)
-        told = machine.sentence(found, measured)
-        run.tags(
-            {"model": mae.source, "data": dataset.name} | {f"machine.{name}": value for name, value in found.items()}
-        )
-        run.note(f"{told}.")
-        click.echo(report.header(f"{told}."))
         outcome = Outcome()
-        for part in benchmark.measure(measured):
-            click.echo(report.rows(part))
-            outcome.add(part)
+        with TemporaryDirectory(prefix="benchmark-", dir=cache_root()) as folder:  # where there is room for many X-rays
+            parted = subject.parted(dataset, xrays)
+            measured = subject.Subject(config, mae, xrays, parted, accelerator, Path(folder))
+            found = machine.describe(measured)
+            told = machine.sentence(found, measured)
+            run.tags(
+                {"model": mae.source, "data": dataset.name} | {f"machine.{key}": value for key, value in found.items()}
+            )
+            run.note(told)
+            click.echo(report.header(told))
+            for part in benchmark.measure(measured):
+                click.echo(report.rows(part))
+                outcome.add(part)
         click.echo(f"\n{report.footer(outcome)}")
         run.findings(report.findings(outcome, found, config.model_dump()))
 

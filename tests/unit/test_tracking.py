@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -236,3 +237,22 @@ def test_a_child_of_a_killed_process_is_closed_with_its_parent(store):
         tracking._close_dead_runs(killed.info.experiment_id)
         assert store.get_run(child.id).info.status == "RUNNING"
     assert store.get_run(killed.info.run_id).info.status == "FAILED"
+
+
+def test_a_temporary_store_takes_what_is_tracked_meanwhile(store, tmp_path):
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    shutil.copy(tmp_path / "mlflow.db", folder)
+    with tracking.run("evaluate", Evaluate()) as run:
+        with tracking.temporary_store(folder) as other:
+            other.metrics({"speed": 1})
+            assert tracking.database_folder() == folder
+        assert tracking.database_folder() == tmp_path
+        run.json({"speed": 2}, "after.json")
+    found = only_run(store)
+    assert "speed" not in found.data.metrics
+    assert yaml.safe_load(artifact(found, "after.json")) == {"speed": 2}
+    elsewhere = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    experiment = elsewhere.get_experiment_by_name(tracking.EXPERIMENT)
+    assert experiment.artifact_location == f"file://{folder}/artifacts"
+    assert elsewhere.search_runs([experiment.experiment_id])[0].data.metrics == {"speed": 1}

@@ -5,8 +5,9 @@ from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from fracture_mae.benchmark.results import MET, NOT_APPLICABLE, NOT_MET, Result, Roofline
 from fracture_mae.plots.style import BLUE, COLOURS, GREEN, GREY, INK, RED, figure_of, legend
@@ -24,9 +25,8 @@ def ratios(results: Sequence[Result], title: str) -> Figure:
     for row, result in enumerate(results):
         _ratio(axes, row, result, (low, high))
     axes.set_xscale("log")
+    _plain_numbers(axes.xaxis)
     axes.set(xlim=(low, high), ylim=(len(results) - 0.5, -0.5), xlabel="Ratio (shaded: where the bar is met)")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_yticks(range(len(results)), [result.name for result in results])
     axes.grid(False, axis="y")
     right = axes.secondary_yaxis("right")
@@ -42,8 +42,8 @@ def ratios(results: Sequence[Result], title: str) -> Figure:
 def _ratio(axes: Axes, row: int, result: Result, limits: tuple[float, float]) -> None:
     colour, bar = _COLOUR_OF[result.verdict], result.bar
     start, end = (limits[0], bar.value) if bar.at_most else (bar.value, limits[1])
-    axes.barh(row, end - start, left=start, height=0.62, color=colour if not bar.waived else GREY, alpha=0.13)
-    axes.vlines(bar.value, row - 0.31, row + 0.31, color=INK if not bar.waived else GREY, linewidth=1.6)
+    axes.barh(row, end - start, left=start, height=0.62, color=GREY if bar.waived else GREEN, alpha=0.13)
+    axes.vlines(bar.value, row - 0.31, row + 0.31, color=GREY if bar.waived else INK, linewidth=1.6)
     median = result.ratio.median
     reach = [[median - result.ratio.low], [result.ratio.high - median]]
     axes.errorbar(median, row, xerr=reach, fmt="s", color=colour, markersize=6, capsize=3, linewidth=1.6)
@@ -76,8 +76,15 @@ def roofline(measured: Roofline, title: str) -> Figure:
         axes.errorbar(point.intensity, speed.median / 1e9, yerr=reach, label=label, **marks)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    _plain_numbers(axes.xaxis)
+    _plain_numbers(axes.yaxis)
     axes.set(xlabel="Arithmetic intensity: FLOP for each byte that operators read and write", ylabel="GFLOP/s")
     legend(figure, loc="outside right center")
     return figure
+
+
+def _plain_numbers(axis: Axis) -> None:
+    """1, 2, 5, 10, 20, … on a logarithmic axis, however short or long."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())

@@ -28,14 +28,14 @@ def describe(subject: Subject) -> dict[str, object]:
 
 
 def sentence(machine: dict[str, object], subject: Subject) -> str:
-    """Such as `vit-mae-base at 224 pixels in bf16 on AMD EPYC, 2 threads; 200 X-rays in batches of 32; medians of 5 rounds`."""
+    """Such as `vit-mae-base at 224 pixels in bf16 on AMD EPYC, 2 threads; 200 X-rays in batches of 32; …`."""
     config = subject.config
     where = machine["processor"] if subject.device.type == "cpu" else machine["device"]
     quick = "QUICK RUN, the figures tell nothing and no bar applies: " if config.quick else ""
     return (
         f"{quick}{subject.mae.source} at {subject.mae.image_size} pixels in {subject.precision} on {where}, "
         f"{machine['threads']} threads; {len(subject.xrays):,} X-rays in batches of {config.batch_size}; "
-        f"medians of {config.repeats} rounds at most"
+        f"medians of {config.repeats} rounds at most."
     )
 
 
