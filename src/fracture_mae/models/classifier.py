@@ -16,6 +16,7 @@ from fracture_mae import calibration
 from fracture_mae.calibration import Isotonic
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.models.mae import Mae, Normalisation
+from fracture_mae.models.vit import patches_of, tokens_of
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class FractureClassifier(nn.Module):
     ):
         super().__init__()
         n_patches = encoder.embeddings.patch_embeddings.num_patches
-        if n_patches * (1 - patch_dropout) < 1:
+        if int(n_patches * (1 - patch_dropout)) < 1:
             raise FractureMaeError(
                 f"--patch-dropout {patch_dropout} leaves none of the {n_patches} patches of an image; at least one must stay. Take a "
                 "smaller share or a larger --image-size."
@@ -99,10 +100,7 @@ class FractureClassifier(nn.Module):
         for layer in self.linear_layers:
             nn.init.trunc_normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
-        rates = torch.linspace(0, drop_path, len(encoder.layers)).tolist()
-        for layer, rate in zip(encoder.layers, rates, strict=True):
-            if rate:
-                layer.register_forward_hook(_stochastic_depth(rate))
+        self.drop_rates = torch.linspace(0, drop_path, len(encoder.layers)).tolist()
 
     @property
     def image_size(self) -> int:
@@ -113,36 +111,43 @@ class FractureClassifier(nn.Module):
         """The linear layers of the head, the one that reads the features first."""
         return [layer for layer in self.head.modules() if isinstance(layer, nn.Linear)]
 
-    def features(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Grey [B, 1, H, W] in [0, 1] → pooled features [B, hidden_size]."""
-        tokens = self.encoder(self.normalisation.apply(pixels), noise=self._noise(pixels)).last_hidden_state
+    @property
+    def n_patches(self) -> int:
+        return self.encoder.embeddings.patch_embeddings.num_patches
+
+    @property
+    def n_draws(self) -> int:
+        """Random numbers that an X-ray needs while training: one for each patch, then one for each layer."""
+        return self.n_patches + len(self.drop_rates)
+
+    def features(self, pixels: torch.Tensor, chance: torch.Tensor | None = None) -> torch.Tensor:
+        """Grey [B, 1, H, W] in [0, 1] → pooled features [B, hidden_size].
+
+        Args:
+            chance: float32 [B, n_draws] in [0, 1), decides while training which patches and layers are left out; None: drawn here.
+        """
+        if self.training and chance is None:
+            chance = torch.rand(len(pixels), self.n_draws, device=pixels.device)
+        patches = patches_of(self.normalisation.apply(pixels), self.encoder.config.patch_size)
+        tokens = tokens_of(self.encoder, patches, self._shown(chance))
+        for number, (layer, rate) in enumerate(zip(self.encoder.layers, self.drop_rates, strict=True)):
+            result = layer(tokens)
+            if self.training and rate:
+                kept = chance[:, self.n_patches + number].view(-1, 1, 1) >= rate
+                result = tokens + (result - tokens) * kept / (1 - rate)
+            tokens = result
+        tokens = self.encoder.layernorm(tokens)
         return tokens[:, 1:].mean(dim=1) if self.pool == "mean" else tokens[:, 0]
 
-    def _noise(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Noise [B, L] that chooses the patches: those with the highest are left out.
-
-        A ViTMAE shuffles its patches even when it leaves out none; rising noise keeps them in order.
-        """
-        n_patches = self.encoder.embeddings.patch_embeddings.num_patches
-        if self.training and self.patch_dropout:
-            self.encoder.config.mask_ratio = self.patch_dropout
-            return torch.rand(len(pixels), n_patches, device=pixels.device)
-        self.encoder.config.mask_ratio = 0.0
-        return torch.arange(n_patches, device=pixels.device, dtype=torch.float32).expand(len(pixels), -1)
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Grey [B, 1, H, W] in [0, 1] → logits [B], float32; positive means fractured."""
-        return self.head(self.norm(self.features(pixels))).squeeze(1).float()
-
-
-def _stochastic_depth(rate: float):
-    def skip_some(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor | None:
-        if not layer.training:
+    def _shown(self, chance: torch.Tensor | None) -> torch.Tensor | None:
+        """Numbers of the patches to show, int64 [B, K]; None: all of them."""
+        if not (self.training and self.patch_dropout):
             return None
-        kept = torch.rand(len(output), 1, 1, device=output.device) >= rate
-        return inputs[0] + (output - inputs[0]) * kept / (1 - rate)
+        return chance[:, : self.n_patches].argsort(dim=1)[:, : int(self.n_patches * (1 - self.patch_dropout))]
 
-    return skip_some
+    def forward(self, pixels: torch.Tensor, chance: torch.Tensor | None = None) -> torch.Tensor:
+        """Grey [B, 1, H, W] in [0, 1] → logits [B], float32; positive means fractured. `chance` as in `features`."""
+        return self.head(self.norm(self.features(pixels, chance))).squeeze(1).float()
 
 
 def from_mae(

@@ -17,6 +17,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.models import hub
+from fracture_mae.models.vit import patches_of, tokens_of
 
 # Random starts for demos, tests and machines that reach no hub. One channel: an X-ray is grey.
 PRESETS = {
@@ -35,8 +36,8 @@ class Normalisation:
 
     def apply(self, pixels: torch.Tensor) -> torch.Tensor:
         """Grey [B, 1, H, W] in [0, 1] → normalised [B, C, H, W]."""
-        mean, std = (torch.tensor(values, device=pixels.device).view(1, -1, 1, 1) for values in (self.mean, self.std))
-        return (pixels - mean) / std
+        # By numbers, not tensors: to bring those to a GPU would wait for all that it has yet to do.
+        return torch.cat([(pixels - mean) / std for mean, std in zip(self.mean, self.std, strict=True)], dim=1)
 
     def invert(self, normalised: torch.Tensor) -> torch.Tensor:
         """Normalised [B, C, H, W] → grey [B, 1, H, W]: the mean over channels, in [0, 1] units but not clipped."""
@@ -83,16 +84,25 @@ class Mae(nn.Module):
         Raises:
             FractureMaeError: no patch would stay visible.
         """
-        if self.n_patches * (1 - mask_ratio) < 1:
+        n_visible = int(self.n_patches * (1 - mask_ratio))
+        if n_visible < 1:
             raise FractureMaeError(
                 f"a mask ratio of {mask_ratio} hides all {self.n_patches} patches of an image; at least one must stay visible. Take a "
                 "smaller ratio or a larger --image-size."
             )
-        self.network.config.mask_ratio = mask_ratio
-        normalised = self.normalisation.apply(pixels)
-        encoded = self.network.vit(normalised, noise=noise)
-        prediction = self.network.decoder(encoded.last_hidden_state, encoded.ids_restore).logits
-        return prediction.float(), self.network.patchify(normalised), encoded.mask
+        target = patches_of(self.normalisation.apply(pixels), self.network.config.patch_size)
+        shuffled = noise.argsort(dim=1)
+        restore = shuffled.argsort(dim=1)
+        encoded = self._encode(target, shuffled[:, :n_visible])
+        prediction = self.network.decoder(encoded, restore).logits
+        return prediction.float(), target, (restore >= n_visible).float()
+
+    def _encode(self, patches: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
+        """Patches [B, L, patch² · C] of which the numbers `visible` [B, K] are seen → [B, 1 + K, hidden_size]."""
+        tokens = tokens_of(self.network.vit, patches, visible)
+        for layer in self.network.vit.layers:
+            tokens = layer(tokens)
+        return self.network.vit.layernorm(tokens)
 
     def to_pixels(self, patches: torch.Tensor) -> torch.Tensor:
         """Patches [B, L, patch² · C] in normalised units → grey pixels [B, 1, H, W], clipped to [0, 1]."""

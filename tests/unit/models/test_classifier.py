@@ -41,7 +41,7 @@ def test_features_come_from_all_patches_in_order(tiny_mae, pool):
         tokens = tokens_of(classifier, pixels)
         expected = tokens[:, 1:].mean(dim=1) if pool == "mean" else tokens[:, 0]
         features = classifier.features(pixels)
-        assert_close(features, expected, rtol=0, atol=1e-6)
+        assert_close(features, expected, rtol=0, atol=1e-5)
         assert classifier.features(pixels).equal(features)
 
 
@@ -94,31 +94,61 @@ def test_drop_path_does_nothing_in_evaluation(tiny_mae):
     assert dropping(random_pixels()).equal(plain(random_pixels()))
 
 
+class Shift(torch.nn.Module):
+    """Stands for a layer: adds a number to all tokens."""
+
+    def __init__(self, by):
+        super().__init__()
+        self.by = by
+
+    def forward(self, tokens):
+        return tokens + self.by
+
+
 def test_drop_path_skips_layers_and_keeps_the_mean(tiny_mae):
-    first, last = classifier_on(tiny_mae, drop_path=0.25).encoder.layers.train()
-    torch.manual_seed(0)
-    tokens = torch.rand(1, 5, 16).expand(4000, -1, -1)
+    classifier = classifier_on(tiny_mae, drop_path=0.25)  # 0 for the first layer, 0.25 for the last
+    classifier.encoder.layers = torch.nn.ModuleList([Shift(1.0), Shift(10.0)])
+    classifier.encoder.layernorm = torch.nn.Identity()
+    pixels, chance = random_pixels(1).expand(4000, -1, -1, -1), torch.rand(4000, classifier.n_draws)
     with torch.no_grad():
-        assert first(tokens).equal(first.eval()(tokens))  # rates rise from 0 to 0.25
-        dropped, plain = last(tokens), last.eval()(tokens[:1])
-    skipped = (dropped == tokens).all(dim=(1, 2))
+        plain = classifier.eval().features(pixels[:1])
+        dropped = classifier.train().features(pixels, chance)
+    added = dropped - (plain - 11)  # by both layers
+    skipped = chance[:, -1] < 0.25
     assert skipped.float().mean().item() == pytest.approx(0.25, abs=0.03)  # 4 standard deviations
-    residual = (plain - tokens[:1]) / 0.75
-    assert_close(dropped[~skipped], (tokens[:1] + residual).expand(int((~skipped).sum()), -1, -1))
-    assert_close(dropped.mean(dim=0), plain[0], rtol=0, atol=0.05 * residual.abs().max().item())
+    assert_close(added[skipped], torch.ones(int(skipped.sum()), 16), rtol=0, atol=1e-4)
+    assert_close(added[~skipped], torch.full((int((~skipped).sum()), 16), 1 + 10 / 0.75), rtol=0, atol=1e-4)
+
+
+def shown_patches(classifier, pixels, chance=None):
+    """Which patches reach the first layer while training, told by their positions: bool [B, L]."""
+    seen = []
+    hook = classifier.encoder.layers[0].register_forward_hook(lambda layer, inputs, output: seen.append(inputs[0]))
+    with torch.no_grad():
+        for parameter in classifier.encoder.embeddings.patch_embeddings.projection.parameters():
+            parameter.zero_()
+        classifier.train()(pixels, chance)
+    hook.remove()
+    positions = classifier.encoder.embeddings.position_embeddings[0, 1:]
+    return torch.cdist(positions.expand(len(pixels), -1, -1), seen[0][:, 1:]).lt(1e-3).any(dim=2)
 
 
 def test_patch_dropout_shows_other_patches_each_time(tiny_mae):
-    classifier = classifier_on(tiny_mae, patch_dropout=0.5).train()
-    shown = []
-    classifier.encoder.register_forward_hook(lambda encoder, inputs, output: shown.append(output))
-    for _ in range(2):
-        classifier(random_pixels(3))
-    for output in shown:
-        assert output.last_hidden_state.shape == (3, 1 + 8, 16)
-        assert output.mask.sum(dim=1).tolist() == [8] * 3
-    masks = torch.cat([output.mask for output in shown])
-    assert len(masks.unique(dim=0)) == 6
+    classifier = classifier_on(tiny_mae, patch_dropout=0.5)
+    shown = torch.cat([shown_patches(classifier, random_pixels(3)) for _ in range(2)])
+    assert shown.sum(dim=1).tolist() == [8] * 6
+    assert len(shown.unique(dim=0)) == 6
+
+
+def test_what_is_left_out_hangs_on_chance_alone(tiny_mae):
+    classifier = classifier_on(tiny_mae, patch_dropout=0.5, drop_path=0.5)
+    chance = torch.rand(3, classifier.n_draws)
+    expected = chance[:, :16] <= chance[:, :16].sort(dim=1).values[:, 7:8]
+    assert shown_patches(classifier, random_pixels(3), chance).equal(expected)
+    classifier = classifier_on(tiny_mae, patch_dropout=0.5, drop_path=0.5).train()
+    together = classifier(random_pixels(3), chance)
+    assert_close(classifier(random_pixels(3)[2:], chance[2:]), together[2:], rtol=0, atol=1e-6)
+    assert classifier(random_pixels(3), chance).equal(together)
 
 
 def test_patch_dropout_that_leaves_no_patch_is_refused(tiny_mae):

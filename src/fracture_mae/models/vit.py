@@ -1,0 +1,55 @@
+"""What the networks on a ViTMAE encoder share: patches, tokens of the patches that are shown, and how layers are computed."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel, ViTMAEModel
+from transformers.models.vit_mae.modeling_vit_mae import ViTMAEAttention
+
+
+def patches_of(pixels: torch.Tensor, patch_size: int) -> torch.Tensor:
+    """Pixels [B, C, H, W] → patches [B, L, patch² · C], row by row, the channel running fastest, as ViTMAE's `patchify`."""
+    batch, channels, height, width = pixels.shape
+    rows, columns = height // patch_size, width // patch_size
+    grid = pixels.reshape(batch, channels, rows, patch_size, columns, patch_size)
+    return grid.permute(0, 2, 4, 3, 5, 1).reshape(batch, rows * columns, patch_size**2 * channels)
+
+
+def tokens_of(encoder: ViTMAEModel, patches: torch.Tensor, shown: torch.Tensor | None = None) -> torch.Tensor:
+    """What the encoder's first layer reads: the CLS token, then the patches that are shown, each with its position.
+
+    ViTMAE's own embeddings project all patches and then leave most of them out; here only those shown are projected.
+
+    Args:
+        patches: [B, L, patch² · C], see `patches_of`, normalised.
+        shown: int64 [B, K], numbers of patches; None: all, in their order.
+
+    Returns:
+        [B, 1 + K, hidden_size].
+    """
+    embeddings = encoder.embeddings
+    cls_position, position = embeddings.position_embeddings[:, :1], embeddings.position_embeddings[:, 1:]  # [1, L, d]
+    if shown is not None:
+        patches = patches.gather(1, shown.unsqueeze(2).expand(-1, -1, patches.shape[2]))
+        position = position[0][shown]  # [B, K, d]
+    projection = embeddings.patch_embeddings.projection
+    weight = projection.weight.permute(0, 2, 3, 1).flatten(1)  # [d, patch² · C], in the order of a patch's pixels
+    tokens = F.linear(patches, weight, projection.bias) + position
+    cls = (embeddings.cls_token + cls_position).expand(len(patches), -1, -1)
+    return torch.cat([cls, tokens], dim=1)
+
+
+def use_attention(model: nn.Module, implementation: str) -> None:
+    """Let all attention in the model be computed by "sdpa" (fused) or "eager" (plain matrix products); the results agree."""
+    for module in model.modules():
+        if isinstance(module, ViTMAEAttention):
+            module.config._attn_implementation = implementation  # the decoder's config is one of its own
+
+
+def recompute_activations(model: nn.Module, recompute: bool) -> None:
+    """Whether layers forget their activations and compute them again in the backward pass, which saves memory."""
+    for module in model.modules():
+        if isinstance(module, PreTrainedModel) and recompute:
+            module.activation_checkpointing_enable()
+        elif isinstance(module, PreTrainedModel):
+            module.activation_checkpointing_disable()
