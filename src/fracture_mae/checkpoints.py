@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from filelock import FileLock, Timeout
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.optim import Optimizer
 
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.schedule import Progress
 
+_WEIGHTS, _OPTIMIZER = "model.safetensors", "optimizer.bin"
 _KEPT_WEIGHTS = "kept.safetensors"
 _RESULT = "result.json"
 
@@ -55,29 +56,29 @@ class Checkpoints:
     def __exit__(self, *_: object) -> None:
         self._lock.release()
 
-    def restore(self, accelerator: Accelerator) -> Progress:
-        """Load the last whole checkpoint into what `accelerator` prepared; an empty `Progress` where there is none."""
+    def restore(self, model: nn.Module, optimizer: Optimizer) -> Progress:
+        """Load the last whole checkpoint, whatever processes wrote it; an empty `Progress` where there is none."""
         latest = self._latest() if self.resume else None
         if latest is None:
             shutil.rmtree(self.folder)
             self.folder.mkdir()
             return Progress(run_ids=[self.run_id])
-        accelerator.load_state(str(latest))
+        model.load_state_dict(load_file(latest / _WEIGHTS))
+        optimizer.load_state_dict(torch.load(latest / _OPTIMIZER, map_location="cpu", weights_only=True))
         progress = Progress(**json.loads((latest / "progress.json").read_text(encoding="utf-8")))
         progress.run_ids.append(self.run_id)
         return progress
 
-    def write(self, accelerator: Accelerator, model: nn.Module, progress: Progress, *, keep: bool) -> None:
+    def write(self, model: nn.Module, optimizer: Optimizer, progress: Progress, *, keep: bool) -> None:
         """Write an epoch's state beside the last one's, then let a rename make it the valid one."""
         previous = self._latest()
         target = self.folder / f"epoch-{progress.epochs_done:06d}"
         beside = self.folder / f"unfinished-{target.name}"
         shutil.rmtree(beside, ignore_errors=True)
-        accelerator.save_state(str(beside))
-        if keep:
-            save_file(_state_of(model), beside / _KEPT_WEIGHTS)
-        else:
-            os.link(previous / _KEPT_WEIGHTS, beside / _KEPT_WEIGHTS)
+        beside.mkdir()
+        save_file(_state_of(model), beside / _WEIGHTS)
+        torch.save(optimizer.state_dict(), beside / _OPTIMIZER)
+        os.link(beside / _WEIGHTS if keep else previous / _KEPT_WEIGHTS, beside / _KEPT_WEIGHTS)
         (beside / "progress.json").write_text(json.dumps(asdict(progress)), encoding="utf-8")
         os.replace(beside, target)
         for earlier in set(self.folder.glob("epoch-*")) - {target}:
@@ -106,6 +107,37 @@ class Checkpoints:
 
     def _latest(self) -> Path | None:
         return max(self.folder.glob("epoch-*"), default=None)
+
+
+class NoCheckpoints(Checkpoints):
+    """What a process that is not the first has in their place: it reads and writes nothing, the first does that for all."""
+
+    def __init__(self) -> None:
+        self.run_id = ""
+
+    def __enter__(self) -> "NoCheckpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def restore(self, model: nn.Module, optimizer: Optimizer) -> Progress:
+        return Progress()
+
+    def write(self, model: nn.Module, optimizer: Optimizer, progress: Progress, *, keep: bool) -> None:
+        pass
+
+    def load_kept(self, model: nn.Module) -> None:
+        pass
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        pass
+
+    def result(self) -> dict[str, Any] | None:
+        return None
+
+    def remove(self) -> None:
+        pass
 
 
 def training_name(kind: str, model: nn.Module, settings: Mapping[str, Any]) -> str:

@@ -10,17 +10,20 @@ from accelerate import Accelerator
 from torch.nn import functional as F
 
 from fracture_mae import calibration, metrics, threshold
+from fracture_mae.batches import Batch
 from fracture_mae.checkpoints import Checkpoints
+from fracture_mae.computation import Computation
 from fracture_mae.config import TrainClassifier
 from fracture_mae.data import Dataset, XRays
+from fracture_mae.data.draws import Draws
 from fracture_mae.data.transforms import Augment
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models.classifier import Decision, FractureClassifier
 from fracture_mae.models.mae import Mae
 from fracture_mae.prediction import predict
 from fracture_mae.schedule import Progress, Schedule
-from fracture_mae.training import Batch, Trainer, visiting_order
-from fracture_mae.weighting import loss_weight
+from fracture_mae.training import StepLoss, Trainer, visiting_order
+from fracture_mae.weighting import LossWeights, loss_weight
 
 
 def build(mae: Mae, config: TrainClassifier) -> FractureClassifier:
@@ -42,7 +45,7 @@ def train(
     log: Callable[[dict[str, float], int], None],
 ) -> Progress:
     """Train `classifier` in place on the training X-rays; validation decides which epoch's weights are kept."""
-    weight = loss_weight(dataset.train, config.weight_by, config.sampler)
+    file_weight = loss_weight(dataset.train, config.weight_by, config.sampler)
     schedule = Schedule(
         epochs=config.epochs,
         batch_size=config.batch_size,
@@ -62,15 +65,18 @@ def train(
         groups,
         optimizer=config.optimizer,
         schedule=schedule,
-        step_loss=_step_loss(config, positive_weight(dataset.train, config.class_weight, weight)),
+        step_loss=_step_loss(config, classifier.n_draws),
         accelerator=accelerator,
+        computation=Computation.of(config),
     )
 
     def validate(model: FractureClassifier) -> dict[str, float]:
         table = predict(model, dataset.validation, batch_size=config.batch_size, accelerator=accelerator)
         return validation_metrics(table)
 
-    return trainer.fit(dataset.train, visiting_order(dataset.train, config.sampler), validate, checkpoints, log, weight)
+    weights = loss_weights(dataset.train, config.class_weight, file_weight)
+    order = visiting_order(dataset.train, config.sampler)
+    return trainer.fit(dataset.train, order, validate, checkpoints, log, weights)
 
 
 @dataclass(frozen=True)
@@ -117,38 +123,38 @@ def positive_weight(xrays: XRays, class_weight: str | float, weight: np.ndarray 
     return float(class_weight)
 
 
-def weighted_cross_entropy(
-    logit: torch.Tensor,
-    label: torch.Tensor,
-    positive_weight: float,
-    label_smoothing: float,
-    file_weight: torch.Tensor | float = 1.0,
-) -> torch.Tensor:
-    """Mean binary cross-entropy, weighted by class and by file.
+def loss_weights(xrays: XRays, class_weight: str | float, file_weight: np.ndarray) -> LossWeights:
+    """Weights of the training X-rays by class and by file.
 
-    The sum is divided by that of the class weights alone: file weights have the mean 1 over all training files, not in each batch,
-    and to divide by a batch's own sum would lift the files that happen to stand among light ones.
+    The loss of a step is divided by the sum of the class weights alone: file weights have the mean 1 over all training files, not
+    in each step, and to divide by a step's own sum would lift the files that happen to stand among light ones.
+
+    Args:
+        class_weight: as in `positive_weight`.
+        file_weight: [n], of each file.
+    """
+    by_class = np.where(xrays.label == 1, positive_weight(xrays, class_weight, file_weight), 1.0)
+    return LossWeights(by_class * file_weight, by_class)
+
+
+def smoothed_cross_entropy(logit: torch.Tensor, label: torch.Tensor, label_smoothing: float) -> torch.Tensor:
+    """Binary cross-entropy of each file, [B].
 
     Args:
         logit: [B]; label: [B], 0 or 1.
-        positive_weight: weight of a positive label beside 1 for a negative one.
         label_smoothing: share of each label that is spread evenly over both classes (Szegedy et al., CVPR 2016).
-        file_weight: [B], or one for all.
     """
-    weight = torch.where(label > 0, positive_weight, 1.0)
     soft = label * (1 - label_smoothing) + label_smoothing / 2
-    loss = F.binary_cross_entropy_with_logits(logit, soft, reduction="none")
-    return (loss * weight * file_weight).sum() / weight.sum()
+    return F.binary_cross_entropy_with_logits(logit, soft, reduction="none")
 
 
-def _step_loss(
-    config: TrainClassifier, positive_weight: float
-) -> Callable[[FractureClassifier, Batch, torch.Generator], torch.Tensor]:
+def _step_loss(config: TrainClassifier, n_draws: int) -> StepLoss:
+    """The loss of each X-ray; `n_draws` are the random numbers that the classifier needs for it."""
     augment = Augment(config.crop_scale, config.rotation, config.flip, config.intensity)
 
-    def loss(model: FractureClassifier, batch: Batch, generator: torch.Generator) -> torch.Tensor:
-        logit = model(augment(batch.pixels, generator))
-        return weighted_cross_entropy(logit, batch.label, positive_weight, config.label_smoothing, batch.weight)
+    def loss(model: FractureClassifier, batch: Batch, draws: Draws) -> torch.Tensor:
+        logit = model(augment(batch.pixels, draws), draws.uniform(n_draws))
+        return smoothed_cross_entropy(logit, batch.label, config.label_smoothing)
 
     return loss
 

@@ -18,10 +18,10 @@ from accelerate import Accelerator
 from filelock import FileLock
 from torch import nn
 
+from fracture_mae.batches import in_batches
 from fracture_mae.data import XRays
 from fracture_mae.data.cache import cache_root
 from fracture_mae.models.mae import Mae
-from fracture_mae.training import in_batches
 
 POOLS = ("mean", "cls")
 _CHUNK = 512  # files whose features are written at once; what a killed process loses at most

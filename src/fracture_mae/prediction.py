@@ -5,19 +5,25 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 
+from fracture_mae import collectives
+from fracture_mae.batches import in_batches
 from fracture_mae.data import XRays
 from fracture_mae.models.classifier import FractureClassifier
-from fracture_mae.training import in_batches
 
 COLUMNS = ["path", "sha256", "label", "group", "source"]  # of the table of files, in each prediction
 
 
 @torch.inference_mode()
 def predict(classifier: FractureClassifier, xrays: XRays, *, batch_size: int, accelerator: Accelerator) -> pd.DataFrame:
-    """One row per file: path, sha256, label, group, source and float64 logit; above 0 means the positive class."""
+    """One row per file: path, sha256, label, group, source and float64 logit; above 0 means the positive class.
+
+    Several processes share the files, and each gets the whole table.
+    """
     classifier.to(accelerator.device).eval()
+    own = xrays.subset(collectives.share(len(xrays)))
     logits = []
-    for batch in in_batches(xrays, batch_size, accelerator.device, f"Classifying {xrays.name}"):
+    for batch in in_batches(own, batch_size, accelerator.device, f"Classifying {xrays.name}"):
         with accelerator.autocast():
-            logits.append(classifier(batch.pixels).cpu())
-    return xrays.table[COLUMNS].assign(logit=torch.cat(logits).numpy().astype(np.float64))
+            logits.append(classifier(batch.pixels).cpu().numpy())
+    whole = [values for part in collectives.gather(logits) for values in part]
+    return xrays.table[COLUMNS].assign(logit=np.concatenate(whole).astype(np.float64))

@@ -2,18 +2,22 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 
+from fracture_mae.batches import Batch
 from fracture_mae.checkpoints import Checkpoints
+from fracture_mae.computation import Computation
 from fracture_mae.config import FinetuneMae
 from fracture_mae.data import Dataset
+from fracture_mae.data.draws import Draws
 from fracture_mae.data.transforms import Augment
 from fracture_mae.models.mae import Mae, squared_error
 from fracture_mae.reconstruction import Masks, masked_errors
 from fracture_mae.schedule import Progress, Schedule
-from fracture_mae.training import Batch, Trainer, visiting_order
-from fracture_mae.weighting import loss_weight
+from fracture_mae.training import StepLoss, Trainer, visiting_order
+from fracture_mae.weighting import LossWeights, loss_weight
 
 
 def finetune(
@@ -34,7 +38,9 @@ def finetune(
         return {f"validation/{name}": value for name, value in errors.items()}
 
     weight = loss_weight(dataset.train, config.weight_by, config.sampler)
-    return trainer.fit(dataset.train, visiting_order(dataset.train, config.sampler), validate, checkpoints, log, weight)
+    weights = LossWeights(weight, np.ones_like(weight))
+    order = visiting_order(dataset.train, config.sampler)
+    return trainer.fit(dataset.train, order, validate, checkpoints, log, weights)
 
 
 def make_trainer(mae: Mae, config: FinetuneMae, accelerator: Accelerator) -> Trainer:
@@ -54,19 +60,19 @@ def make_trainer(mae: Mae, config: FinetuneMae, accelerator: Accelerator) -> Tra
         _parameter_groups(mae, config.learning_rate, config.weight_decay),
         optimizer=config.optimizer,
         schedule=schedule,
-        step_loss=_step_loss(config),
+        step_loss=_step_loss(config, mae.n_patches),
         accelerator=accelerator,
+        computation=Computation.of(config),
     )
 
 
-def _step_loss(config: FinetuneMae) -> Callable[[Mae, Batch, torch.Generator], torch.Tensor]:
+def _step_loss(config: FinetuneMae, n_patches: int) -> StepLoss:
     augment = Augment(config.crop_scale, config.rotation, config.flip, config.intensity)
 
-    def loss(model: Mae, batch: Batch, generator: torch.Generator) -> torch.Tensor:
-        pixels = augment(batch.pixels, generator)
-        noise = torch.rand(len(pixels), model.n_patches, generator=generator).to(pixels.device)
-        prediction, target, mask = model(pixels, noise, config.train_mask_ratio)
-        return (squared_error(prediction, target, mask, config.loss_region) * batch.weight).mean()
+    def loss(model: Mae, batch: Batch, draws: Draws) -> torch.Tensor:
+        pixels = augment(batch.pixels, draws)
+        prediction, target, mask = model(pixels, draws.uniform(n_patches), config.train_mask_ratio)
+        return squared_error(prediction, target, mask, config.loss_region)
 
     return loss
 

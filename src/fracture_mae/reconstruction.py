@@ -8,11 +8,11 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 
-from fracture_mae import metrics
+from fracture_mae import collectives, metrics
+from fracture_mae.batches import in_batches
 from fracture_mae.data import XRays
 from fracture_mae.models import mae as mae_model
 from fracture_mae.models.mae import Mae
-from fracture_mae.training import in_batches
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,19 @@ def masked_errors(
 ) -> dict[str, float]:
     """Mean over X-ray files of the squared error on hidden patches, and what share it is of the simplest rebuilding's.
 
+    Several processes share the files, here and in `measure`, and each gets the mean over all.
+
     Returns:
         masked_mse: in units of the network's normalised input.
         relative_masked_mse: sum of the errors over the sum of those that the mean of the visible pixels makes.
     """
-    errors, simplest = [], []
-    for _, prediction, target, mask in _rebuild(mae, xrays, masks, batch_size, accelerator):
-        errors.append(mae_model.squared_error(prediction, target, mask, "masked"))
-        simplest.append(mae_model.squared_error(mae_model.mean_of_visible(target, mask), target, mask, "masked"))
-    masked_mse, reference = torch.cat(errors).mean().item(), torch.cat(simplest).mean().item()
+    own, errors = xrays.subset(collectives.share(len(xrays))), []
+    for _, prediction, target, mask in _rebuild(mae, own, masks, batch_size, accelerator):
+        simplest = mae_model.mean_of_visible(target, mask)
+        both = [mae_model.squared_error(rebuilt, target, mask, "masked") for rebuilt in (prediction, simplest)]
+        errors.append(torch.stack(both, dim=1))  # [B, 2]
+    whole = [values for part in collectives.gather([each.cpu().numpy() for each in errors]) for values in part]
+    masked_mse, reference = np.concatenate(whole).mean(axis=0, dtype=np.float64).tolist()
     return {"masked_mse": masked_mse, "relative_masked_mse": masked_mse / reference}
 
 
@@ -54,8 +58,8 @@ def measure(mae: Mae, xrays: XRays, masks: Masks, *, batch_size: int, accelerato
         psnr [dB], ssim: of the network's output for all patches, pixels in [0, 1].
         composite_psnr [dB], composite_ssim: of the output for hidden patches beside the visible ones as they are.
     """
-    errors, pictures = [], []
-    for pixels, prediction, target, mask in _rebuild(mae, xrays, masks, batch_size, accelerator):
+    own, errors, pictures = xrays.subset(collectives.share(len(xrays))), [], []
+    for pixels, prediction, target, mask in _rebuild(mae, own, masks, batch_size, accelerator):
         simplest = mae_model.mean_of_visible(target, mask)
         errors.append(
             pd.DataFrame(
@@ -67,7 +71,8 @@ def measure(mae: Mae, xrays: XRays, masks: Masks, *, batch_size: int, accelerato
             )
         )
         pictures.append(_picture_metrics(mae, pixels, prediction, mask))
-    mean = pd.concat([pd.concat(errors), pd.concat(pictures)], axis=1).mean().to_dict()
+    rows = [error.join(picture) for error, picture in zip(errors, pictures, strict=True)]
+    mean = pd.concat([row for part in collectives.gather(rows) for row in part]).mean().to_dict()
     mean["relative_masked_mse"] = mean["masked_mse"] / mean.pop("simplest_mse")
     return mean
 
@@ -110,12 +115,14 @@ def _rebuild(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]]:
     """Yields pixels [B, 1, H, W], prediction and target [B, L, patch² · C] and mask [B, L]."""
     mae.to(accelerator.device).eval()
-    # A file's mask hangs on its content, so that it is the same whichever files stand beside it.
-    for batch, contents in zip(
+    sha256 = xrays.table["sha256"].to_numpy()
+    for batch, start in zip(
         in_batches(xrays, batch_size, accelerator.device, f"Rebuilding {xrays.name}"),
-        np.array_split(xrays.table["sha256"].to_numpy(), range(batch_size, len(xrays), batch_size)),
+        range(0, len(xrays), batch_size),
         strict=True,
     ):
+        # A file's mask hangs on its content, so that it is the same whichever files stand beside it.
+        contents = sha256[start : start + batch_size]
         noise = mae_model.noise_of(contents, mae.n_patches, masks.seed).to(accelerator.device)
         with accelerator.autocast():
             prediction, target, mask = mae(batch.pixels, noise, masks.mask_ratio)

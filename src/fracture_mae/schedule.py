@@ -50,11 +50,13 @@ class Progress:
         history: a row of metrics for each epoch done.
         kept_epoch: the epoch, counted from 1, whose weights are kept so far; 0 before the first.
         run_ids: the runs that trained it, the first one first.
+        computed_by: how its steps are computed by now: attention, compile, precision, processes.
     """
 
     history: list[dict[str, float]] = field(default_factory=list)
     kept_epoch: int = 0
     run_ids: list[str] = field(default_factory=list)
+    computed_by: dict[str, str] = field(default_factory=dict)
 
     @property
     def epochs_done(self) -> int:

@@ -1,62 +1,71 @@
 """One training loop for both stages, on Hugging Face Accelerate."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate import Accelerator, PartialState
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, set_seed
 from torch import nn
 from tqdm import tqdm
 
+from fracture_mae import collectives, ranks
+from fracture_mae.batches import Ahead, Batch, Pixels, gather, pixels_of
 from fracture_mae.checkpoints import Checkpoints
+from fracture_mae.computation import Chosen, Computation, Probe, choose, key_of
 from fracture_mae.data import XRays
-from fracture_mae.data.transforms import to_unit
+from fracture_mae.data.draws import Draws
+from fracture_mae.epoch import Part, n_steps, parts_of
 from fracture_mae.errors import FractureMaeError, NonFiniteError
 from fracture_mae.schedule import Progress, Schedule
+from fracture_mae.weighting import LossWeights
 
-
-@dataclass(frozen=True)
-class Batch:
-    """X-rays on the device.
-
-    Attributes:
-        pixels: grey, float32 [B, 1, H, W] in [0, 1].
-        label: float32 [B], 1 is positive.
-        weight: float32 [B], of each X-ray in the loss, or one for all.
-    """
-
-    pixels: torch.Tensor
-    label: torch.Tensor
-    weight: torch.Tensor | float = 1.0
-
-
-StepLoss = Callable[[nn.Module, Batch, torch.Generator], torch.Tensor]
+# The loss of each X-ray of a batch, float [B]; all chance comes from the draws.
+StepLoss = Callable[[nn.Module, Batch, Draws], torch.Tensor]
+Order = Callable[[np.random.Generator], np.ndarray]
+_PATIENCE = timedelta(
+    days=1
+)  # with another process, which may be searching the X-rays for copies; a dead one is noticed at once
 
 
 def make_accelerator(precision: str, device: str) -> Accelerator:
-    """The device and arithmetic of a run.
+    """The device and arithmetic of a run, and its connection to the other processes where a launcher has started several.
 
     Args:
         precision: "bf16", "fp32", or "auto": bf16 where the processor computes in it.
         device: "auto", "cpu", "cuda" or "mps".
 
     Raises:
-        FractureMaeError: PyTorch does not find the device.
+        FractureMaeError: PyTorch does not find the device, or several processes cannot share it.
     """
     found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not found.get(device, True):
         raise FractureMaeError(f"--device {device}: PyTorch finds no such device here. Use auto or cpu.")
+    if ranks.world_size() > 1 and not found["cuda"]:
+        if device == "mps":
+            raise FractureMaeError("--device mps: only one process can train on it. Use --nproc 1, or --device cpu.")
+        device = "cpu"
     if precision == "auto":
         on_cuda = found["cuda"] and device in ("auto", "cuda")
         on_mps = found["mps"] and device in ("auto", "mps")
         precision = "bf16" if _computes_in_bf16(on_cuda, on_mps) else "fp32"
-    return Accelerator(cpu=device == "cpu", mixed_precision="bf16" if precision == "bf16" else "no")
+    shared = [InitProcessGroupKwargs(timeout=_PATIENCE), DistributedDataParallelKwargs(gradient_as_bucket_view=True)]
+    accelerator = Accelerator(
+        cpu=device == "cpu",
+        mixed_precision="bf16" if precision == "bf16" else "no",
+        kwargs_handlers=shared if ranks.world_size() > 1 else None,
+    )
+    if accelerator.device.type == "cpu":
+        # Of several processes accelerate numbers the processor, and PyTorch copies whatever is to go from cpu to cpu:0.
+        for state in (PartialState(), accelerator.state):
+            state.device = torch.device("cpu")
+    return accelerator
 
 
 def _computes_in_bf16(on_cuda: bool, on_mps: bool) -> bool:
@@ -68,11 +77,15 @@ def _computes_in_bf16(on_cuda: bool, on_mps: bool) -> bool:
 class Trainer:
     """A model, its optimizer and the arithmetic they share.
 
+    Where a launcher has started several processes, each computes its share of every step, and losses and weights are those of one
+    process that computes all, but for rounding.
+
     Args:
         model: trained in place.
         parameters: the optimizer's parameter groups, each with its peak learning rate "lr".
         optimizer: "adamw" or "adam".
-        step_loss: mean loss of a batch; takes its chance from the generator (on the CPU) that it is given.
+        step_loss: loss of each X-ray of a batch, [B]; takes its chance from the draws that it is given.
+        computation: how steps are computed; None: in one part, by sdpa, not compiled.
     """
 
     def __init__(
@@ -84,97 +97,152 @@ class Trainer:
         schedule: Schedule,
         step_loss: StepLoss,
         accelerator: Accelerator,
+        computation: Computation | None = None,
     ):
         self.model = model
         self.schedule = schedule
         self.step_loss = step_loss
         self.accelerator = accelerator
+        self.computation = computation or Computation()
         self.peaks = [group["lr"] for group in parameters]
         make = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[optimizer]
         fused = accelerator.device.type in ("cpu", "cuda")
         self.prepared, self.optimizer = accelerator.prepare(model, make(parameters, fused=fused))
+        self.forward = self.prepared
 
     def fit(
         self,
         xrays: XRays,
-        order: Callable[[np.random.Generator], np.ndarray],
+        order: Order,
         validate: Callable[[nn.Module], dict[str, float]],
         checkpoints: Checkpoints,
         log: Callable[[dict[str, float], int], None],
-        weight: np.ndarray | None = None,
+        weights: LossWeights | None = None,
     ) -> Progress:
         """Train, and leave the kept epoch's weights in the model, in evaluation mode.
 
-        All chance in an epoch comes from generators seeded by the schedule's seed and the epoch, so that a run resumed from a
-        checkpoint ends with the weights of one that was never interrupted.
+        All chance in an epoch comes from generators seeded by the schedule's seed, the epoch and the step, so that a run resumed
+        from a checkpoint ends with the weights of one that was never interrupted, and several processes with those of one.
 
         Args:
             order: positions of the training X-rays to visit in an epoch.
             validate: metrics of the model in evaluation mode, `schedule.monitor` among them.
             log: takes an epoch's metrics and its number; of a resumed run, the earlier epochs' first.
-            weight: [n], of each training X-ray, as `step_loss` finds it in its batch; None: 1.
+            weights: of the training X-rays in the loss; None: all equal.
 
         Raises:
             NonFiniteError: the loss is no longer finite.
         """
-        weight = np.ones(len(xrays)) if weight is None else weight
-        progress = checkpoints.restore(self.accelerator)
-        for epoch, row in enumerate(progress.history, start=1):
-            log(row, epoch)
+        weights = LossWeights.equal(len(xrays)) if weights is None else weights
+        progress = self._restore(checkpoints)
+        for number, row in enumerate(progress.history, start=1):
+            log(row, number)
+        if not self.schedule.is_over(progress):
+            pixels = pixels_of(xrays, self.accelerator.device)
+            progress.computed_by = self._settle(xrays, pixels, progress)
         while not self.schedule.is_over(progress):
-            row = self._train_epoch(xrays, weight, order, progress.epochs_done)
+            row = self._train_epoch(xrays, pixels, weights, order, progress.epochs_done)
             self.model.eval()
-            row |= validate(self.model)
+            row = collectives.of_first(row | validate(self.model))
             keep = progress.record(row, self.schedule)
-            checkpoints.write(self.accelerator, self.model, progress, keep=keep)
+            checkpoints.write(self.model, self.optimizer, progress, keep=keep)
             log(row, progress.epochs_done)
             tqdm.write(self._line(row, progress))
         checkpoints.load_kept(self.model)
+        collectives.copy_weights_of_first(self.model)
         self.model.eval()
         return progress
 
+    def _restore(self, checkpoints: Checkpoints) -> Progress:
+        """What the first process finds, for all."""
+        progress = collectives.of_first(checkpoints.restore(self.model, self.optimizer))
+        if progress.epochs_done:
+            collectives.copy_weights_of_first(self.model)
+            collectives.copy_optimizer_of_first(self.optimizer)
+        return progress
+
+    def _settle(self, xrays: XRays, pixels: Pixels, progress: Progress) -> dict[str, str]:
+        """Choose how steps are computed, by trying where that was left open; says what was chosen."""
+        self.prepared.train()
+        visits = np.arange(min(len(xrays), self.schedule.batch_size))
+        part = next(self._parts(visits, LossWeights.equal(len(xrays)), seed=0))
+        batch = gather(xrays, pixels, part.positions, part.weight).batch()
+
+        def step(forward: nn.Module) -> None:
+            self._add_gradient(forward, part, batch)
+            self.optimizer.zero_grad()
+
+        precision = {"no": "fp32"}.get(self.accelerator.mixed_precision, self.accelerator.mixed_precision)
+        key = key_of(self.model, batch.pixels, precision, self.computation.checkpointing)
+        probe = Probe(self.model, step, key, self.accelerator.device)
+        n_parts = n_steps(len(xrays), self.schedule.batch_size) * self.computation.accumulation
+        chosen = choose(self.computation, probe, n_parts * (self.schedule.epochs - progress.epochs_done))
+        self.forward = self._forward(chosen, probe)
+        return {
+            "attention": chosen.attention,
+            "compile": str(chosen.compile).lower(),
+            "precision": precision,
+            "processes": str(self.accelerator.num_processes),
+        }
+
+    def _forward(self, chosen: Chosen, probe: Probe) -> nn.Module:
+        if not chosen.compile:
+            return self.prepared
+        # Around what sums gradients over processes, so that it can begin before all of them are there.
+        return probe.compiled if self.prepared is self.model else torch.compile(self.prepared)
+
     def _train_epoch(
-        self, xrays: XRays, weight: np.ndarray, order: Callable[[np.random.Generator], np.ndarray], epoch: int
+        self, xrays: XRays, pixels: Pixels, weights: LossWeights, order: Order, number: int
     ) -> dict[str, float]:
-        seed = int(np.random.SeedSequence([self.schedule.seed, epoch]).generate_state(1)[0])
-        set_seed(seed)  # stochastic depth draws from the global generators
-        generator = torch.Generator().manual_seed(seed)
+        seed = int(np.random.SeedSequence([self.schedule.seed, number]).generate_state(1)[0])
+        set_seed(seed)  # of dropout, where a checkpoint has any
         visits = order(np.random.default_rng(seed))
-        steps = np.array_split(visits, math.ceil(len(visits) / self.schedule.batch_size))
+        parts = list(self._parts(visits, weights, seed))
+        ahead = Ahead(lambda part: gather(xrays, pixels, part.positions, part.weight), parts)
         self.prepared.train()
         total = torch.zeros((), device=self.accelerator.device)
         started = time.perf_counter()
-        bar = tqdm(total=len(visits), desc=f"Epoch {epoch + 1}/{self.schedule.epochs}", unit="X-ray", leave=False)
+        bar = tqdm(total=len(visits), desc=f"Epoch {number + 1}/{self.schedule.epochs}", unit="X-ray", leave=False)
         with bar:
-            for step, positions in enumerate(steps):
-                self._set_learning_rate(epoch + step / len(steps))
-                loss = self._step(batch_of(xrays, positions, self.accelerator.device, weight[positions]), generator)
-                total += loss * len(positions)
-                bar.update(len(positions))
-        mean_loss = total.item() / len(visits)
+            for part, gathered in ahead:
+                if part.is_first:
+                    self._set_learning_rate(number + part.step / (parts[-1].step + 1))
+                total += self._add_gradient(self.forward, part, gathered.batch()) * part.n
+                if part.is_last:
+                    self.optimizer.step()
+                    self.optimizer.zero_grad()
+                    bar.update(part.n)
+        mean_loss = collectives.total(total).item() / len(visits)
+        seconds = time.perf_counter() - started
         if not math.isfinite(mean_loss):
             raise NonFiniteError(
-                f"the training loss became {mean_loss} in epoch {epoch + 1}. Lower --learning-rate, or use --precision fp32; the "
+                f"the training loss became {mean_loss} in epoch {number + 1}. Lower --learning-rate, or use --precision fp32; the "
                 "last whole checkpoint is kept."
             )
-        speed = len(visits) / (time.perf_counter() - started)
         return {
             "train/loss": mean_loss,
             "train/learning_rate": self.optimizer.param_groups[-1]["lr"],
-            "train/images_per_second": speed,
+            "train/images_per_second": len(visits) / seconds,
+            "train/data_wait_share": ahead.waited / seconds,
         }
 
-    def _step(self, batch: Batch, generator: torch.Generator) -> torch.Tensor:
-        with self.accelerator.autocast():
-            loss = self.step_loss(self.prepared, batch, generator)
-        self.accelerator.backward(loss)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+    def _parts(self, visits: np.ndarray, weights: LossWeights, seed: int) -> Iterator[Part]:
+        sizes = {"batch_size": self.schedule.batch_size, "accumulation": self.computation.accumulation}
+        return parts_of(visits, weights, **sizes, seed=seed)
+
+    def _add_gradient(self, forward: nn.Module, part: Part, batch: Batch) -> torch.Tensor:
+        """Add what a part's X-rays contribute to the gradient of the step's loss; returns what they contribute to that loss."""
+        draws = Draws(part.seed, part.n, part.rows, self.accelerator.device)
+        # Gradients are summed over processes once a step.
+        with contextlib.nullcontext() if part.is_last else self.accelerator.no_sync(self.prepared):
+            with self.accelerator.autocast():
+                loss = (self.step_loss(forward, batch, draws) * batch.weight).sum()
+            self.accelerator.backward(loss * self.accelerator.num_processes)  # the sum comes divided by their number
         return loss.detach()
 
-    def _set_learning_rate(self, epoch: float) -> None:
+    def _set_learning_rate(self, number: float) -> None:
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
-            group["lr"] = peak * self.schedule.learning_rate_factor(epoch)
+            group["lr"] = peak * self.schedule.learning_rate_factor(number)
 
     def _line(self, row: dict[str, float], progress: Progress) -> str:
         kept = " (kept)" if progress.kept_epoch == progress.epochs_done else ""
@@ -182,23 +250,6 @@ class Trainer:
             f"epoch {progress.epochs_done}/{self.schedule.epochs}: train/loss {row['train/loss']:.4f}, "
             f"{self.schedule.monitor} {row[self.schedule.monitor]:.4f}, {row['train/images_per_second']:.0f} X-rays/s{kept}"
         )
-
-
-def batch_of(xrays: XRays, positions: np.ndarray, device: torch.device, weight: np.ndarray | float = 1.0) -> Batch:
-    """X-rays at `positions`, on the device; `weight` is theirs: [len(positions)], or one for all."""
-    pixels = torch.from_numpy(xrays.images(positions)).to(device, non_blocking=True)
-    numbers = np.stack([xrays.label[positions], np.broadcast_to(weight, len(positions))]).astype(np.float32)
-    label, weights = torch.from_numpy(numbers).to(device)
-    return Batch(to_unit(pixels), label, weights)
-
-
-def in_batches(xrays: XRays, batch_size: int, device: torch.device, description: str) -> Iterator[Batch]:
-    """All X-rays in order, for validation and prediction, with a progress bar."""
-    with tqdm(total=len(xrays), desc=description, unit="X-ray", leave=False) as bar:
-        for start in range(0, len(xrays), batch_size):
-            positions = np.arange(start, min(start + batch_size, len(xrays)))
-            yield batch_of(xrays, positions, device)
-            bar.update(len(positions))
 
 
 def visiting_order(xrays: XRays, sampler: str) -> Callable[[np.random.Generator], np.ndarray]:

@@ -1,10 +1,34 @@
 """How much each file of an X-ray counts, in the training loss and in tables per file."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from fracture_mae.data import XRays
 from fracture_mae.data.copies import is_original
 from fracture_mae.metrics import equal_group_weight
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """How the loss of a step comes from the losses of its X-rays: Σ weight · loss / Σ counts.
+
+    Attributes:
+        weight: float64 [n], of each training X-ray's loss.
+        counts: float64 [n], what each adds to the number that the sum is divided by.
+    """
+
+    weight: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def equal(cls, n: int) -> "LossWeights":
+        """The plain mean."""
+        return cls(np.ones(n), np.ones(n))
+
+    def within(self, positions: np.ndarray) -> np.ndarray:
+        """Of each X-ray's loss in a step that holds those at `positions`: float64 [len(positions)]."""
+        return self.weight[positions] / self.counts[positions].sum()
 
 
 def table_weight(xrays: XRays, weight_by: str, copies: str) -> np.ndarray:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from accelerate import Accelerator
+import torch
 from safetensors.torch import save_file
 
 from fracture_mae import checkpoints, classification
@@ -82,9 +82,9 @@ def after(function: Callable) -> Callable:
 
 
 DEATHS = [
-    train_until(Accelerator, "save_state", die),
+    train_until(torch, "save", die),
     train_until(os, "replace", after(os.replace)),
-    train_until(Accelerator, "save_state", after(Accelerator.save_state)),
+    train_until(torch, "save", after(torch.save)),
     train_until(checkpoints, "save_file", write_half),
     train_until(os, "replace", die),
     train_until(shutil, "rmtree", after(shutil.rmtree)),

@@ -2,14 +2,12 @@ import os
 
 import pytest
 import torch
-from accelerate import Accelerator
 from torch import nn
 
 from fracture_mae import checkpoints as checkpoints_module
-from fracture_mae.checkpoints import Checkpoints, training_name
+from fracture_mae.checkpoints import Checkpoints, NoCheckpoints, training_name
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.schedule import Progress
-from fracture_mae.training import make_accelerator
 
 
 class Training:
@@ -17,8 +15,7 @@ class Training:
 
     def __init__(self, root, weight=0.0, **options):
         self.model = nn.Linear(1, 1, bias=False)
-        self.accelerator = make_accelerator("fp32", "cpu")
-        _, self.optimizer = self.accelerator.prepare(self.model, torch.optim.AdamW(self.model.parameters(), lr=0.1))
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.1)
         self.weight = weight
         self.checkpoints = Checkpoints(root, "training", **{"resume": True} | options)
 
@@ -32,18 +29,16 @@ class Training:
 
     def write(self, epoch, keep):
         progress = Progress([{"m": 0.5}] * epoch, kept_epoch=1, run_ids=["first"])
-        self.checkpoints.write(self.accelerator, self.model, progress, keep=keep)
+        self.checkpoints.write(self.model, self.optimizer, progress, keep=keep)
 
-
-@pytest.fixture(autouse=True)
-def _fresh_accelerators(accelerator):
-    """Each test leaves accelerate's global state as it found it."""
+    def restore(self):
+        return self.checkpoints.restore(self.model, self.optimizer)
 
 
 def test_without_a_checkpoint_there_is_no_progress(tmp_path):
     training = Training(tmp_path, weight=3.0, run_id="first")
-    with training.checkpoints as kept:
-        assert kept.restore(training.accelerator) == Progress([], 0, ["first"])
+    with training.checkpoints:
+        assert training.restore() == Progress([], 0, ["first"])
     assert training.weight == 3.0
 
 
@@ -55,8 +50,8 @@ def test_restoring_brings_weights_optimizer_and_progress_back(tmp_path):
         first.write(epoch=2, keep=True)
 
     second = Training(tmp_path, weight=7.0, run_id="second")
-    with second.checkpoints as kept:
-        progress = kept.restore(second.accelerator)
+    with second.checkpoints:
+        progress = second.restore()
     assert progress == Progress([{"m": 0.5}] * 2, 1, ["first", "second"])
     assert second.weight == first.weight != 0
     (moments,), (expected,) = (training.optimizer.state_dict()["state"].values() for training in (second, first))
@@ -74,7 +69,7 @@ def test_kept_weights_stay_while_training_goes_on(tmp_path):
         assert [folder.name for folder in kept.folder.iterdir()] == ["epoch-000003"]
         kept.load_kept(training.model)
         assert training.weight == 1.0
-        kept.restore(training.accelerator)
+        training.restore()
         assert training.weight == 3.0
         training.write(epoch=4, keep=True)
         kept.load_kept(training.model)
@@ -97,8 +92,8 @@ def dying(function, *, after):
 @pytest.mark.parametrize(
     ("owner", "name", "after", "last"),
     [
-        (Accelerator, "save_state", False, 1),
-        (Accelerator, "save_state", True, 1),
+        (torch, "save", False, 1),
+        (torch, "save", True, 1),
         (checkpoints_module, "save_file", False, 1),
         (checkpoints_module, "save_file", True, 1),
         (os, "replace", False, 1),
@@ -117,7 +112,7 @@ def test_a_death_while_writing_leaves_one_whole_checkpoint(tmp_path, monkeypatch
 
     again = Training(tmp_path)
     with again.checkpoints as kept:
-        assert kept.restore(again.accelerator).epochs_done == last
+        assert again.restore().epochs_done == last
         assert again.weight == last
         kept.load_kept(again.model)
         assert again.weight == last
@@ -131,7 +126,7 @@ def test_never_resuming_removes_earlier_checkpoints(tmp_path):
         training.write(epoch=1, keep=True)
     anew = Training(tmp_path, weight=5.0, resume=False, run_id="second")
     with anew.checkpoints as kept:
-        assert kept.restore(anew.accelerator) == Progress([], 0, ["second"])
+        assert anew.restore() == Progress([], 0, ["second"])
         assert anew.weight == 5.0
         assert not list(kept.folder.iterdir())
 
@@ -153,8 +148,8 @@ def test_remove_forgets_the_training(tmp_path):
     with training.checkpoints as kept:
         training.write(epoch=1, keep=True)
         kept.remove()
-    with training.checkpoints as kept:
-        assert kept.restore(training.accelerator).epochs_done == 0
+    with training.checkpoints:
+        assert training.restore().epochs_done == 0
 
 
 def named(kind="Stage", weight=1.0, **settings):
@@ -179,6 +174,23 @@ def test_a_result_stands_in_for_the_checkpoints_of_a_finished_training(tmp_path)
         assert kept.result() == {"logit": {"a": 0.1 + 0.2}}  # to the last bit
     with Training(tmp_path, resume=False).checkpoints as anew:
         assert anew.result() is None
-        anew.restore(training.accelerator)
+        anew.restore(training.model, training.optimizer)
     with Training(tmp_path).checkpoints as kept:
         assert kept.result() is None
+
+
+def test_a_process_that_is_not_the_first_neither_reads_nor_writes(tmp_path):
+    first, other = Training(tmp_path, weight=1.0), Training(tmp_path, weight=5.0)
+    with first.checkpoints:
+        first.write(epoch=1, keep=True)
+    before = sorted(tmp_path.rglob("*"))
+    other.checkpoints = NoCheckpoints()
+    with first.checkpoints, other.checkpoints as nothing:  # the lock is the first one's
+        assert other.restore() == Progress()
+        other.write(epoch=2, keep=True)
+        nothing.load_kept(other.model)
+        nothing.finish({"logit": {}})
+        assert nothing.result() is None
+        nothing.remove()
+    assert other.weight == 5.0
+    assert sorted(tmp_path.rglob("*")) == before

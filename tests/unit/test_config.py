@@ -15,6 +15,7 @@ from fracture_mae.config import (
 
 ENTRY_POINTS = [config.ReconstructBaseline, FinetuneMae, TrainClassifier, Evaluate, Main, Benchmark]
 TRAININGS = [FinetuneMae, TrainClassifier]
+OWN_MEANING = {"resume", "prevalence", "attention", "compile"}  # what auto means is not told by a recipe
 
 
 @pytest.mark.parametrize("kind", ENTRY_POINTS)
@@ -34,18 +35,21 @@ def test_every_field_is_explained(kind):
 @pytest.mark.parametrize("kind", TRAININGS)
 @pytest.mark.parametrize("recipe", ["default", "original"])
 def test_recipes_leave_nothing_at_auto(kind, recipe):
-    values = kind(recipe=recipe).model_dump(exclude={*DataOptions.model_fields, "resume", "prevalence"})
+    values = kind(recipe=recipe).model_dump(exclude={*DataOptions.model_fields, *OWN_MEANING})
     assert "auto" not in values.values()
     assert values | kind.recipes[recipe] == values
     # What a recipe gives is checked like what a user gives.
-    assert kind(**values).model_dump(exclude={*DataOptions.model_fields, "resume", "prevalence"}) == values
+    assert kind(**values).model_dump(exclude={*DataOptions.model_fields, *OWN_MEANING}) == values
 
 
 @pytest.mark.parametrize("kind", TRAININGS)
 def test_recipes_set_exactly_the_fields_at_auto(kind):
     at_auto = {name for name, field in kind.model_fields.items() if field.default == "auto"}
-    own_meaning = {"image_size", "precision", "device", "resume", "prevalence"}
-    assert at_auto - own_meaning == set(kind.recipes["default"]) == set(kind.recipes["original"])
+    assert (
+        at_auto - {"image_size", "precision", "device", *OWN_MEANING}
+        == set(kind.recipes["default"])
+        == set(kind.recipes["original"])
+    )
 
 
 def test_what_is_given_beats_the_recipe():
@@ -132,3 +136,14 @@ def test_growth_sizes_rise(wrong):
     assert Benchmark(growth_sizes="50, 100,1000").sizes == (50, 100, 1000)
     with pytest.raises(ValidationError, match=f"found '{wrong}', expected two or more whole numbers"):
         Benchmark(growth_sizes=wrong)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [("auto", "auto"), ("true", True), ("False", False), ("yes please", None)]
+)
+def test_compile_is_auto_or_a_truth_value(given, expected):
+    if expected is None:
+        with pytest.raises(ValidationError):
+            FinetuneMae(compile=given)
+    else:
+        assert FinetuneMae(compile=given).compile == expected

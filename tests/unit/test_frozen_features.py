@@ -4,9 +4,9 @@ import torch
 from torch import nn
 
 from fracture_mae import frozen_features
+from fracture_mae.batches import batch_of
 from fracture_mae.frozen_features import PooledEncoder, features
 from fracture_mae.models import classifier as classifier_model
-from fracture_mae.training import batch_of
 from tests import made
 
 

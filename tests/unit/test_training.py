@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,16 @@ from torch import nn
 from torch.testing import assert_close
 
 import fracture_mae
-from fracture_mae import classification, pretraining
+from fracture_mae import classification, pretraining, training
+from fracture_mae.batches import batch_of
 from fracture_mae.checkpoints import Checkpoints
 from fracture_mae.config import FinetuneMae, TrainClassifier
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.schedule import Schedule
-from fracture_mae.training import Trainer, batch_of, in_batches, make_accelerator, visiting_order
+from fracture_mae.training import Trainer, make_accelerator, visiting_order
 
 PROJECT = Path(__file__).resolve().parents[2]
+SPEEDS = {"train/images_per_second", "train/data_wait_share"}
 
 
 class Brightness(nn.Module):
@@ -37,8 +40,8 @@ class Brightness(nn.Module):
         return self.linear(pixels.mean(dim=(2, 3))).squeeze(1)
 
 
-def squared_loss(model, batch, generator):
-    return (model(batch.pixels) - batch.label).square().mean()
+def squared_loss(model, batch, draws):
+    return (model(batch.pixels) - batch.label).square()
 
 
 def trainer_of(model, accelerator, *, step_loss=squared_loss, learning_rate=0.1, **schedule):
@@ -76,10 +79,10 @@ def test_the_kept_epochs_weights_are_left_in_the_model(accelerator, xrays, tmp_p
 def test_steps_follow_the_schedule_and_visit_each_file_once(accelerator, xrays, tmp_path):
     rates, visited, rows = [], [], []
 
-    def step_loss(model, batch, generator):
+    def step_loss(model, batch, draws):
         rates.append(trainer.optimizer.param_groups[0]["lr"])
         visited.append(batch.pixels)
-        return squared_loss(model, batch, generator) * 0 + len(batch.label)
+        return squared_loss(model, batch, draws) * 0 + len(batch.label)
 
     trainer = trainer_of(Brightness(), accelerator, step_loss=step_loss, epochs=2, warmup_epochs=0.5, cosine=False)
     fit(
@@ -102,8 +105,8 @@ def test_steps_follow_the_schedule_and_visit_each_file_once(accelerator, xrays, 
 
 
 def test_the_loss_of_an_epoch_is_the_mean_over_files(accelerator, xrays, tmp_path):
-    def number_of_files(model, batch, generator):
-        return model(batch.pixels).sum() * 0 + len(batch.label)
+    def number_of_files(model, batch, draws):
+        return model(batch.pixels) * 0 + len(batch.label)
 
     rows = []
     trainer = trainer_of(Brightness(), accelerator, step_loss=number_of_files, epochs=1, batch_size=5)
@@ -114,13 +117,83 @@ def test_the_loss_of_an_epoch_is_the_mean_over_files(accelerator, xrays, tmp_pat
 def test_a_loss_that_is_not_finite_stops_training_and_spares_the_checkpoint(accelerator, xrays, tmp_path):
     steps = []
 
-    def step_loss(model, batch, generator):
+    def step_loss(model, batch, draws):
         steps.append(batch)
-        return squared_loss(model, batch, generator) * (math.nan if len(steps) == 5 else 1)
+        return squared_loss(model, batch, draws) * (math.nan if len(steps) == 5 else 1)
 
     with pytest.raises(FractureMaeError, match=r"became nan in epoch 2.*--learning-rate"):
         fit(trainer_of(Brightness(), accelerator, step_loss=step_loss), xrays, tmp_path)
     assert [folder.name for folder in (tmp_path / "training").iterdir()] == ["epoch-000001"]
+
+
+def test_the_share_of_time_that_steps_wait_for_data(accelerator, xrays, tmp_path, monkeypatch):
+    gather = training.gather
+
+    def shares(root):
+        rows = []
+        fit(trainer_of(Brightness(), accelerator, batch_size=2), xrays, root, log=lambda row, epoch: rows.append(row))
+        return [row["train/data_wait_share"] for row in rows]
+
+    assert all(0 <= share < 0.9 for share in shares(tmp_path / "fast"))
+    monkeypatch.setattr(training, "gather", lambda *args: time.sleep(0.05) or gather(*args))
+    assert all(0.5 < share < 1 for share in shares(tmp_path / "slow"))  # a step takes much less than 50 ms
+
+
+COMPUTATIONS = {
+    "in parts": {"accumulation": 3},
+    "more parts than X-rays": {"accumulation": 100},
+    "recomputed": {"checkpointing": True},
+    "eager": {"attention": "eager"},
+    "what is faster": {"attention": "auto"},
+    "all at once": {"accumulation": 2, "checkpointing": True, "attention": "eager"},
+}
+
+
+@pytest.mark.parametrize("stage", ["autoencoder", "classifier"])
+def test_how_steps_are_computed_changes_no_result(accelerator, tiny_mae, dataset, tmp_path, stage):
+    configs = {"autoencoder": {"rotation": 10}, "classifier": {"drop_path": 0.5, "weight_by": "group"}}
+    kind = {"autoencoder": FinetuneMae, "classifier": TrainClassifier}[stage]
+
+    def history(name, **options):
+        config = kind(
+            **{"epochs": 2, "batch_size": 9, "compile": False, "attention": "sdpa"} | configs[stage] | options
+        )
+        rows, mae = [], copy.deepcopy(tiny_mae)
+        with Checkpoints(tmp_path, name, resume=True) as kept:
+            settings = {"accelerator": accelerator, "checkpoints": kept, "log": lambda row, epoch: rows.append(row)}
+            if stage == "autoencoder":
+                pretraining.finetune(mae, dataset, config, **settings)
+            else:
+                classification.train(classification.build(mae, config), dataset, config, **settings)
+        accelerator.free_memory()
+        return [{name: value for name, value in row.items() if name not in SPEEDS} for row in rows]
+
+    expected = history("plain")
+    assert expected[0]["train/loss"] != expected[1]["train/loss"]
+    for name, options in COMPUTATIONS.items():
+        for ours, theirs in zip(history(name, **options), expected, strict=True):
+            assert ours == pytest.approx(theirs, rel=1e-5), name
+
+
+def test_a_training_goes_on_whatever_computes_it(accelerator, tiny_mae, dataset, tmp_path):
+    """What was begun in one way is resumed in another, and says how it was computed last."""
+
+    def train(stop_after=None, **options):
+        config = FinetuneMae(**{"epochs": 2, "batch_size": 9, "attention": "sdpa"} | options)
+
+        def log(row, epoch):
+            if epoch == stop_after:
+                raise Interrupted
+
+        with Checkpoints(tmp_path, "training", resume=True) as kept:
+            settings = {"accelerator": accelerator, "checkpoints": kept, "log": log}
+            return pretraining.finetune(copy.deepcopy(tiny_mae), dataset, config, **settings)
+
+    with pytest.raises(Interrupted):
+        train(stop_after=1)
+    progress = train(accumulation=2, checkpointing=True, attention="eager")
+    assert progress.epochs_done == 2
+    assert progress.computed_by == {"attention": "eager", "compile": "false", "precision": "fp32", "processes": "1"}
 
 
 class Interrupted(Exception):
@@ -213,15 +286,6 @@ def test_the_file_sampler_shuffles(xrays):
     first, again, other = (order(np.random.default_rng(seed)) for seed in (0, 0, 1))
     assert sorted(first) == list(range(9))
     assert first.tolist() == again.tolist() != other.tolist()
-
-
-def test_batches_hold_all_in_order(xrays, accelerator):
-    batches = list(in_batches(xrays, 4, accelerator.device, "all"))
-    assert [len(batch.label) for batch in batches] == [4, 4, 1]
-    assert torch.cat([batch.label for batch in batches]).tolist() == xrays.label.tolist()
-    pixels = torch.cat([batch.pixels for batch in batches])
-    assert pixels.shape == (9, 1, 32, 32)
-    assert_close(pixels[:, 0] * 255, torch.from_numpy(xrays.pixels).float(), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(("has_bf16", "expected"), [(True, "bf16"), (False, "no")])

@@ -1,14 +1,11 @@
-from math import log
-
 import numpy as np
 import pytest
 import torch
 
-from fracture_mae import classification, pretraining
+from fracture_mae.batches import batch_of
 from fracture_mae.classification import positive_weight
-from fracture_mae.config import FinetuneMae, TrainClassifier
-from fracture_mae.training import Batch, batch_of, visiting_order
-from fracture_mae.weighting import loss_weight, table_weight
+from fracture_mae.training import visiting_order
+from fracture_mae.weighting import LossWeights, loss_weight, table_weight
 
 # The training X-rays of tests.made: fractured ones with 3 and 1 files, others with 2, 1, 1 and 1.
 
@@ -56,31 +53,10 @@ def test_balanced_classes_are_balanced_by_weight(xrays):
     assert positive_weight(xrays, "balanced", weight) == pytest.approx(4 / 2)
 
 
-def batch(weight):
-    return Batch(torch.zeros(2, 1, 4, 4), torch.tensor([1.0, 0.0]), torch.tensor(weight))
-
-
-def test_the_classifiers_loss_by_hand():
-    options = {"crop_scale": 1, "rotation": 0, "flip": False, "intensity": 0, "label_smoothing": 0}
-    loss = classification._step_loss(TrainClassifier(**options), positive_weight=2.0)
-
-    def model(pixels):
-        return torch.tensor([0.0, log(3)])  # probabilities 1/2 and 3/4: losses log 2 and log 4
-
-    value = loss(model, batch([1.5, 0.25]), torch.Generator())
-    assert value.item() == pytest.approx((1.5 * 2 * log(2) + 0.25 * log(4)) / (2 + 1))
-
-
-def test_the_autoencoders_loss_by_hand():
-    class Rebuilds:
-        n_patches = 4
-
-        def __call__(self, pixels, noise, mask_ratio):
-            target = torch.tensor([1.0, 3.0]).view(2, 1, 1).expand(2, 4, 4)
-            return torch.zeros_like(target), target, torch.ones(2, 4)
-
-    loss = pretraining._step_loss(FinetuneMae(recipe="original"))
-    assert loss(Rebuilds(), batch([1.5, 0.5]), torch.Generator()).item() == pytest.approx((1.5 * 1 + 0.5 * 9) / 2)
+def test_the_loss_of_a_step_by_hand():
+    weights = LossWeights(weight=np.array([1.5, 9.0, 0.5]), counts=np.array([2.0, 9.0, 1.0]))
+    np.testing.assert_allclose(weights.within(np.array([2, 0])), [0.5 / 3, 1.5 / 3])
+    np.testing.assert_allclose(LossWeights.equal(4).within(np.array([3, 1])), [0.5, 0.5])
 
 
 def test_training_hands_each_file_its_weight(xrays):

@@ -133,6 +133,30 @@ class Optimisation(Config):
     )
 
 
+class Computing(Config):
+    """How training steps are computed: faster or with less memory, but with the same result."""
+
+    accumulation: int = Field(
+        1, ge=1, le=4096, description="parts that each step's batch is computed in, one after the other: less memory"
+    )
+    checkpointing: bool = Field(
+        False, description="compute activations again in the backward pass: much less memory, about a third slower"
+    )
+    attention: Literal["auto", "sdpa", "eager"] = Field(
+        "auto",
+        description="sdpa: fused, on CUDA flash attention; eager: plain matrix products; auto: the faster one, measured once",
+    )
+    compile: Literal["auto"] | bool = Field(
+        "auto", description="use torch.compile; auto: where training is long enough to earn back the time that it takes"
+    )
+    nproc: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="processes on this machine that share each step, on one GPU each or on the processor; batch_size is that of all",
+    )
+
+
 class Masking(Config):
     """The masked autoencoder and the masks under which it is judged."""
 

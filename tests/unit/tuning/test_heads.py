@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from fracture_mae.batches import batch_of
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models.classifier import Decision
-from fracture_mae.training import batch_of
 from fracture_mae.tuning import heads
 from tests import made
 

@@ -1,0 +1,24 @@
+import pytest
+import torch
+
+from fracture_mae.data.draws import Draws
+
+
+def test_an_xrays_numbers_do_not_hang_on_who_draws_them():
+    whole = Draws(seed=3, n=5)
+    expected = [whole.uniform(2), whole.uniform(), whole.uniform(2, 3)]
+    assert [tuple(numbers.shape) for numbers in expected] == [(5, 2), (5,), (5, 2, 3)]
+    for rows in (slice(0, 2), slice(2, 5), slice(4, 5)):
+        part = Draws(seed=3, n=5, rows=rows)
+        for numbers in expected:
+            assert part.uniform(*numbers.shape[1:]).equal(numbers[rows])
+
+
+def test_numbers_are_uniform_and_the_seed_decides():
+    numbers = Draws(0, 1000).uniform(10)
+    assert numbers.min() >= 0
+    assert numbers.max() < 1
+    assert numbers.mean().item() == pytest.approx(0.5, abs=0.012)  # 4 standard deviations
+    assert not Draws(1, 1000).uniform(10).equal(numbers)
+    torch.manual_seed(9)  # the global generator has no say
+    assert Draws(0, 1000).uniform(10).equal(numbers)

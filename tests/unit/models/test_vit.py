@@ -1,0 +1,114 @@
+import copy
+
+import pytest
+import torch
+from torch.testing import assert_close
+from transformers import ViTMAEConfig
+from transformers.models.vit_mae import modeling_vit_mae
+
+from fracture_mae.models import mae as mae_model
+from fracture_mae.models.mae import IMAGENET, Mae, squared_error
+from fracture_mae.models.vit import patches_of, recompute_activations, use_attention
+
+
+def in_colour(mae):
+    config = ViTMAEConfig(**mae.network.config.to_dict() | {"num_channels": 3})
+    return Mae(mae_model.random_start(config, 0), IMAGENET, "made")
+
+
+@pytest.fixture(params=["preset", "three channels"])
+def mae(request, tiny_mae):
+    return mae_model.load("vit-mae-nano", image_size=64) if request.param == "preset" else in_colour(tiny_mae)
+
+
+def inputs(mae, n=3):
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.rand(n, 1, mae.image_size, mae.image_size, generator=generator)
+    return pixels, torch.rand(n, mae.n_patches, generator=generator)
+
+
+def gradients(mae, loss):
+    mae.zero_grad()
+    loss.backward()
+    return {name: value.grad.clone() for name, value in mae.named_parameters() if value.requires_grad}
+
+
+@pytest.mark.parametrize("mask_ratio", [0.75, 0.4])
+def test_what_nobody_sees_is_left_out_and_nothing_changes(mae, mask_ratio):
+    """transformers' own forward pass, which projects all patches, under the same noise: outputs, loss and gradients."""
+    pixels, noise = inputs(mae)
+    mae.network.config.mask_ratio = mask_ratio
+    theirs = mae.network(mae.normalisation.apply(pixels), noise=noise)
+    prediction, target, mask = mae(pixels, noise, mask_ratio)
+    assert_close(prediction, theirs.logits, rtol=1e-5, atol=1e-5)
+    assert mask.equal(theirs.mask)
+    assert target.equal(mae.network.patchify(mae.normalisation.apply(pixels)))
+    loss = squared_error(prediction, target, mask, "masked").mean()
+    assert loss.item() == pytest.approx(theirs.loss.item(), rel=1e-5)
+    expected = gradients(mae, theirs.loss)
+    assert_close(gradients(mae, loss), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_only_visible_patches_are_projected(tiny_mae, monkeypatch):
+    pixels, noise = inputs(tiny_mae)
+    projected = []
+    linear = torch.nn.functional.linear
+    weight = tiny_mae.network.vit.embeddings.patch_embeddings.projection.weight
+
+    def count(values, matrix, bias=None):
+        if matrix.shape == weight.flatten(1).shape and matrix.data_ptr() == weight.data_ptr():
+            projected.append(values.shape)
+        return linear(values, matrix, bias)
+
+    monkeypatch.setattr(torch.nn.functional, "linear", count)
+    tiny_mae(pixels, noise, 0.75)
+    assert projected == [(3, 4, 64)]  # a quarter of 16 patches
+
+
+def test_patches_are_those_of_transformers(tiny_mae):
+    pixels = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert patches_of(pixels, 8).equal(in_colour(tiny_mae).network.patchify(pixels))
+
+
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+def test_attention_is_set_in_encoder_and_decoder_and_changes_no_result(tiny_mae, monkeypatch, implementation):
+    pixels, noise = inputs(tiny_mae)
+    expected = tiny_mae(pixels, noise, 0.75)[0]
+    eager, calls = modeling_vit_mae.eager_attention_forward, []
+    monkeypatch.setattr(
+        modeling_vit_mae, "eager_attention_forward", lambda *args, **kwargs: calls.append(1) or eager(*args, **kwargs)
+    )
+    use_attention(tiny_mae, implementation)
+    assert_close(tiny_mae(pixels, noise, 0.75)[0], expected, rtol=1e-5, atol=1e-5)
+    assert len(calls) == (3 if implementation == "eager" else 0)  # two layers in the encoder, one in the decoder
+
+
+def test_what_is_saved_does_not_tell_how_attention_was_computed(tiny_mae, tmp_path):
+    for implementation in ("sdpa", "eager"):
+        use_attention(tiny_mae, implementation)
+        mae_model.save(tiny_mae, tmp_path / implementation)
+    for file in (tmp_path / "sdpa").iterdir():
+        assert file.read_bytes() == (tmp_path / "eager" / file.name).read_bytes()
+
+
+def test_recomputed_activations_give_the_same_gradients(tiny_mae):
+    pixels, noise = inputs(tiny_mae)
+    layer_calls = []
+
+    def run(mae):
+        mae.train()
+        hook = mae.network.vit.layers[0].mlp.register_forward_pre_hook(lambda *args: layer_calls.append(1))
+        prediction, target, mask = mae(pixels, noise, 0.75)
+        found = gradients(mae, squared_error(prediction, target, mask, "masked").mean())
+        hook.remove()
+        return found
+
+    expected = run(copy.deepcopy(tiny_mae))
+    recompute_activations(tiny_mae, True)
+    layer_calls.clear()
+    assert_close(run(tiny_mae), expected, rtol=0, atol=1e-7)
+    assert len(layer_calls) == 2  # forward, and again for backward
+    recompute_activations(tiny_mae, False)
+    layer_calls.clear()
+    run(tiny_mae)
+    assert len(layer_calls) == 1

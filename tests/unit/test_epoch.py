@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+
+from fracture_mae import collectives
+from fracture_mae.epoch import n_steps, parts_of
+from fracture_mae.weighting import LossWeights
+
+VISITS = np.array([4, 0, 3, 1, 2, 6, 5])
+WEIGHTS = LossWeights(weight=np.arange(1.0, 8.0), counts=np.array([1.0, 2, 1, 2, 1, 2, 1]))
+
+
+@pytest.fixture
+def one_of(monkeypatch):
+    """Let this process be one of several."""
+
+    def be(rank, world_size):
+        monkeypatch.setattr(collectives, "share", lambda n: np.array_split(np.arange(n), world_size)[rank])
+
+    return be
+
+
+def parts(**options):
+    return list(parts_of(VISITS, WEIGHTS, **{"batch_size": 3, "accumulation": 1, "seed": 1} | options))
+
+
+def test_one_process_takes_each_step_whole():
+    assert n_steps(7, 3) == 3
+    found = parts()
+    assert [part.positions.tolist() for part in found] == [[4, 0, 3], [1, 2], [6, 5]]
+    assert [(part.step, part.n, part.rows) for part in found] == [
+        (0, 3, slice(0, 3)),
+        (1, 2, slice(0, 2)),
+        (2, 2, slice(0, 2)),
+    ]
+    assert all(part.is_first and part.is_last for part in found)
+    np.testing.assert_allclose(found[0].weight, np.array([5.0, 1.0, 4.0]) / (1 + 1 + 2))
+    assert len({part.seed for part in found}) == 3
+    assert [part.seed for part in parts(seed=2)] != [part.seed for part in found]
+
+
+@pytest.mark.parametrize(("world_size", "accumulation"), [(1, 2), (2, 1), (2, 2), (3, 1), (3, 4), (4, 1), (1, 7)])
+def test_parts_of_all_processes_are_the_steps(one_of, world_size, accumulation):
+    whole, seen = parts(), {0: [], 1: [], 2: []}
+    for rank in range(world_size):
+        one_of(rank, world_size)
+        mine = parts(accumulation=accumulation)
+        for step in range(3):
+            pieces = [part for part in mine if part.step == step]
+            assert [part.is_first for part in pieces] == [True] + [False] * (len(pieces) - 1)
+            assert [part.is_last for part in pieces] == [False] * (len(pieces) - 1) + [True]
+            assert len(pieces) <= accumulation
+            assert {(part.n, part.seed) for part in pieces} == {(whole[step].n, whole[step].seed)}
+            for part in pieces:
+                assert part.positions.tolist() == whole[step].positions[part.rows].tolist()
+                if part.weight.any():
+                    seen[step] += zip(part.positions, part.weight, strict=True)
+    for part in whole:
+        assert seen[part.step] == list(zip(part.positions, part.weight, strict=True))
+
+
+def test_a_process_without_an_xray_has_one_that_weighs_nothing(one_of):
+    one_of(2, 3)
+    found = parts(batch_size=2, accumulation=2)
+    assert [part.n for part in found] == [2, 2, 2, 1]
+    assert all(part.weight.tolist() == [0.0] and part.rows == slice(0, 1) for part in found)
+    assert all(part.is_first and part.is_last for part in found)
