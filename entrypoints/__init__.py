@@ -25,29 +25,51 @@ if isinstance(sys.stdout, TextIOWrapper):
     sys.stdout.reconfigure(line_buffering=True)
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+from fracture_mae import ranks
 from fracture_mae.cli import options_from, parse
 from fracture_mae.config import Config
 from fracture_mae.errors import FractureMaeError
 
+if ranks.under_launcher():
+    ranks.behave()
+
 
 def entry_point(config: type[Config]) -> Callable[[Callable[[Config], None]], click.Command]:
-    """Turn `main(config)` into a command whose options are the fields of `config` and whose errors are sentences."""
+    """Turn `main(config)` into a command whose options are the fields of `config` and whose errors are sentences.
+
+    Where `config.nproc` asks for several processes, the command leads them; each of them runs `main`.
+    """
 
     def decorate(main: Callable[[Config], None]) -> click.Command:
+        in_a_package = main.__module__ != "__main__"
+        module = main.__module__ if in_a_package else f"entrypoints.{Path(sys.argv[0]).stem}"
+
         @options_from(config)
         def command(**values: str) -> None:
-            main(parse(config, values))
+            checked = parse(config, values)
+            if getattr(checked, "nproc", 1) > 1 and not ranks.under_launcher():
+                from fracture_mae.launching import lead
 
-        name = (
-            f"python -m {main.__module__}"
-            if main.__module__ != "__main__"
-            else f"python -m entrypoints.{Path(sys.argv[0]).stem}"
-        )
+                lead(module, checked)
+            else:
+                _check_alone(checked)
+                main(checked)
+
         # `mlflow run -P batch_sise=8` hands undeclared parameters on as `--batch_sise 8`.
         settings = {"max_content_width": 120, "token_normalize_func": lambda token: token.replace("_", "-")}
-        return click.command(name=name, cls=_Command, help=config.__doc__, context_settings=settings)(command)
+        return click.command(name=f"python -m {module}", cls=_Command, help=config.__doc__, context_settings=settings)(
+            command
+        )
 
     return decorate
+
+
+def _check_alone(config: Config) -> None:
+    if ranks.world_size() > 1 and not hasattr(config, "nproc"):
+        raise click.UsageError(
+            f"found {ranks.world_size()} processes, as a launcher has started them, expected one: only trainings can be shared by "
+            "several. Run this entry point directly."
+        )
 
 
 class _Command(click.Command):
@@ -67,15 +89,35 @@ def _failures_recorded() -> Iterator[None]:
     try:
         yield
     except click.UsageError as error:
-        _record_failure(error)
+        _record_failure(error, str(error.message))
         raise
     except FractureMaeError as error:
-        _record_failure(error)
+        _record_failure(error, str(error))
+        if ranks.is_led():
+            raise SystemExit(1) from None  # its leader says why
         raise click.ClickException(str(error)) from error
+    except Exception as error:
+        if ranks.under_launcher():
+            _end_rank(error)
+        raise
 
 
-def _record_failure(error: Exception) -> None:
-    if "MLFLOW_RUN_ID" in os.environ:
+def _record_failure(error: Exception, sentence: str) -> None:
+    ranks.report(error, sentence)
+    if "MLFLOW_RUN_ID" in os.environ and ranks.is_first():
         from fracture_mae.tracking import record_failure
 
         record_failure(error)
+
+
+def _end_rank(error: Exception) -> None:
+    """Let the rank that caused all others to fail be the one that is heard."""
+    from fracture_mae.collectives import lost_another
+
+    follows = lost_another(error)
+    ranks.report(error, follows=follows)
+    if not follows:
+        return
+    if not ranks.is_led():
+        click.echo(f"Error: rank {ranks.rank()} lost another process of the training: {error}", err=True)
+    raise SystemExit(1) from None

@@ -9,7 +9,7 @@ def main(config: FinetuneMae) -> None:
     import click
     import pandas as pd
 
-    from fracture_mae import pipeline, pretraining, tracking
+    from fracture_mae import collectives, pipeline, pretraining, tracking
     from fracture_mae.training import make_accelerator
 
     with tracking.run("finetune_mae", config) as run:
@@ -28,8 +28,10 @@ def main(config: FinetuneMae) -> None:
             progress = pretraining.finetune(
                 mae, dataset, config, accelerator=accelerator, checkpoints=checkpoints, log=run.metrics
             )
-            run.training(progress)
             after = pipeline.measure_reconstruction(mae, dataset, config, accelerator)
+            if not collectives.goes_on_alone():
+                return
+            run.training(progress)
             run.metrics(pipeline.flat(after))
             examples.rebuild(mae, "fine-tuned")
             run.figures(examples.figures())

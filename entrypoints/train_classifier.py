@@ -8,7 +8,16 @@ from fracture_mae.config import TrainClassifier
 def main(config: TrainClassifier) -> None:
     import click
 
-    from fracture_mae import classification, cross_validation, evaluation, operating_points, pipeline, tracking
+    from fracture_mae import (
+        classification,
+        collectives,
+        cross_validation,
+        evaluation,
+        operating_points,
+        pipeline,
+        ranks,
+        tracking,
+    )
     from fracture_mae.training import make_accelerator
 
     with tracking.run("train_classifier", config) as run:
@@ -23,13 +32,15 @@ def main(config: TrainClassifier) -> None:
         )
 
         folds = cross_validation.train_folds(mae, dataset, config, accelerator=accelerator, run=run)
-        if folds:
+        if folds and ranks.is_first():
             click.echo(cross_validation.report(folds, config, encoder_split["encoder.split"], run))
 
         classifier = classification.build(mae, config)
         with pipeline.open_checkpoints(classifier, dataset, config, run) as checkpoints:
             options = {"accelerator": accelerator, "checkpoints": checkpoints, "log": run.metrics}
             choice = classification.train_and_choose(classifier, dataset, config, **options)
+            if not collectives.goes_on_alone():
+                return
             run.training(choice.progress)
             decision = choice.decision
             run.metrics({"threshold": decision.threshold, "temperature": decision.temperature})

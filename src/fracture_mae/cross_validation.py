@@ -7,7 +7,7 @@ import pandas as pd
 from accelerate import Accelerator
 from tqdm import tqdm
 
-from fracture_mae import classification, evaluation, out_of_fold, pipeline, tracking
+from fracture_mae import classification, collectives, evaluation, out_of_fold, pipeline, ranks
 from fracture_mae.checkpoints import Checkpoints
 from fracture_mae.config import TrainClassifier
 from fracture_mae.data import Dataset, XRays
@@ -64,10 +64,11 @@ def train_folds(
     sets = cross_validation_sets(dataset, config.cross_validate, config.split_seed)
     folds = []
     for number, data in enumerate(tqdm(sets, desc="Cross-validation", unit="fold"), start=1):
-        with tracking.child(run, f"fold {number} of {len(sets)}") as child:
+        with run.child(f"fold {number} of {len(sets)}") as child:
             child.tags({"fold": number, "split.fingerprint": data.split_fingerprint})
             fold = _train_fold(mae, data, config, accelerator, child)
-            _log(fold, data, config, child)
+            if ranks.is_first():
+                _log(fold, data, config, child)
             tqdm.write(f"fold {number} of {len(sets)} is done: {len(fold.predictions):,} files held out")
         folds.append(fold)
     return folds
@@ -110,7 +111,7 @@ def remark_on_encoder(encoder: str, encoder_split: str) -> tuple[str, str]:
 def _train_fold(mae: Mae, data: Dataset, config: TrainClassifier, accelerator: Accelerator, run: Run) -> Fold:
     classifier = classification.build(copy.deepcopy(mae), config)
     with pipeline.open_checkpoints(classifier, data, config, run) as checkpoints:
-        finished = checkpoints.result()
+        finished = collectives.from_first(checkpoints.result)
         if finished is None:
             options = {"accelerator": accelerator, "checkpoints": checkpoints, "log": run.metrics}
             choice = classification.train_and_choose(classifier, data, config, **options)

@@ -11,9 +11,10 @@ from accelerate import Accelerator
 from matplotlib.figure import Figure
 from torch import nn
 
-from fracture_mae import data, plots, reconstruction, registry
-from fracture_mae.checkpoints import Checkpoints, training_name
+from fracture_mae import collectives, data, plots, ranks, reconstruction, registry
+from fracture_mae.checkpoints import Checkpoints, NoCheckpoints, training_name
 from fracture_mae.config import (
+    Computing,
     DataOptions,
     Evaluate,
     FinetuneMae,
@@ -38,6 +39,7 @@ from fracture_mae.weighting import table_weight
 _WITHOUT_SAY = {
     *("data_dir", "positive_label", "image_size", "num_workers", "device", "resume", "n_figures"),
     *("model", "encoder", "calibrate", "threshold", "cross_validate", *OperatingOptions.model_fields),
+    *Computing.model_fields,
 }
 logger = logging.getLogger(__name__)
 
@@ -45,7 +47,11 @@ SEEN = "seen.txt"  # sha256 of every file that a classifier was trained or tuned
 
 
 def load_mae(name: str, config: DataOptions) -> Mae:
-    """An MAE by any of its names: MLflow's, a preset's, a folder's or the hub's."""
+    """An MAE by any of its names: MLflow's, a preset's, a folder's or the hub's; of several processes the first gets it for all."""
+    return collectives.from_first(lambda: _load_mae(name, config))
+
+
+def _load_mae(name: str, config: DataOptions) -> Mae:
     options = {"image_size": None if config.image_size == "auto" else config.image_size, "seed": config.seed}
     if not registry.is_model_uri(name):
         return mae_model.load(name, **options)
@@ -56,15 +62,17 @@ def load_mae(name: str, config: DataOptions) -> Mae:
 
 
 def load_data(config: DataOptions, image_size: int) -> Dataset:
-    return data.load(
-        config.data_dir,
-        image_size=image_size,
-        split=config.split,
-        split_seed=config.split_seed,
-        group_by=config.group_by,
-        positive_label=config.positive_label,
-        num_workers=config.num_workers or None,
-    )
+    """The data as `data.load` gives them; of several processes the first fills the cache for the others."""
+    with collectives.first_goes_ahead():
+        return data.load(
+            config.data_dir,
+            image_size=image_size,
+            split=config.split,
+            split_seed=config.split_seed,
+            group_by=config.group_by,
+            positive_label=config.positive_label,
+            num_workers=config.num_workers or None,
+        )
 
 
 def load_training_data(config: FinetuneMae | TrainClassifier, image_size: int) -> Dataset:
@@ -86,6 +94,8 @@ def open_checkpoints(
     model: nn.Module, dataset: Dataset, config: FinetuneMae | TrainClassifier, run: Run
 ) -> Checkpoints:
     """The checkpoints of exactly this training: same settings, same split, same initial weights."""
+    if not ranks.is_first():
+        return NoCheckpoints()
     settings = {key: value for key, value in config.model_dump().items() if key not in _WITHOUT_SAY}
     settings["split_fingerprint"] = dataset.split_fingerprint
     name = training_name(type(config).__name__, model, settings)
@@ -194,7 +204,7 @@ def check_encoder_split(encoder: str, dataset: Dataset) -> dict[str, str]:
 
     An encoder fine-tuned on another split may have seen X-rays, though not their labels, that are held out here.
     """
-    trained_on = registry.version_tags(encoder).get("split.fingerprint")
+    trained_on = collectives.from_first(lambda: registry.version_tags(encoder)).get("split.fingerprint")
     if trained_on is None:
         return {"encoder.split": "unknown"}
     if trained_on != dataset.split_fingerprint:

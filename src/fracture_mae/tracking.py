@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
-from fracture_mae import plots
+from fracture_mae import plots, ranks
 from fracture_mae.config import Config
 from fracture_mae.data import Dataset
 from fracture_mae.errors import FractureMaeError
@@ -72,12 +72,23 @@ class Run:
 
     @contextmanager
     def child(self, name: str) -> Iterator["Run"]:
-        """A run below this one, active meanwhile; ends as FINISHED, or as FAILED where an error passes through."""
-        with mlflow.start_run(run_name=name, nested=True, parent_run_id=self.id) as active:
-            yield Run(active.info.run_id)
+        """A run below this active one; it ends as FINISHED, or as FAILED with the reason, and this one is active again.
+
+        What is logged by the active run (figures, tables) goes to the child meanwhile.
+        """
+        experiment_id = self._client.get_run(self.id).info.experiment_id
+        active = mlflow.start_run(run_name=name, nested=True, parent_run_id=self.id, experiment_id=experiment_id)
+        current = Run(active.info.run_id)
+        try:
+            current.tags(_process_tags())
+            yield current
+        except BaseException as error:
+            _end_as_failed(current.id, error)
+            raise
+        mlflow.end_run("FINISHED")
 
     def training(self, progress: Progress) -> None:
-        """The learning curves, the kept epoch and its metrics, and which runs this one went on from."""
+        """The learning curves, the kept epoch and its metrics, how steps were computed, and which runs this one went on from."""
         history = pd.DataFrame(progress.history).rename_axis("epoch").reset_index()
         history["epoch"] += 1
         self.table(history, "learning_curves.csv")
@@ -85,6 +96,7 @@ class Run:
         self.metrics(
             {f"kept/{name}": value for name, value in progress.kept.items()} | {"kept/epoch": progress.kept_epoch}
         )
+        self.tags({f"step.{name}": value for name, value in progress.computed_by.items()})
         self.tags({"resumed_from": ", ".join(progress.run_ids[:-1])} if len(progress.run_ids) > 1 else {})
 
     def findings(self, findings: Findings, folder: str = "") -> None:
@@ -121,22 +133,43 @@ class Run:
         )
 
 
+def _nothing(*_: object, **__: object) -> None:
+    pass
+
+
+class SilentRun(Run):
+    """What a process that is not the first has in place of a run: it takes all that a run takes, and does nothing with it."""
+
+    def __init__(self) -> None:
+        self.id = ""
+
+    tags = note = metrics = figure = figures = table = json = training = findings = input = dataset = _nothing
+
+    @contextmanager
+    def child(self, name: str) -> Iterator["SilentRun"]:
+        yield self
+
+
 @contextmanager
 def run(entry_point: str, config: Config) -> Iterator[Run]:
     """A run that ends as FINISHED, or as FAILED with the reason in the tag `failure_reason`.
 
     Under `mlflow run` it is the run that MLflow made (MLFLOW_RUN_ID); started directly it is a new one in the experiment
-    MLFLOW_EXPERIMENT_NAME, or `fracture-mae`.
+    MLFLOW_EXPERIMENT_NAME, or `fracture-mae`. Of several processes of a training the first has the run, the others a `SilentRun`.
     """
+    if not ranks.is_first():
+        yield SilentRun()
+        return
     _quieten()
     active = _start(entry_point)
     previous_handler = signal.signal(signal.SIGTERM, _raise_terminated)
     try:
-        _check_artifact_store(active.info.artifact_uri)
-        _close_dead_runs(active.info.experiment_id)
         current = Run(active.info.run_id)
-        current.tags({"entry_point": entry_point} | _process_tags())
-        _log_config(current, config)
+        if not ranks.is_led():  # or its leader, whose run it is, has done so
+            _check_artifact_store(active.info.artifact_uri)
+            _close_dead_runs(active.info.experiment_id)
+            current.tags({"entry_point": entry_point} | _process_tags())
+            _log_config(current, config)
         yield current
     except BaseException as error:
         _end_as_failed(active.info.run_id, error)
@@ -145,24 +178,6 @@ def run(entry_point: str, config: Config) -> Iterator[Run]:
         mlflow.end_run("FINISHED")
     finally:
         signal.signal(signal.SIGTERM, previous_handler)
-
-
-@contextmanager
-def child(parent: Run, name: str) -> Iterator[Run]:
-    """A run below the active run `parent`; it ends as FINISHED, or as FAILED with the reason, and `parent` is active again.
-
-    What is logged by the active run (figures, tables) goes to the child meanwhile.
-    """
-    experiment_id = MlflowClient().get_run(parent.id).info.experiment_id
-    active = mlflow.start_run(run_name=name, nested=True, parent_run_id=parent.id, experiment_id=experiment_id)
-    current = Run(active.info.run_id)
-    try:
-        current.tags(_process_tags())
-        yield current
-    except BaseException as error:
-        _end_as_failed(current.id, error)
-        raise
-    mlflow.end_run("FINISHED")
 
 
 @contextmanager
@@ -227,7 +242,7 @@ def _end_as_failed(run_id: str, error: BaseException) -> None:
 
 
 def _raise_terminated(*_: object) -> None:
-    raise SystemExit("ended by SIGTERM")
+    raise SystemExit(1 if ranks.is_led() else "ended by SIGTERM")  # a leader speaks for its ranks
 
 
 def _log_config(current: Run, config: Config) -> None:

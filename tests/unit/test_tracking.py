@@ -199,7 +199,7 @@ def test_training_logs_curves_the_kept_epoch_and_where_it_went_on(store):
 def test_a_child_run_lies_below_its_parent_and_gives_way_to_it(store, monkeypatch):
     parent_id = run_made_by_mlflow(store, monkeypatch)
     with tracking.run("evaluate", Evaluate()) as parent:
-        with tracking.child(parent, "fold 1") as child:
+        with parent.child("fold 1") as child:
             child.metrics({"m": 1})
             child.table(pd.DataFrame({"a": [1]}), "of_child.csv")
         parent.table(pd.DataFrame({"a": [2]}), "of_parent.csv")
@@ -217,7 +217,7 @@ def test_a_failing_child_fails_its_parent_too(store):
     with (
         pytest.raises(FractureMaeError),
         tracking.run("evaluate", Evaluate()) as parent,
-        tracking.child(parent, "fold 1") as child,
+        parent.child("fold 1") as child,
     ):
         raise FractureMaeError("no X-rays")
     for run in (child, parent):
@@ -228,7 +228,7 @@ def test_a_failing_child_fails_its_parent_too(store):
 def test_a_child_of_a_killed_process_is_closed_with_its_parent(store):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    with tracking.run("evaluate", Evaluate()) as parent, tracking.child(parent, "fold 1") as child:
+    with tracking.run("evaluate", Evaluate()) as parent, parent.child("fold 1") as child:
         tags = {
             tracking._PROCESS_TAG: f"{dead.pid}@1.00",
             tracking._HOST_TAG: store.get_run(child.id).data.tags[tracking._HOST_TAG],
