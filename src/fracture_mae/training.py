@@ -3,6 +3,7 @@
 import contextlib
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -55,6 +56,8 @@ def make_accelerator(precision: str, device: str) -> Accelerator:
         on_cuda = found["cuda"] and device in ("auto", "cuda")
         on_mps = found["mps"] and device in ("auto", "mps")
         precision = "bf16" if _computes_in_bf16(on_cuda, on_mps) else "fp32"
+    # Of dimensions of size 1, whose strides mean nothing.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     shared = [InitProcessGroupKwargs(timeout=_PATIENCE), DistributedDataParallelKwargs(gradient_as_bucket_view=True)]
     accelerator = Accelerator(
         cpu=device == "cpu",
