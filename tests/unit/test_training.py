@@ -2,6 +2,7 @@ import copy
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -149,30 +150,51 @@ COMPUTATIONS = {
 }
 
 
-@pytest.mark.parametrize("stage", ["autoencoder", "classifier"])
-def test_how_steps_are_computed_changes_no_result(accelerator, tiny_mae, dataset, tmp_path, stage):
-    configs = {"autoencoder": {"rotation": 10}, "classifier": {"drop_path": 0.5, "weight_by": "group"}}
-    kind = {"autoencoder": FinetuneMae, "classifier": TrainClassifier}[stage]
+@pytest.fixture
+def history(accelerator, tiny_mae, dataset, tmp_path):
+    """Metrics of the epochs of a stage, but for speeds."""
+    configs = {
+        "autoencoder": (FinetuneMae, {"rotation": 10}),
+        "classifier": (TrainClassifier, {"drop_path": 0.5, "weight_by": "group"}),
+    }
 
-    def history(name, **options):
-        config = kind(
-            **{"epochs": 2, "batch_size": 9, "compile": False, "attention": "sdpa"} | configs[stage] | options
-        )
+    def of(stage, name, **options):
+        kind, own = configs[stage]
+        config = kind(**{"epochs": 2, "batch_size": 5, "compile": False, "attention": "sdpa"} | own | options)
         rows, mae = [], copy.deepcopy(tiny_mae)
         with Checkpoints(tmp_path, name, resume=True) as kept:
             settings = {"accelerator": accelerator, "checkpoints": kept, "log": lambda row, epoch: rows.append(row)}
             if stage == "autoencoder":
-                pretraining.finetune(mae, dataset, config, **settings)
+                progress = pretraining.finetune(mae, dataset, config, **settings)
             else:
-                classification.train(classification.build(mae, config), dataset, config, **settings)
+                progress = classification.train(classification.build(mae, config), dataset, config, **settings)
         accelerator.free_memory()
+        assert progress.computed_by["compile"] == str(config.compile).lower()
         return [{name: value for name, value in row.items() if name not in SPEEDS} for row in rows]
 
-    expected = history("plain")
+    return of
+
+
+def assert_same(found, expected, what):
     assert expected[0]["train/loss"] != expected[1]["train/loss"]
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5), what
+
+
+@pytest.mark.parametrize("stage", ["autoencoder", "classifier"])
+def test_how_steps_are_computed_changes_no_result(history, stage):
+    expected = history(stage, "plain")
     for name, options in COMPUTATIONS.items():
-        for ours, theirs in zip(history(name, **options), expected, strict=True):
-            assert ours == pytest.approx(theirs, rel=1e-5), name
+        assert_same(history(stage, name, **options), expected, name)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+@pytest.mark.parametrize(
+    ("stage", "options"), [("autoencoder", {"accumulation": 2, "checkpointing": True}), ("classifier", {})]
+)
+def test_compiled_steps_have_the_same_result(history, stage, options):
+    assert_same(history(stage, "compiled", compile=True, **options), history(stage, "plain"), "compiled")
 
 
 def test_a_training_goes_on_whatever_computes_it(accelerator, tiny_mae, dataset, tmp_path):
