@@ -172,7 +172,7 @@ class Trainer:
         batch = gather(xrays, pixels, part.positions, part.weight).batch()
 
         def step(forward: nn.Module) -> None:
-            self._add_gradient(forward, part, batch)
+            self._add_gradient(forward, batch, self._draws(part), part.is_last)
             self.optimizer.zero_grad()
 
         precision = {"no": "fp32"}.get(self.accelerator.mixed_precision, self.accelerator.mixed_precision)
@@ -210,10 +210,10 @@ class Trainer:
             for part, gathered in ahead:
                 if part.is_first:
                     self._set_learning_rate(number + part.step / (parts[-1].step + 1))
-                total += self._add_gradient(self.forward, part, gathered.batch()) * part.n
+                draws = self._draws(part)
+                total += self._add_gradient(self.forward, gathered.batch(), draws, part.is_last) * part.n
                 if part.is_last:
-                    self.optimizer.step()
-                    self.optimizer.zero_grad()
+                    self._update()
                     bar.update(part.n)
         mean_loss = collectives.total(total).item() / len(visits)
         seconds = time.perf_counter() - started
@@ -233,15 +233,31 @@ class Trainer:
         sizes = {"batch_size": self.schedule.batch_size, "accumulation": self.computation.accumulation}
         return parts_of(visits, weights, **sizes, seed=seed)
 
-    def _add_gradient(self, forward: nn.Module, part: Part, batch: Batch) -> torch.Tensor:
-        """Add what a part's X-rays contribute to the gradient of the step's loss; returns what they contribute to that loss."""
-        draws = Draws(part.seed, part.n, part.rows, self.accelerator.device)
-        # Gradients are summed over processes once a step.
-        with contextlib.nullcontext() if part.is_last else self.accelerator.no_sync(self.prepared):
+    def step(self, batch: Batch, draws: Draws) -> torch.Tensor:
+        """A step by itself, on a batch that is the whole of it and whose weights sum to 1; its loss."""
+        self.prepared.train()
+        loss = self._add_gradient(self.forward, batch, draws, is_last=True)
+        self._update()
+        return loss
+
+    def _draws(self, part: Part) -> Draws:
+        return Draws(part.seed, part.n, part.rows, self.accelerator.device)
+
+    def _add_gradient(self, forward: nn.Module, batch: Batch, draws: Draws, is_last: bool) -> torch.Tensor:
+        """Add what X-rays contribute to the gradient of the step's loss; returns what they contribute to that loss.
+
+        Args:
+            is_last: of this process's parts of the step: only then are gradients summed over processes.
+        """
+        with contextlib.nullcontext() if is_last else self.accelerator.no_sync(self.prepared):
             with self.accelerator.autocast():
                 loss = (self.step_loss(forward, batch, draws) * batch.weight).sum()
             self.accelerator.backward(loss * self.accelerator.num_processes)  # the sum comes divided by their number
         return loss.detach()
+
+    def _update(self) -> None:
+        self.optimizer.step()
+        self.optimizer.zero_grad()
 
     def _set_learning_rate(self, number: float) -> None:
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):

@@ -12,12 +12,14 @@ import numpy as np
 import torch
 
 from fracture_mae import pretraining
+from fracture_mae.batches import batch_of
 from fracture_mae.benchmark.subject import Subject, cache_in
 from fracture_mae.config import DataOptions, FinetuneMae, Tune
 from fracture_mae.data import XRays
+from fracture_mae.data.draws import Draws
 from fracture_mae.schedule import Progress
 from fracture_mae.tracking import Run
-from fracture_mae.training import Trainer, batch_of, visiting_order
+from fracture_mae.training import Trainer, visiting_order
 from fracture_mae.tuning.campaign import Campaign
 from fracture_mae.tuning.depths import HeadDepth
 from fracture_mae.tuning.interruption import Interruption
@@ -60,14 +62,9 @@ def train_epoch(trainer: Trainer, xrays: XRays) -> None:
 
 def step_of(trainer: Trainer, xrays: XRays, positions: np.ndarray) -> Callable[[], torch.Tensor]:
     """A training step (forward, backward, optimizer) on these X-rays, which are on the device before it is called; the loss."""
-    batch = batch_of(xrays, positions, trainer.accelerator.device)
-    generator = torch.Generator().manual_seed(0)
-
-    def step() -> torch.Tensor:
-        trainer.prepared.train()
-        return trainer._step(batch, generator)
-
-    return step
+    device, n = trainer.accelerator.device, len(positions)
+    batch = batch_of(xrays, positions, device, weight=1 / n)
+    return lambda: trainer.step(batch, Draws(0, n, device=device))
 
 
 def read_epoch(xrays: XRays, batch_size: int, device: torch.device) -> None:
