@@ -12,12 +12,13 @@ import numpy as np
 import torch
 
 from fracture_mae import pretraining
-from fracture_mae.batches import batch_of
+from fracture_mae.batches import Ahead, batch_of, gather, pixels_of
 from fracture_mae.benchmark.subject import Subject, cache_in
+from fracture_mae.checkpoints import NoCheckpoints
 from fracture_mae.config import DataOptions, FinetuneMae, Tune
 from fracture_mae.data import XRays
 from fracture_mae.data.draws import Draws
-from fracture_mae.schedule import Progress
+from fracture_mae.epoch import n_steps
 from fracture_mae.tracking import Run
 from fracture_mae.training import Trainer, visiting_order
 from fracture_mae.tuning.campaign import Campaign
@@ -39,25 +40,12 @@ def trainer_of(subject: Subject, training: FinetuneMae) -> Trainer:
     return pretraining.make_trainer(copy.deepcopy(subject.mae), training, subject.accelerator)
 
 
-class _NoCheckpoints:
-    """Stands for `Checkpoints` where nothing is to be kept: every training begins anew."""
-
-    def restore(self, *args: object) -> Progress:
-        return Progress()
-
-    def write(self, *args: object, **options: object) -> None:
-        pass
-
-    def load_kept(self, model: torch.nn.Module) -> None:
-        pass
-
-
 def train_epoch(trainer: Trainer, xrays: XRays) -> None:
     """An epoch of `Trainer.fit`, loading included; nothing is validated, written or printed."""
     order = visiting_order(xrays, "file")
     monitor = trainer.schedule.monitor
     with contextlib.redirect_stdout(io.StringIO()):
-        trainer.fit(xrays, order, lambda model: {monitor: 0.0}, _NoCheckpoints(), lambda row, epoch: None)
+        trainer.fit(xrays, order, lambda model: {monitor: 0.0}, NoCheckpoints(), lambda row, epoch: None)
 
 
 def step_of(trainer: Trainer, xrays: XRays, positions: np.ndarray) -> Callable[[], torch.Tensor]:
@@ -68,10 +56,11 @@ def step_of(trainer: Trainer, xrays: XRays, positions: np.ndarray) -> Callable[[
 
 
 def read_epoch(xrays: XRays, batch_size: int, device: torch.device) -> None:
-    """Read all batches of an epoch, shuffled, as a training does."""
+    """Gather all batches of an epoch, shuffled, as a training does: uint8 on the device."""
     visits = np.random.default_rng(0).permutation(len(xrays))
-    for positions in np.array_split(visits, -(-len(visits) // batch_size)):
-        batch_of(xrays, positions, device)
+    pixels, batches = pixels_of(xrays, device), np.array_split(visits, n_steps(len(visits), batch_size))
+    for _ in Ahead(lambda positions: gather(xrays, pixels, positions), batches):
+        pass
 
 
 def tuning_seconds(subject: Subject, run: Run, url: str, n_trials: int) -> tuple[float, float]:

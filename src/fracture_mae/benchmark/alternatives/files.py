@@ -19,7 +19,7 @@ def read(path: str, channels: int, size: int) -> np.ndarray:
 
 
 def read_epoch(paths: Sequence[str], size: int, batch_size: int, device: torch.device) -> None:
-    """Read grey X-rays batch by batch into float32 [B, 1, size, size] in [0, 1] on the device."""
+    """Read grey X-rays batch by batch, uint8 [B, size, size], to the device."""
     for start in range(0, len(paths), batch_size):
-        pictures = np.stack([read(path, 1, size) for path in paths[start : start + batch_size]])
-        torch.from_numpy(pictures).to(device).float().div_(255)
+        pictures = np.concatenate([read(path, 1, size) for path in paths[start : start + batch_size]])
+        torch.from_numpy(pictures).to(device)
