@@ -37,6 +37,7 @@ _REQUIREMENTS = [
     "scikit-image",
     "scikit-learn",
     "scipy",
+    "threadpoolctl",
     "torch",
     "tqdm",
     "transformers",
