@@ -1,5 +1,6 @@
 """What the entry points share: from a config to data and models, and from results to what a run shows."""
 
+import hashlib
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from fracture_mae.config import (
 from fracture_mae.data import Dataset, XRays
 from fracture_mae.data.cache import cache_root
 from fracture_mae.data.copies import one_of_each
+from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import SPLITS, remark_on
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models import mae as mae_model
@@ -62,9 +64,13 @@ def _load_mae(name: str, config: DataOptions) -> Mae:
 
 
 def load_data(config: DataOptions, image_size: int) -> Dataset:
-    """The data as `data.load` gives them; of several processes the first fills the cache for the others."""
+    """The data as `data.load` gives them; of several processes the first fills the cache for the others.
+
+    Raises:
+        FractureMaeError: the data cannot be used, or the processes, on several machines, see different ones.
+    """
     with collectives.first_goes_ahead():
-        return data.load(
+        dataset = data.load(
             config.data_dir,
             image_size=image_size,
             split=config.split,
@@ -72,6 +78,20 @@ def load_data(config: DataOptions, image_size: int) -> Dataset:
             group_by=config.group_by,
             positive_label=config.positive_label,
             num_workers=config.num_workers or None,
+        )
+    check_alike(dataset)
+    return dataset
+
+
+def check_alike(dataset: Dataset) -> None:
+    """Refuse that several processes share steps of X-rays that are not the same, in the same order, for all."""
+    contents = ["".join(xrays.table["sha256"]) for xrays in splits_of(dataset)]
+    seen = collectives.gather(hashlib.sha256(" ".join(contents).encode()).hexdigest())
+    different = [number for number, other in enumerate(seen) if other != seen[0]]
+    if different:
+        raise FractureMaeError(
+            f"process {different[0]} finds other X-rays in {dataset.name}, or in another order, than process 0: expected are the same "
+            "files everywhere. Copy them anew, into folders of the same name, or give a folder that all machines share."
         )
 
 

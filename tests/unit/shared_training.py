@@ -2,18 +2,22 @@
 
     python -m tests.unit.shared_training FOLDER
 
-Writes FOLDER/histories.json: for each case the metrics of its epochs.
+Writes FOLDER/histories.json, for each case the metrics of its epochs, and FOLDER/gradients.json.
 """
 
 import json
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from fracture_mae import classification, pretraining, ranks
+from fracture_mae.batches import batch_of
 from fracture_mae.checkpoints import Checkpoints, NoCheckpoints
 from fracture_mae.config import FinetuneMae, TrainClassifier
 from fracture_mae.models import mae as mae_model
 from fracture_mae.training import make_accelerator
+from fracture_mae.weighting import LossWeights
 from tests import made
 
 # Nine training files and six for validation. In steps of three two processes take two and one, in steps of one the second has none.
@@ -45,13 +49,25 @@ def train(config, root, accelerator):
     return progress.history
 
 
-def train_all(root):
-    accelerator = make_accelerator("fp32", "cpu")
-    return {name: train(config, root / name, accelerator) for name, config in CASES.items()}
+def gradients(accelerator):
+    """Norm of each weight's gradient after a step of nine, in parts; Adam would hide if it were a multiple of what it should be."""
+    mae, xrays = mae_model.load("vit-mae-nano", image_size=made.SIDE, seed=ranks.rank()), made.training_xrays()
+    trainer = pretraining.make_trainer(mae, FinetuneMae(batch_size=9, accumulation=2), accelerator)
+    weights = LossWeights(np.arange(1.0, 10.0), np.ones(9))
+    for part in trainer._parts(np.arange(9), weights, seed=0):
+        batch = batch_of(xrays, part.positions, accelerator.device, part.weight)
+        trainer._add_gradient(trainer.forward, batch, trainer._draws(part), part.is_last)
+    found = {name: value.grad.norm().item() for name, value in mae.named_parameters() if value.requires_grad}
+    accelerator.free_memory()
+    return found
 
 
 if __name__ == "__main__":
-    folder = Path(sys.argv[1])
-    found = train_all(folder)
+    folder, shared = Path(sys.argv[1]), make_accelerator("fp32", "cpu")
+    found = {
+        "gradients": gradients(shared),
+        "histories": {name: train(config, folder / name, shared) for name, config in CASES.items()},
+    }
     if ranks.is_first():
-        (folder / "histories.json").write_text(json.dumps(found))
+        for name, values in found.items():
+            (folder / f"{name}.json").write_text(json.dumps(values))

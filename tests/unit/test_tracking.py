@@ -256,3 +256,38 @@ def test_a_temporary_store_takes_what_is_tracked_meanwhile(store, tmp_path):
     experiment = elsewhere.get_experiment_by_name(tracking.EXPERIMENT)
     assert experiment.artifact_location == f"file://{folder}/artifacts"
     assert elsewhere.search_runs([experiment.experiment_id])[0].data.metrics == {"speed": 1}
+
+
+def test_a_process_that_is_not_the_first_leaves_mlflow_alone(store, dataset, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    with tracking.run("finetune_mae", FinetuneMae()) as run, run.child("fold 1") as child:
+        assert run.id == child.id == ""
+        for each in (run, child):
+            each.metrics({"m": 1.0}, 1)
+            each.dataset(dataset)
+            each.training(Progress([{"m": 0.5}], 1))
+    assert mlflow.active_run() is None
+    assert not store.search_runs([experiment.experiment_id for experiment in store.search_experiments()])
+
+
+def test_a_silent_run_takes_all_that_a_run_takes():
+    public = {name for name, value in vars(tracking.Run).items() if callable(value) and not name.startswith("_")}
+    assert public <= set(vars(tracking.SilentRun))
+
+
+def test_a_rank_leaves_to_its_leader_what_is_the_leaders(store, monkeypatch):
+    run_id = run_made_by_mlflow(store, monkeypatch)
+    monkeypatch.setenv("FRACTURE_MAE_LEADER", "1")
+    with tracking.run("finetune_mae", FinetuneMae()) as run:
+        run.metrics({"m": 1.0})
+        assert run.id == run_id
+    found = only_run(store)
+    assert (found.data.params, found.data.metrics) == ({}, {"m": 1.0})
+    assert "process.id" not in found.data.tags  # it would be taken for dead when this rank is, and its leader lives
+
+
+def test_how_steps_were_computed_stands_in_the_tags(store):
+    with tracking.run("finetune_mae", FinetuneMae()) as run:
+        run.training(Progress([{"train/loss": 0.5}], 1, computed_by={"attention": "sdpa", "compile": "false"}))
+    tags = only_run(store).data.tags
+    assert (tags["step.attention"], tags["step.compile"]) == ("sdpa", "false")
