@@ -22,7 +22,7 @@ def numbers(history):
 @pytest.fixture(scope="module")
 def of_two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
-    environment = {"PYTHONPATH": PATH, "FRACTURE_MAE_CACHE": str(folder / "cache")}
+    environment = {"PYTHONPATH": PATH, "FRACTURE_MAE_CACHE": str(folder / "cache"), "TQDM_DISABLE": "1"}
     launching.start(["-m", "tests.unit.shared_training", str(folder)], 2, environment)
     return {name: json.loads((folder / f"{name}.json").read_text()) for name in ("gradients", "histories")}
 
