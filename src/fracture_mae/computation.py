@@ -122,15 +122,15 @@ def choose(asked: Computation, probe: Probe, n_steps: int) -> Chosen:
     return Chosen(attention, asked.compile and _compiles(probe) is not None)
 
 
-def key_of(model: nn.Module, pixels: torch.Tensor, precision: str, checkpointing: bool) -> str:
-    """What the time of a step depends on: the model, shape [B, 1, H, W] of its images, arithmetic, device and threads."""
+def key_of(model: nn.Module, images: tuple[int, ...], precision: str, checkpointing: bool, device: torch.device) -> str:
+    """What the time of a step depends on: the model, number, height and width of its images, arithmetic, device and threads."""
     shapes = str([(name, tuple(value.shape)) for name, value in model.named_parameters() if value.requires_grad])
     described = {
         "model": f"{type(model).__name__} {hashlib.sha256(shapes.encode()).hexdigest()[:16]}",
-        "images": tuple(pixels.shape),
+        "images": images,
         "precision": precision,
         "checkpointing": checkpointing,
-        "device": _device_name(pixels.device),
+        "device": _device_name(device),
         "threads": torch.get_num_threads(),
         "processes": ranks.world_size(),
         "torch": torch.__version__,

@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -30,9 +31,8 @@ from fracture_mae.weighting import LossWeights
 # The loss of each X-ray of a batch, float [B]; all chance comes from the draws.
 StepLoss = Callable[[nn.Module, Batch, Draws], torch.Tensor]
 Order = Callable[[np.random.Generator], np.ndarray]
-_PATIENCE = timedelta(
-    days=1
-)  # with another process, which may be searching the X-rays for copies; a dead one is noticed at once
+# With another process, which may be searching many X-rays for copies; one that is dead is noticed at once.
+_PATIENCE = timedelta(days=1)
 
 
 def make_accelerator(precision: str, device: str) -> Accelerator:
@@ -56,14 +56,15 @@ def make_accelerator(precision: str, device: str) -> Accelerator:
         on_cuda = found["cuda"] and device in ("auto", "cuda")
         on_mps = found["mps"] and device in ("auto", "mps")
         precision = "bf16" if _computes_in_bf16(on_cuda, on_mps) else "fp32"
+    return _connected(cpu=device == "cpu", mixed_precision="bf16" if precision == "bf16" else "no")
+
+
+def _connected(**options: Any) -> Accelerator:
+    """An accelerator that knows the other processes, if there are any."""
     # Of dimensions of size 1, whose strides mean nothing.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     shared = [InitProcessGroupKwargs(timeout=_PATIENCE), DistributedDataParallelKwargs(gradient_as_bucket_view=True)]
-    accelerator = Accelerator(
-        cpu=device == "cpu",
-        mixed_precision="bf16" if precision == "bf16" else "no",
-        kwargs_handlers=shared if ranks.world_size() > 1 else None,
-    )
+    accelerator = Accelerator(**options, kwargs_handlers=shared if ranks.world_size() > 1 else None)
     if accelerator.device.type == "cpu":
         # Of several processes accelerate numbers the processor, and PyTorch copies whatever is to go from cpu to cpu:0.
         for state in (PartialState(), accelerator.state):
@@ -156,6 +157,13 @@ class Trainer:
         self.model.eval()
         return progress
 
+    def step(self, batch: Batch, draws: Draws) -> torch.Tensor:
+        """A step by itself, on a batch that is the whole of it and whose weights sum to 1; its loss."""
+        self.prepared.train()
+        loss = self._add_gradient(self.forward, batch, draws, is_last=True)
+        self._update()
+        return loss
+
     def _restore(self, checkpoints: Checkpoints) -> Progress:
         """What the first process finds, for all."""
         progress = collectives.of_first(checkpoints.restore(self.model, self.optimizer))
@@ -169,14 +177,15 @@ class Trainer:
         self.prepared.train()
         visits = np.arange(min(len(xrays), self.schedule.batch_size))
         part = next(self._parts(visits, LossWeights.equal(len(xrays)), seed=0))
-        batch = gather(xrays, pixels, part.positions, part.weight).batch()
+        batch = cache(lambda: gather(xrays, pixels, part.positions, part.weight).batch())  # only where it is needed
 
         def step(forward: nn.Module) -> None:
-            self._add_gradient(forward, batch, self._draws(part), part.is_last)
+            self._add_gradient(forward, batch(), self._draws(part), part.is_last)
             self.optimizer.zero_grad()
 
         precision = {"no": "fp32"}.get(self.accelerator.mixed_precision, self.accelerator.mixed_precision)
-        key = key_of(self.model, batch.pixels, precision, self.computation.checkpointing)
+        images = (len(part.positions), *xrays.pixels.shape[1:])
+        key = key_of(self.model, images, precision, self.computation.checkpointing, self.accelerator.device)
         probe = Probe(self.model, step, key, self.accelerator.device)
         n_parts = n_steps(len(xrays), self.schedule.batch_size) * self.computation.accumulation
         chosen = choose(self.computation, probe, n_parts * (self.schedule.epochs - progress.epochs_done))
@@ -232,13 +241,6 @@ class Trainer:
     def _parts(self, visits: np.ndarray, weights: LossWeights, seed: int) -> Iterator[Part]:
         sizes = {"batch_size": self.schedule.batch_size, "accumulation": self.computation.accumulation}
         return parts_of(visits, weights, **sizes, seed=seed)
-
-    def step(self, batch: Batch, draws: Draws) -> torch.Tensor:
-        """A step by itself, on a batch that is the whole of it and whose weights sum to 1; its loss."""
-        self.prepared.train()
-        loss = self._add_gradient(self.forward, batch, draws, is_last=True)
-        self._update()
-        return loss
 
     def _draws(self, part: Part) -> Draws:
         return Draws(part.seed, part.n, part.rows, self.accelerator.device)

@@ -152,7 +152,7 @@ def test_a_step_that_memory_does_not_suffice_for_takes_forever(tiny_mae):
 
 def test_the_key_tells_what_matters_apart(tiny_mae):
     def key(n=2, side=32, precision="fp32", checkpointing=False, model=tiny_mae):
-        return computation.key_of(model, torch.zeros(n, 1, side, side), precision, checkpointing)
+        return computation.key_of(model, (n, side, side), precision, checkpointing, torch.device("cpu"))
 
     others = [key(n=3), key(side=64), key(precision="bf16"), key(checkpointing=True), key(model=nn.Linear(2, 2))]
     assert len({key(), *others}) == 6
