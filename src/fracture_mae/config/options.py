@@ -140,7 +140,7 @@ class Computing(Config):
         1, ge=1, le=4096, description="parts that each step's batch is computed in, one after the other: less memory"
     )
     checkpointing: bool = Field(
-        False, description="compute activations again in the backward pass: much less memory, about a third slower"
+        False, description="compute activations again in the backward pass: less memory, up to a third slower"
     )
     attention: Literal["auto", "sdpa", "eager"] = Field(
         "auto",
