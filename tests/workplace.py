@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,11 @@ from mlflow.entities import Run
 PROJECT = Path(__file__).resolve().parents[1]
 DATA = "synthetic:n_xrays=60,size=96"
 SMALL = {"data_dir": DATA, "image_size": "32"}
+
+
+def _heed_interrupts() -> None:
+    """A shell starts what runs in the background deaf to Ctrl-C, and so would everything below it be."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Workplace:
@@ -64,6 +70,7 @@ class Workplace:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_heed_interrupts,
                 **options,
             )
 
