@@ -11,7 +11,7 @@ def main(config: Main) -> None:
     from fracture_mae import chain, tracking
 
     with tracking.run("main", config) as run:
-        shared = chain.shared_parameters(config)
+        shared = config.shared()
         steps = chain.Chain(run, config.env_manager)
         steps.run("reconstruct_baseline", shared | {"model": config.model})
         mae = steps.run(

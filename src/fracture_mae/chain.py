@@ -8,7 +8,6 @@ from typing import Any
 import mlflow
 from mlflow import MlflowClient
 
-from fracture_mae.config import DataOptions
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.tracking import REASON_TAG, Run
 
@@ -67,11 +66,6 @@ class Chain:
             reason = data.tags.get(REASON_TAG, "see its output above")
             raise FractureMaeError(f"the step {entry_point} failed (run {submitted.run_id}): {reason}")
         return Step(data.tags, data.metrics)
-
-
-def shared_parameters(config: DataOptions) -> dict[str, Any]:
-    """The parameters that every step takes, as `config` has them."""
-    return {name: getattr(config, name) for name in DataOptions.model_fields}
 
 
 def summary(mae: Step, judged: Step) -> str:

@@ -113,6 +113,7 @@ class Trainer:
         fused = accelerator.device.type in ("cpu", "cuda")
         self.prepared, self.optimizer = accelerator.prepare(model, make(parameters, fused=fused))
         self.forward = self.prepared
+        self.computed_by: dict[str, str] = {}  # empty until it was settled
 
     def fit(
         self,
@@ -143,7 +144,8 @@ class Trainer:
             log(row, number)
         if not self.schedule.is_over(progress):
             pixels = pixels_of(xrays, self.accelerator.device)
-            progress.computed_by = self._settle(xrays, pixels, progress)
+            self.computed_by = self.computed_by or self._settle(xrays, pixels, progress)
+            progress.computed_by = self.computed_by
         while not self.schedule.is_over(progress):
             row = self._train_epoch(xrays, pixels, weights, order, progress.epochs_done)
             self.model.eval()

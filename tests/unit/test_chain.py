@@ -71,7 +71,7 @@ def test_an_interrupted_chain_ends_its_step(start, end):
 
 
 def test_steps_share_the_data_options():
-    shared = chain.shared_parameters(Main(seed=4, data_dir="/x", batch_size=2))
+    shared = Main(seed=4, data_dir="/x", batch_size=2).shared()
     assert list(shared) == list(DataOptions.model_fields)
     assert (shared["seed"], shared["data_dir"], shared["batch_size"], shared["image_size"]) == (4, "/x", 2, "auto")
 

@@ -20,6 +20,7 @@ import fracture_mae
 from fracture_mae import classification, pretraining, training
 from fracture_mae.batches import batch_of
 from fracture_mae.checkpoints import Checkpoints
+from fracture_mae.computation import Chosen
 from fracture_mae.config import FinetuneMae, TrainClassifier
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.schedule import Schedule
@@ -125,6 +126,18 @@ def test_a_loss_that_is_not_finite_stops_training_and_spares_the_checkpoint(acce
     with pytest.raises(FractureMaeError, match=r"became nan in epoch 2.*--learning-rate"):
         fit(trainer_of(Brightness(), accelerator, step_loss=step_loss), xrays, tmp_path)
     assert [folder.name for folder in (tmp_path / "training").iterdir()] == ["epoch-000001"]
+
+
+def test_how_to_compute_is_settled_once(accelerator, xrays, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "fracture_mae.training.choose", lambda *args: asked.append(args) or Chosen("sdpa", compile=False)
+    )
+    trainer = trainer_of(Brightness(), accelerator, epochs=1)
+    for name in ("first", "second"):
+        progress = fit(trainer, xrays, tmp_path / name)
+        assert progress.computed_by["attention"] == "sdpa"
+    assert len(asked) == 1
 
 
 def test_the_share_of_time_that_steps_wait_for_data(accelerator, xrays, tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from fracture_mae import pretraining
 from fracture_mae.batches import Ahead, batch_of, gather, pixels_of
 from fracture_mae.benchmark.subject import Subject, cache_in
 from fracture_mae.checkpoints import NoCheckpoints
-from fracture_mae.config import DataOptions, FinetuneMae, Tune
+from fracture_mae.config import FinetuneMae, Tune
 from fracture_mae.data import XRays
 from fracture_mae.data.draws import Draws
 from fracture_mae.epoch import n_steps
@@ -70,8 +70,11 @@ def tuning_seconds(subject: Subject, run: Run, url: str, n_trials: int) -> tuple
         run: below which the trials' runs go.
         url: of the study's database.
     """
-    options = {name: getattr(subject.config, name) for name in DataOptions.model_fields}
-    config = Tune(**options, n_trials=n_trials, n_folds=_n_folds(subject.dataset.train, subject.dataset.validation))
+    config = Tune(
+        **subject.config.shared(),
+        n_trials=n_trials,
+        n_folds=_n_folds(subject.dataset.train, subject.dataset.validation),
+    )
     objective, space = Objective.of(config), space_of(config)
     folder = subject.temporary()
     started = time.perf_counter()

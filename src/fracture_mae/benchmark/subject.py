@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from fracture_mae.benchmark.flops import Sizes
 from fracture_mae.benchmark.results import Bar
 from fracture_mae.benchmark.timing import Sample, interleaved
-from fracture_mae.config import Benchmark, DataOptions, FinetuneMae
+from fracture_mae.config import Benchmark, FinetuneMae
 from fracture_mae.data import Dataset, XRays
 from fracture_mae.models.mae import Mae
 
@@ -59,8 +59,7 @@ class Subject:
     @property
     def training(self) -> FinetuneMae:
         """The settings of `finetune_mae`, for an epoch."""
-        names = (*DataOptions.model_fields, "model")
-        return FinetuneMae(**{name: getattr(self.config, name) for name in names}, epochs=1)
+        return FinetuneMae(**self.config.shared(), model=self.config.model, epochs=1)
 
     @property
     def at_least(self) -> float:

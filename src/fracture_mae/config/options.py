@@ -81,6 +81,10 @@ class DataOptions(Config):
     )
     num_workers: int = Field(0, ge=0, le=256, description="threads that decode files; 0: one for each core")
 
+    def shared(self) -> dict[str, Any]:
+        """These options alone, for the config of another step on the same X-rays."""
+        return {name: getattr(self, name) for name in DataOptions.model_fields}
+
 
 class Copies(Config):
     """How much the several files of one X-ray count."""

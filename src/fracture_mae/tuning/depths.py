@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from fracture_mae import classification, frozen_features
 from fracture_mae.checkpoints import Checkpoints
-from fracture_mae.config import DataOptions, TrainClassifier, Tune
+from fracture_mae.config import TrainClassifier, Tune
 from fracture_mae.data import Dataset, XRays, folds
 from fracture_mae.errors import NonFiniteError
 from fracture_mae.frozen_features import PooledEncoder
@@ -98,7 +98,8 @@ class HeadDepth:
         """The nearest: a linear head on the frozen encoder, trained on unchanged pictures step by step; without regularisation."""
         plain = augmentation(0.0) | {"flip": False, "label_smoothing": 0, "sampler": "xray", "freeze": True}
         return TrainClassifier(
-            **{name: getattr(self.config, name) for name in (*DataOptions.model_fields, "encoder")},
+            **self.config.shared(),
+            encoder=self.config.encoder,
             **plain | {name: params[name] for name in ("pool", "class_weight")},
         )
 
@@ -143,7 +144,8 @@ class FinetuneDepth:
         """Just that: a trial is such a training."""
         chosen = {name: value for name, value in params.items() if name in TrainClassifier.model_fields}
         return TrainClassifier(
-            **{name: getattr(self.config, name) for name in (*DataOptions.model_fields, "encoder")},
+            **self.config.shared(),
+            encoder=self.config.encoder,
             **chosen | augmentation(params["augmentation"]) | {"selection": "last", "monitor": self.monitor},
         )
 

@@ -14,7 +14,7 @@ from fracture_mae.benchmark import machine, ours, report, subject
 from fracture_mae.benchmark.parts import PARTS, growing, parallel, training
 from fracture_mae.benchmark.results import Result, Skipped
 from fracture_mae.benchmark.timing import Sample
-from fracture_mae.config import BENCHMARK_PARTS, Benchmark, FinetuneMae
+from fracture_mae.config import BENCHMARK_PARTS, Benchmark
 from fracture_mae.models import mae as mae_model
 from fracture_mae.training import make_accelerator
 from tests import made
@@ -158,17 +158,17 @@ def test_too_few_files_to_grow(measured, tmp_path):
     assert skipped.reason == f"{n} X-ray files are too few for --growth-sizes 50,20000"
 
 
-@pytest.mark.skipif(parallel.OPTION in FinetuneMae.model_fields, reason="there is such an option")
-def test_processes_wait_for_their_option(measured):
+def test_two_processes_need_two_cores(measured, monkeypatch):
+    monkeypatch.setattr(parallel.os, "cpu_count", lambda: 1)
     (skipped,) = PARTS["processes"](measured).results
     assert isinstance(skipped, Skipped)
-    assert skipped.reason == "finetune_mae has no option --nproc yet"
+    assert skipped.reason == "there is one core"
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("store")
 def test_a_fine_tuning_in_a_process_of_its_own_tells_its_speed(measured, tmp_path, monkeypatch):
-    """All that two processes need but the option: a file of X-rays, a folder of the model, a store, a command."""
+    """All that two processes need besides the option: a file of X-rays, a folder of the model, a store, a command."""
     mae_model.save(measured.mae, tmp_path / "network")
     parallel._split_file(measured).to_csv(tmp_path / "xrays.csv", index=False)
     command = parallel.finetuning_command(measured, tmp_path / "network", tmp_path / "xrays.csv")
@@ -209,7 +209,6 @@ def test_a_step_of_ours_is_the_trainers(measured):
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
 
 
-@pytest.mark.skipif(not ours.torch.cpu._is_avx512_bf16_supported(), reason="needs a processor with bf16")
 def test_bf16_has_a_ceiling_of_its_own(measured):
     AcceleratorState._reset_state(reset_partial_state=True)
     outcome = PARTS["ceiling"](replace(measured, accelerator=make_accelerator("bf16", "cpu")))

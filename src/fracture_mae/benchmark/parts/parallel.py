@@ -12,12 +12,10 @@ from fracture_mae import tracking
 from fracture_mae.benchmark import ours
 from fracture_mae.benchmark.results import Outcome, Result, Skipped
 from fracture_mae.benchmark.subject import Subject
-from fracture_mae.config import FinetuneMae
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.models import mae as mae_model
 
 KEY, NAME = "processes", "two processes against one"
-OPTION = "nproc"  # of `finetune_mae`, the number of processes
 _EPOCHS = 2  # the second is measured: what happens once is over by then
 
 
@@ -34,7 +32,7 @@ def processes(subject: Subject) -> Outcome:
     with tracking.temporary_store(folder):
         found = subject.measure(
             {
-                "ours": lambda: images_per_second([*command, f"--{OPTION}", "2"], folder, threads=1),
+                "ours": lambda: images_per_second([*command, "--nproc", "2"], folder, threads=1),
                 "alternative": lambda: images_per_second(command, folder, threads=2),
             },
             warm_up=False,
@@ -42,7 +40,7 @@ def processes(subject: Subject) -> Outcome:
     result = Result(
         KEY,
         NAME,
-        f"--{OPTION} 2 with a thread each · one process with two threads",
+        "--nproc 2 with a thread each · one process with two threads",
         "images/s",
         **found,
         ratio=found["ours"].over(found["alternative"]),
@@ -53,8 +51,6 @@ def processes(subject: Subject) -> Outcome:
 
 def _obstacle(subject: Subject) -> str:
     """Why it cannot be measured here; empty if it can."""
-    if OPTION not in FinetuneMae.model_fields:
-        return f"finetune_mae has no option --{OPTION} yet"
     if subject.device.type != "cpu":
         return "it is measured on processors alone"
     if (os.cpu_count() or 1) < 2:
