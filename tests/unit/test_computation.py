@@ -91,8 +91,8 @@ def test_slow_steps_are_measured_only_where_many_follow(tiny_mae, n_steps, measu
 
 
 def test_the_usual_way_unless_another_is_clearly_faster():
-    assert fastest({"sdpa": 1.0, "eager": 0.98}, "sdpa") == "sdpa"
-    assert fastest({"sdpa": 1.0, "eager": 0.96}, "sdpa") == "eager"
+    assert fastest({"sdpa": 1.0, "eager": 0.96}, "sdpa") == "sdpa"
+    assert fastest({"sdpa": 1.0, "eager": 0.94}, "sdpa") == "eager"
     assert fastest({"sdpa": math.inf, "eager": 1.0}, "sdpa") == "eager"
 
 
