@@ -80,7 +80,7 @@ class _Command(click.Command):
             return super().make_context(*args, **options)
 
     def invoke(self, context: click.Context) -> None:
-        with _failures_recorded():
+        with _failures_recorded(), _memory_explained():
             super().invoke(context)
 
 
@@ -100,6 +100,20 @@ def _failures_recorded() -> Iterator[None]:
         if ranks.under_launcher():
             _end_rank(error)
         raise
+
+
+@contextmanager
+def _memory_explained() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if type(error).__name__ != "OutOfMemoryError":  # PyTorch's, which is not imported for this
+            raise
+        found = str(error).partition(". ")[0].rstrip(".")
+        raise FractureMaeError(
+            f"the memory of the device does not suffice ({found}). Take a smaller --batch-size; in training, --accumulation 2 and "
+            "--checkpointing true need less of it, too."
+        ) from error
 
 
 def _record_failure(error: Exception, sentence: str) -> None:

@@ -1,6 +1,7 @@
 """Batches of X-rays on the device: the next one is gathered in the background while the present one is computed."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -8,12 +9,14 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from fracture_mae.data import XRays
+from fracture_mae.data.sending import sent
 from fracture_mae.data.transforms import to_unit
 
-T, U = TypeVar("T"), TypeVar("U")
+T, U, Model = TypeVar("T"), TypeVar("U"), TypeVar("Model", bound=nn.Module)
 _RESIDENT_SHARE = 0.25  # of a device's free memory that pixels may take for good
 
 
@@ -24,12 +27,12 @@ class Batch:
     Attributes:
         pixels: grey, float32 [B, 1, H, W] in [0, 1].
         label: float32 [B], 1 is positive.
-        weight: float32 [B], of each X-ray's loss in the loss of its step, or one for all.
+        weight: float32 [B], of each X-ray's loss in the loss of its step.
     """
 
     pixels: torch.Tensor
     label: torch.Tensor
-    weight: torch.Tensor | float = 1.0
+    weight: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class MappedPixels:
         self._device = device
 
     def __call__(self, positions: np.ndarray) -> torch.Tensor:
-        return _sent(torch.from_numpy(self._xrays.images(positions)), self._device)
+        return sent(torch.from_numpy(self._xrays.images(positions)), self._device)
 
 
 class ResidentPixels:
@@ -68,10 +71,10 @@ class ResidentPixels:
     def __init__(self, xrays: XRays, device: torch.device):
         # In pieces: a copy of all that the file holds would not fit every machine's memory.
         pieces = np.array_split(np.arange(len(xrays)), max(1, len(xrays) // 1024))
-        self._pixels = torch.cat([_sent(torch.from_numpy(xrays.images(piece)), device) for piece in pieces])
+        self._pixels = torch.cat([sent(torch.from_numpy(xrays.images(piece)), device) for piece in pieces])
 
     def __call__(self, positions: np.ndarray) -> torch.Tensor:
-        return self._pixels[_sent(torch.from_numpy(positions), self._pixels.device)]
+        return self._pixels[sent(torch.from_numpy(positions), self._pixels.device)]
 
 
 def pixels_of(xrays: XRays, device: torch.device) -> Pixels:
@@ -86,7 +89,7 @@ def gather(xrays: XRays, pixels: Pixels, positions: np.ndarray, weight: np.ndarr
     """X-rays at `positions`; `weight` is theirs: [len(positions)], or one for all."""
     there = pixels(positions)
     numbers = np.stack([xrays.label[positions], np.broadcast_to(weight, len(positions))]).astype(np.float32)
-    return Gathered(there, _sent(torch.from_numpy(numbers), there.device))
+    return Gathered(there, sent(torch.from_numpy(numbers), there.device))
 
 
 def batch_of(xrays: XRays, positions: np.ndarray, device: torch.device, weight: np.ndarray | float = 1.0) -> Batch:
@@ -121,6 +124,30 @@ class Ahead(Generic[T, U]):
                 yield item, made
 
 
+class InFlight:
+    """The steps that a GPU was given and has not finished: never more than two, so that progress is what was really done."""
+
+    def __init__(self, device: torch.device):
+        self._device = device
+        self._steps: deque[torch.cuda.Event] = deque()
+
+    def wait(self) -> None:
+        """A step was given to the GPU; wait until at most one before it is unfinished."""
+        if self._device.type != "cuda":
+            return
+        given = torch.cuda.Event()
+        given.record()
+        self._steps.append(given)
+        if len(self._steps) > 2:
+            self._steps.popleft().synchronize()
+
+
+def to_device(model: Model, device: torch.device) -> Model:
+    """Bring a model to the device, so that it can still be trained there: weights that are moved in inference mode cannot."""
+    with torch.inference_mode(False):
+        return model.to(device)
+
+
 def in_batches(xrays: XRays, batch_size: int, device: torch.device, description: str) -> Iterator[Batch]:
     """All X-rays in order, for validation and prediction, with a progress bar."""
     pixels = MappedPixels(xrays, device)
@@ -130,10 +157,3 @@ def in_batches(xrays: XRays, batch_size: int, device: torch.device, description:
         for chosen, gathered in Ahead(lambda chosen: gather(xrays, pixels, chosen), positions):
             yield gathered.batch()
             bar.update(len(chosen))
-
-
-def _sent(values: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """On its way to the device: page-locked memory lets a GPU fetch it while the processor goes on."""
-    if device.type == "cuda":
-        return values.pin_memory().to(device, non_blocking=True)
-    return values.to(device)

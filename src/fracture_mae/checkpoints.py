@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +22,8 @@ from fracture_mae.schedule import Progress
 _WEIGHTS, _OPTIMIZER = "model.safetensors", "optimizer.bin"
 _KEPT_WEIGHTS = "kept.safetensors"
 _RESULT = "result.json"
+_CHEAP_SECONDS = 1.0
+_SHARE = 0.1  # of the time that dearer checkpoints may take
 
 
 class Checkpoints:
@@ -41,6 +44,8 @@ class Checkpoints:
         self.resume = resume
         self.run_id = run_id
         self._lock = FileLock(root / f"{name}.lock")
+        self._kept: dict[str, torch.Tensor] | None = None  # weights to keep that no checkpoint holds yet
+        self._written, self._took = 0.0, 0.0
 
     def __enter__(self) -> "Checkpoints":
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -69,6 +74,26 @@ class Checkpoints:
         progress.run_ids.append(self.run_id)
         return progress
 
+    def offer(
+        self, model: nn.Module, optimizer: Optimizer, progress: Progress, *, keep: bool, is_last: bool = False
+    ) -> None:
+        """Write an epoch's state, or leave it to a later epoch where writing would take a good part of the time.
+
+        The last epoch's is always written, and every epoch's where that takes less than a second. Otherwise at most a tenth of the
+        time is spent on writing, and a training that is killed goes on from a few epochs earlier.
+
+        Args:
+            keep: whether these weights are the ones to keep; they are remembered until they are written.
+        """
+        is_cheap = self._took < _CHEAP_SECONDS
+        if is_last or is_cheap or time.monotonic() - self._written > self._took / _SHARE:
+            started = time.monotonic()
+            self.write(model, optimizer, progress, keep=keep)
+            self._written = time.monotonic()
+            self._took = self._written - started
+        elif keep:
+            self._kept = {name: value.clone() for name, value in _state_of(model).items()}
+
     def write(self, model: nn.Module, optimizer: Optimizer, progress: Progress, *, keep: bool) -> None:
         """Write an epoch's state beside the last one's, then let a rename make it the valid one."""
         previous = self._latest()
@@ -78,7 +103,11 @@ class Checkpoints:
         beside.mkdir()
         save_file(_state_of(model), beside / _WEIGHTS)
         torch.save(optimizer.state_dict(), beside / _OPTIMIZER)
-        os.link(beside / _WEIGHTS if keep else previous / _KEPT_WEIGHTS, beside / _KEPT_WEIGHTS)
+        if keep or self._kept is None:
+            os.link(beside / _WEIGHTS if keep else previous / _KEPT_WEIGHTS, beside / _KEPT_WEIGHTS)
+        else:
+            save_file(self._kept, beside / _KEPT_WEIGHTS)
+        self._kept = None
         (beside / "progress.json").write_text(json.dumps(asdict(progress)), encoding="utf-8")
         os.replace(beside, target)
         for earlier in set(self.folder.glob("epoch-*")) - {target}:
@@ -124,7 +153,9 @@ class NoCheckpoints(Checkpoints):
     def restore(self, model: nn.Module, optimizer: Optimizer) -> Progress:
         return Progress()
 
-    def write(self, model: nn.Module, optimizer: Optimizer, progress: Progress, *, keep: bool) -> None:
+    def offer(
+        self, model: nn.Module, optimizer: Optimizer, progress: Progress, *, keep: bool, is_last: bool = False
+    ) -> None:
         pass
 
     def load_kept(self, model: nn.Module) -> None:

@@ -26,7 +26,7 @@ from fracture_mae.config import Computing
 from fracture_mae.data.cache import cache_root
 from fracture_mae.models.vit import recompute_activations, use_attention
 
-Step = Callable[[nn.Module], None]
+Step = Callable[[], None]
 
 ATTENTIONS = ("sdpa", "eager")
 _ROUNDS = 3  # timed steps of each candidate, after one that is not timed
@@ -49,16 +49,18 @@ class Computation:
         checkpointing: recompute activations in the backward pass.
         attention: "sdpa", "eager", or "auto": the faster one.
         compile: whether to use torch.compile; "auto": where that pays.
+        cuda_graphs: whether to record steps as CUDA graphs, where that is possible.
     """
 
     accumulation: int = 1
     checkpointing: bool = False
     attention: Literal["auto", "sdpa", "eager"] = "sdpa"
     compile: Literal["auto"] | bool = False
+    cuda_graphs: bool = False
 
     @classmethod
     def of(cls, config: Computing) -> "Computation":
-        return cls(config.accumulation, config.checkpointing, config.attention, config.compile)
+        return cls(**{name: getattr(config, name) for name in cls.__dataclass_fields__})
 
 
 @dataclass(frozen=True)
@@ -74,27 +76,28 @@ class Probe:
 
     Args:
         model: trained; attention is set in place.
-        step: forward and backward pass through what it is given, the model or what stands for it; leaves no gradients behind.
+        prepare: from what computes the forward pass, the model or what stands for it, to a step by it: forward and backward pass, no
+            gradients left behind. The first one may take longer.
         key: of all that its time depends on, see `key_of`.
         device: what it is computed on.
     """
 
-    def __init__(self, model: nn.Module, step: Step, key: str, device: torch.device):
+    def __init__(self, model: nn.Module, prepare: Callable[[nn.Module], Step], key: str, device: torch.device):
         self.model = model
-        self.step = step
+        self.prepare = prepare
         self.key = key
         self._device = device
 
     @cached_property
     def compiled(self) -> nn.Module:
         """What computes the same as the model, from the same weights, by compiled code."""
-        return torch.compile(self.model)
+        return torch.compile(self.model, dynamic=False)  # its batches are all of one size
 
-    def seconds(self, forward: nn.Module) -> float:
+    def seconds(self, step: Step) -> float:
         """The time of one step; infinite where memory does not suffice."""
         try:
             started = time.perf_counter()
-            self.step(forward)
+            step()
             if self._device.type == "cuda":
                 torch.cuda.synchronize(self._device)
             return time.perf_counter() - started
@@ -115,7 +118,7 @@ def choose(asked: Computation, probe: Probe, n_steps: int) -> Chosen:
         n_steps: the training to come, in steps like the probe's.
     """
     recompute_activations(probe.model, asked.checkpointing)
-    known = _Known(cache_root() / "step-times-v1.json", probe.key)
+    known = _Known(cache_root() / "step-times-v2.json", probe.key)
     attention = _attention(probe, known, n_steps) if asked.attention == "auto" else asked.attention
     use_attention(probe.model, attention)
     if asked.compile == "auto":
@@ -123,14 +126,17 @@ def choose(asked: Computation, probe: Probe, n_steps: int) -> Chosen:
     return Chosen(attention, asked.compile and _compiles(probe) is not None)
 
 
-def key_of(model: nn.Module, images: tuple[int, ...], precision: str, checkpointing: bool, device: torch.device) -> str:
+def key_of(
+    model: nn.Module, images: tuple[int, ...], precision: str, computation: Computation, device: torch.device
+) -> str:
     """What the time of a step depends on: the model, number, height and width of its images, arithmetic, device and threads."""
     shapes = str([(name, tuple(value.shape)) for name, value in model.named_parameters() if value.requires_grad])
     described = {
         "model": f"{type(model).__name__} {hashlib.sha256(shapes.encode()).hexdigest()[:16]}",
         "images": images,
         "precision": precision,
-        "checkpointing": checkpointing,
+        "checkpointing": computation.checkpointing,
+        "cuda_graphs": computation.cuda_graphs,
         "device": _device_name(device),
         "threads": torch.get_num_threads(),
         "processes": ranks.world_size(),
@@ -163,8 +169,7 @@ def _attention(probe: Probe, known: "_Known", n_steps: int) -> str:
     seconds = known.get("attention")
     if seconds is None:
         use_attention(probe.model, ATTENTIONS[0])
-        probe.seconds(probe.model)  # the first step of all sets up what later ones find
-        once = collectives.from_first(lambda: probe.seconds(probe.model))
+        once = _seconds_of_usual(probe)
         allowed = max(_SHORT, _SHARE * n_steps * once)
         if once * len(ATTENTIONS) * (1 + _ROUNDS) > allowed:
             return ATTENTIONS[0]
@@ -179,8 +184,7 @@ def _compiling_pays(probe: Probe, known: "_Known", attention: str, n_steps: int)
         return pays(seconds["plain"], seconds["compiled"], seconds["compiling"], n_steps) and bool(_compiles(probe))
     plain = (known.get("attention") or {}).get(attention)
     if plain is None:
-        probe.seconds(probe.model)
-        plain = collectives.from_first(lambda: probe.seconds(probe.model))
+        plain = _seconds_of_usual(probe)
     if not is_worth_trying(plain, n_steps):
         return False
     compiling = _compiles(probe)
@@ -191,13 +195,21 @@ def _compiling_pays(probe: Probe, known: "_Known", attention: str, n_steps: int)
     return fastest(compared, "plain") == "compiled"  # its price is paid already
 
 
+def _seconds_of_usual(probe: Probe) -> float:
+    """Of a step of the model itself, by the first process's clock, after one that sets up what later ones find."""
+    step = probe.prepare(probe.model)
+    probe.seconds(step)
+    took = probe.seconds(step)
+    return collectives.from_first(lambda: took)
+
+
 def _compiles(probe: Probe) -> float | None:
     """Seconds until the first compiled step was done; None, after a warning, where that fails in any process."""
     tqdm.write("compiling the first step, which takes a minute or two")
     torch._logging.set_logs(dynamo=logging.ERROR)  # it warns of what it leaves out, which changes no result
     started, reason = time.perf_counter(), None
     try:
-        probe.step(probe.compiled)
+        probe.prepare(probe.compiled)()
     except Exception as error:  # whatever a compiler that is missing, old or broken comes up with
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         torch.compiler.reset()
@@ -211,10 +223,11 @@ def _compiles(probe: Probe) -> float | None:
 def _compared(probe: Probe, candidates: Mapping[str, tuple[str, nn.Module]]) -> dict[str, float]:
     """Least seconds of a step of each candidate (attention, and what computes), in turns, by the first process's clock."""
     seconds = dict.fromkeys(candidates, math.inf)
+    steps = {name: probe.prepare(forward) for name, (_, forward) in candidates.items()}
     for turn in range(1 + _ROUNDS):
-        for name, (attention, forward) in candidates.items():
+        for name, (attention, _) in candidates.items():
             use_attention(probe.model, attention)
-            took = probe.seconds(forward)
+            took = probe.seconds(steps[name])
             if turn:
                 seconds[name] = min(seconds[name], took)
     return collectives.from_first(lambda: seconds)

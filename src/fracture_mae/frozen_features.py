@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from filelock import FileLock
 from torch import nn
 
-from fracture_mae.batches import in_batches
+from fracture_mae.batches import in_batches, to_device
 from fracture_mae.data import XRays
 from fracture_mae.data.cache import cache_root
 from fracture_mae.models.mae import Mae
@@ -82,7 +82,7 @@ def features(encoder: Embedder, xrays: XRays, *, batch_size: int, accelerator: A
 
 @torch.inference_mode()
 def _compute(encoder: Embedder, xrays: XRays, batch_size: int, accelerator: Accelerator) -> dict[str, np.ndarray]:
-    encoder.to(accelerator.device).eval()
+    to_device(encoder, accelerator.device).eval()
     parts = []
     for batch in in_batches(xrays, batch_size, accelerator.device, f"Features, {xrays.name}"):
         with accelerator.autocast():

@@ -6,7 +6,7 @@ import torch
 from accelerate import Accelerator
 
 from fracture_mae import collectives
-from fracture_mae.batches import in_batches
+from fracture_mae.batches import in_batches, to_device
 from fracture_mae.data import XRays
 from fracture_mae.models.classifier import FractureClassifier
 
@@ -19,7 +19,7 @@ def predict(classifier: FractureClassifier, xrays: XRays, *, batch_size: int, ac
 
     Several processes share the files, and each gets the whole table.
     """
-    classifier.to(accelerator.device).eval()
+    to_device(classifier, accelerator.device).eval()
     own = xrays.subset(collectives.share(len(xrays)))
     logits = []
     for batch in in_batches(own, batch_size, accelerator.device, f"Classifying {xrays.name}"):

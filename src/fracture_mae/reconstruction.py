@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 
 from fracture_mae import collectives, metrics
-from fracture_mae.batches import in_batches
+from fracture_mae.batches import in_batches, to_device
 from fracture_mae.data import XRays
 from fracture_mae.models import mae as mae_model
 from fracture_mae.models.mae import Mae
@@ -114,7 +114,7 @@ def _rebuild(
     mae: Mae, xrays: XRays, masks: Masks, batch_size: int, accelerator: Accelerator
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]]:
     """Yields pixels [B, 1, H, W], prediction and target [B, L, patch² · C] and mask [B, L]."""
-    mae.to(accelerator.device).eval()
+    to_device(mae, accelerator.device).eval()
     sha256 = xrays.table["sha256"].to_numpy()
     for batch, start in zip(
         in_batches(xrays, batch_size, accelerator.device, f"Rebuilding {xrays.name}"),

@@ -50,7 +50,7 @@ class Progress:
         history: a row of metrics for each epoch done.
         kept_epoch: the epoch, counted from 1, whose weights are kept so far; 0 before the first.
         run_ids: the runs that trained it, the first one first.
-        computed_by: how its steps are computed by now: attention, compile, precision, processes.
+        computed_by: how its steps are computed by now: attention, compile, cuda_graphs, precision, processes.
     """
 
     history: list[dict[str, float]] = field(default_factory=list)

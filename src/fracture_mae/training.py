@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,10 @@ from torch import nn
 from tqdm import tqdm
 
 from fracture_mae import collectives, ranks
-from fracture_mae.batches import Ahead, Batch, Pixels, gather, pixels_of
+from fracture_mae.batches import Ahead, Batch, InFlight, Pixels, gather, pixels_of
 from fracture_mae.checkpoints import Checkpoints
 from fracture_mae.computation import Chosen, Computation, Probe, choose, key_of
+from fracture_mae.cuda_graphs import Recorded
 from fracture_mae.data import XRays
 from fracture_mae.data.draws import Draws
 from fracture_mae.epoch import Part, n_steps, parts_of
@@ -89,7 +90,7 @@ class Trainer:
         parameters: the optimizer's parameter groups, each with its peak learning rate "lr".
         optimizer: "adamw" or "adam".
         step_loss: loss of each X-ray of a batch, [B]; takes its chance from the draws that it is given.
-        computation: how steps are computed; None: in one part, by sdpa, not compiled.
+        computation: how steps are to be computed; None: in one part, by sdpa, not compiled, not recorded.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class Trainer:
         fused = accelerator.device.type in ("cpu", "cuda")
         self.prepared, self.optimizer = accelerator.prepare(model, make(parameters, fused=fused))
         self.forward = self.prepared
+        self._add_part = self._gradient_by(self.prepared)
         self.computed_by: dict[str, str] = {}  # empty until it was settled
 
     def fit(
@@ -144,14 +146,16 @@ class Trainer:
             log(row, number)
         if not self.schedule.is_over(progress):
             pixels = pixels_of(xrays, self.accelerator.device)
-            self.computed_by = self.computed_by or self._settle(xrays, pixels, progress)
+            if not self.computed_by:
+                self.settle(xrays, pixels, self.schedule.epochs - progress.epochs_done)
             progress.computed_by = self.computed_by
         while not self.schedule.is_over(progress):
             row = self._train_epoch(xrays, pixels, weights, order, progress.epochs_done)
             self.model.eval()
             row = collectives.of_first(row | validate(self.model))
             keep = progress.record(row, self.schedule)
-            checkpoints.write(self.model, self.optimizer, progress, keep=keep)
+            is_last = self.schedule.is_over(progress)
+            checkpoints.offer(self.model, self.optimizer, progress, keep=keep, is_last=is_last)
             log(row, progress.epochs_done)
             tqdm.write(self._line(row, progress))
         checkpoints.load_kept(self.model)
@@ -159,10 +163,47 @@ class Trainer:
         self.model.eval()
         return progress
 
+    def settle(self, xrays: XRays, pixels: Pixels, n_epochs: int) -> None:
+        """Choose how steps are computed, by trying where that was left open; `computed_by` says what was chosen.
+
+        Args:
+            xrays: of the training.
+            n_epochs: that are to come.
+        """
+        self.prepared.train()
+        visits = np.arange(min(len(xrays), self.schedule.batch_size))
+        part = next(self._parts(visits, LossWeights.equal(len(xrays)), seed=0))
+        batch = cache(lambda: gather(xrays, pixels, part.positions, part.weight).batch())  # only where it is needed
+
+        def prepare(forward: nn.Module) -> Callable[[], None]:
+            add_part = self._gradient_by(forward)
+
+            def step() -> None:
+                add_part(batch(), self._draws(part), part.is_last)
+                self.optimizer.zero_grad()
+
+            return step
+
+        precision = {"no": "fp32"}.get(self.accelerator.mixed_precision, self.accelerator.mixed_precision)
+        images = (len(part.positions), *xrays.pixels.shape[1:])
+        key = key_of(self.model, images, precision, self.computation, self.accelerator.device)
+        probe = Probe(self.model, prepare, key, self.accelerator.device)
+        n_parts = n_steps(len(xrays), self.schedule.batch_size) * self.computation.accumulation
+        chosen = choose(self.computation, probe, n_parts * n_epochs)
+        self.forward = self._forward(chosen, probe)
+        self._add_part = self._gradient_by(self.forward)
+        self.computed_by = {
+            "attention": chosen.attention,
+            "compile": str(chosen.compile).lower(),
+            "cuda_graphs": str(self._records).lower(),
+            "precision": precision,
+            "processes": str(self.accelerator.num_processes),
+        }
+
     def step(self, batch: Batch, draws: Draws) -> torch.Tensor:
         """A step by itself, on a batch that is the whole of it and whose weights sum to 1; its loss."""
         self.prepared.train()
-        loss = self._add_gradient(self.forward, batch, draws, is_last=True)
+        loss = self._add_part(batch, draws, is_last=True)
         self._update()
         return loss
 
@@ -174,36 +215,11 @@ class Trainer:
             collectives.copy_optimizer_of_first(self.optimizer)
         return progress
 
-    def _settle(self, xrays: XRays, pixels: Pixels, progress: Progress) -> dict[str, str]:
-        """Choose how steps are computed, by trying where that was left open; says what was chosen."""
-        self.prepared.train()
-        visits = np.arange(min(len(xrays), self.schedule.batch_size))
-        part = next(self._parts(visits, LossWeights.equal(len(xrays)), seed=0))
-        batch = cache(lambda: gather(xrays, pixels, part.positions, part.weight).batch())  # only where it is needed
-
-        def step(forward: nn.Module) -> None:
-            self._add_gradient(forward, batch(), self._draws(part), part.is_last)
-            self.optimizer.zero_grad()
-
-        precision = {"no": "fp32"}.get(self.accelerator.mixed_precision, self.accelerator.mixed_precision)
-        images = (len(part.positions), *xrays.pixels.shape[1:])
-        key = key_of(self.model, images, precision, self.computation.checkpointing, self.accelerator.device)
-        probe = Probe(self.model, step, key, self.accelerator.device)
-        n_parts = n_steps(len(xrays), self.schedule.batch_size) * self.computation.accumulation
-        chosen = choose(self.computation, probe, n_parts * (self.schedule.epochs - progress.epochs_done))
-        self.forward = self._forward(chosen, probe)
-        return {
-            "attention": chosen.attention,
-            "compile": str(chosen.compile).lower(),
-            "precision": precision,
-            "processes": str(self.accelerator.num_processes),
-        }
-
     def _forward(self, chosen: Chosen, probe: Probe) -> nn.Module:
         if not chosen.compile:
             return self.prepared
         # Around what sums gradients over processes, so that it can begin before all of them are there.
-        return probe.compiled if self.prepared is self.model else torch.compile(self.prepared)
+        return probe.compiled if self.prepared is self.model else torch.compile(self.prepared, dynamic=False)
 
     def _train_epoch(
         self, xrays: XRays, pixels: Pixels, weights: LossWeights, order: Order, number: int
@@ -214,17 +230,17 @@ class Trainer:
         parts = list(self._parts(visits, weights, seed))
         ahead = Ahead(lambda part: gather(xrays, pixels, part.positions, part.weight), parts)
         self.prepared.train()
-        total = torch.zeros((), device=self.accelerator.device)
+        total, in_flight = torch.zeros((), device=self.accelerator.device), InFlight(self.accelerator.device)
         started = time.perf_counter()
         bar = tqdm(total=len(visits), desc=f"Epoch {number + 1}/{self.schedule.epochs}", unit="X-ray", leave=False)
         with bar:
             for part, gathered in ahead:
                 if part.is_first:
                     self._set_learning_rate(number + part.step / (parts[-1].step + 1))
-                draws = self._draws(part)
-                total += self._add_gradient(self.forward, gathered.batch(), draws, part.is_last) * part.n
+                total += self._add_part(gathered.batch(), self._draws(part), part.is_last) * part.n
                 if part.is_last:
                     self._update()
+                    in_flight.wait()
                     bar.update(part.n)
         mean_loss = collectives.total(total).item() / len(visits)
         seconds = time.perf_counter() - started
@@ -242,10 +258,26 @@ class Trainer:
 
     def _parts(self, visits: np.ndarray, weights: LossWeights, seed: int) -> Iterator[Part]:
         sizes = {"batch_size": self.schedule.batch_size, "accumulation": self.computation.accumulation}
-        return parts_of(visits, weights, **sizes, seed=seed)
+        equal = self._records or self.forward is not self.prepared
+        return parts_of(visits, weights, **sizes, seed=seed, equal=equal)
 
     def _draws(self, part: Part) -> Draws:
         return Draws(part.seed, part.n, part.rows, self.accelerator.device)
+
+    @property
+    def _records(self) -> bool:
+        """Whether steps are recorded as CUDA graphs: not where their gradients are added up, or activations computed again."""
+        in_one = self.computation.accumulation == 1 and self.accelerator.num_processes == 1
+        possible = self.accelerator.device.type == "cuda" and in_one and not self.computation.checkpointing
+        return possible and self.computation.cuda_graphs
+
+    def _gradient_by(self, forward: nn.Module) -> Callable[[Batch, Draws, bool], torch.Tensor]:
+        """`_add_gradient` through `forward`, recorded where that is possible."""
+        if not self._records:
+            return partial(self._add_gradient, forward)
+        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        recorded = Recorded(partial(self._add_gradient, forward, is_last=True), trained)
+        return lambda batch, draws, is_last: recorded(batch, draws)
 
     def _add_gradient(self, forward: nn.Module, batch: Batch, draws: Draws, is_last: bool) -> torch.Tensor:
         """Add what X-rays contribute to the gradient of the step's loss; returns what they contribute to that loss.

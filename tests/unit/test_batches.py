@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from fracture_mae import batches
-from fracture_mae.batches import Ahead, MappedPixels, ResidentPixels, gather, in_batches, pixels_of
+from fracture_mae.batches import Ahead, MappedPixels, ResidentPixels, gather, in_batches, pixels_of, to_device
 
 CPU = torch.device("cpu")
 
@@ -79,3 +79,19 @@ def test_an_error_is_raised_in_its_turn():
 
 def test_nothing_is_made_of_nothing():
     assert list(Ahead(lambda item: item, [])) == []
+
+
+class Moved(torch.nn.Linear):
+    """Made anew by `to`, as weights are that go to another device."""
+
+    def to(self, device):
+        self.weight = torch.nn.Parameter(self.weight.detach().clone())
+        return self
+
+
+@torch.inference_mode()
+def test_what_is_brought_to_a_device_can_still_be_trained():
+    model = to_device(Moved(2, 1), CPU)
+    with torch.inference_mode(False):
+        model(torch.ones(1, 2)).backward()
+    assert model.weight.grad.tolist() == [[1.0, 1.0]]

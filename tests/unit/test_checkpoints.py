@@ -31,6 +31,10 @@ class Training:
         progress = Progress([{"m": 0.5}] * epoch, kept_epoch=1, run_ids=["first"])
         self.checkpoints.write(self.model, self.optimizer, progress, keep=keep)
 
+    def offer(self, epoch, keep, is_last=False):
+        progress = Progress([{"m": 0.5}] * epoch, kept_epoch=1, run_ids=["first"])
+        self.checkpoints.offer(self.model, self.optimizer, progress, keep=keep, is_last=is_last)
+
     def restore(self):
         return self.checkpoints.restore(self.model, self.optimizer)
 
@@ -187,10 +191,53 @@ def test_a_process_that_is_not_the_first_neither_reads_nor_writes(tmp_path):
     other.checkpoints = NoCheckpoints()
     with first.checkpoints, other.checkpoints as nothing:  # the lock is the first one's
         assert other.restore() == Progress()
-        other.write(epoch=2, keep=True)
+        other.offer(epoch=2, keep=True, is_last=True)
         nothing.load_kept(other.model)
         nothing.finish({"logit": {}})
         assert nothing.result() is None
         nothing.remove()
     assert other.weight == 5.0
     assert sorted(tmp_path.rglob("*")) == before
+
+
+class Disk:
+    """Lets writing take so many seconds, by a clock of its own."""
+
+    def __init__(self, monkeypatch, checkpoints, seconds):
+        self.now, self.seconds, self.epochs = 0.0, seconds, []
+        monkeypatch.setattr(checkpoints_module.time, "monotonic", lambda: self.now)
+        self._really = checkpoints.write
+        checkpoints.write = self._write
+
+    def _write(self, model, optimizer, progress, *, keep):
+        self.now += self.seconds
+        self.epochs.append(progress.epochs_done)
+        self._really(model, optimizer, progress, keep=keep)
+
+
+@pytest.mark.parametrize(("seconds", "written"), [(0.9, range(1, 31)), (2.0, [1, 12, 23, 30])])
+def test_checkpoints_that_take_long_take_a_tenth_of_the_time(tmp_path, monkeypatch, seconds, written):
+    training = Training(tmp_path)
+    disk = Disk(monkeypatch, training.checkpoints, seconds)
+    with training.checkpoints:
+        for epoch in range(1, 31):
+            disk.now += 1.9  # of training; 11 such epochs are 20.9 s
+            training.offer(epoch, keep=True, is_last=epoch == 30)
+    assert disk.epochs == list(written)
+
+
+def test_weights_to_keep_of_an_epoch_that_is_not_written_are_written_later(tmp_path, monkeypatch):
+    training = Training(tmp_path)
+    disk = Disk(monkeypatch, training.checkpoints, 5.0)
+    with training.checkpoints as kept:
+        for epoch, keep in enumerate([True, False, True, False, False], start=1):
+            training.weight = epoch
+            training.offer(epoch, keep, is_last=epoch == 5)
+        assert disk.epochs == [1, 5]
+        kept.load_kept(training.model)
+        assert training.weight == 3.0
+        assert training.restore().epochs_done == 5
+        assert training.weight == 5.0
+        training.offer(6, keep=False, is_last=True)
+        kept.load_kept(training.model)
+        assert training.weight == 3.0

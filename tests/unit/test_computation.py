@@ -29,9 +29,12 @@ class Bench:
         if forward is self.compiled and self._compiler:
             raise self._compiler
 
-    def seconds(self, forward):
-        self.step(forward)
-        return self._seconds[self._kind(forward)]
+    def prepare(self, forward):
+        return lambda: self.step(forward)
+
+    def seconds(self, step):
+        step()
+        return self._seconds[self.steps[-1]]
 
     def _kind(self, forward):
         return "compiled" if forward is self.compiled else self.model.network.config._attn_implementation
@@ -144,21 +147,22 @@ def test_checkpointing_is_switched_on_and_off(tiny_mae):
 
 
 def test_a_step_that_memory_does_not_suffice_for_takes_forever(tiny_mae):
-    def too_large(forward):
+    def too_large():
         raise torch.OutOfMemoryError
 
-    assert Probe(tiny_mae, too_large, "", torch.device("cpu")).seconds(tiny_mae) == math.inf
+    assert Probe(tiny_mae, lambda forward: too_large, "", torch.device("cpu")).seconds(too_large) == math.inf
 
 
 def test_the_key_tells_what_matters_apart(tiny_mae):
-    def key(n=2, side=32, precision="fp32", checkpointing=False, model=tiny_mae):
-        return computation.key_of(model, (n, side, side), precision, checkpointing, torch.device("cpu"))
+    def key(n=2, side=32, precision="fp32", model=tiny_mae, **asked):
+        return computation.key_of(model, (n, side, side), precision, Computation(**asked), torch.device("cpu"))
 
     others = [key(n=3), key(side=64), key(precision="bf16"), key(checkpointing=True), key(model=nn.Linear(2, 2))]
-    assert len({key(), *others}) == 6
+    assert len({key(), *others, key(cuda_graphs=True)}) == 7
     assert key() == key()
 
 
 def test_what_the_config_asks_for():
-    config = FinetuneMae(accumulation=2, checkpointing=True, attention="eager", compile="false")
-    assert Computation.of(config) == Computation(2, True, "eager", False)
+    config = FinetuneMae(accumulation=2, checkpointing=True, attention="eager", compile="false", cuda_graphs="false")
+    assert Computation.of(config) == Computation(2, True, "eager", False, False)
+    assert Computation.of(FinetuneMae()).cuda_graphs

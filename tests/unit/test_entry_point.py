@@ -11,10 +11,16 @@ from fracture_mae.config import Evaluate
 from fracture_mae.errors import FractureMaeError
 
 
+class OutOfMemoryError(RuntimeError):
+    """Stands for PyTorch's, which these tests do not import."""
+
+
 @entrypoints.entry_point(Evaluate)
 def command(config):
     if config.data_dir == "crash":
         raise ZeroDivisionError
+    if config.data_dir == "large":
+        raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has …")
     if config.data_dir != "synthetic":
         raise FractureMaeError(f"--data-dir {config.data_dir}: no X-rays")
 
@@ -23,6 +29,12 @@ MISTAKES = [
     (["--batch_sise", "8"], 2, "No such option '--batch-sise'. Did you mean '--batch-size'?"),
     (["--seed", "x"], 2, "--seed: found 'x', expected a whole number, at least 0, at most 2147483647"),
     (["--data-dir", "/x"], 1, "--data-dir /x: no X-rays"),
+    (
+        ["--data-dir", "large"],
+        1,
+        "the memory of the device does not suffice (CUDA out of memory). Take a smaller --batch-size; in training, "
+        "--accumulation 2 and --checkpointing true need less of it, too.",
+    ),
 ]
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fracture_mae import collectives
+from fracture_mae import collectives, ranks
 from fracture_mae.epoch import n_steps, parts_of
 from fracture_mae.weighting import LossWeights
 
@@ -15,6 +15,7 @@ def one_of(monkeypatch):
 
     def be(rank, world_size):
         monkeypatch.setattr(collectives, "share", lambda n: np.array_split(np.arange(n), world_size)[rank])
+        monkeypatch.setattr(ranks, "world_size", lambda: world_size)
 
     return be
 
@@ -27,10 +28,10 @@ def test_one_process_takes_each_step_whole():
     assert n_steps(7, 3) == 3
     found = parts()
     assert [part.positions.tolist() for part in found] == [[4, 0, 3], [1, 2], [6, 5]]
-    assert [(part.step, part.n, part.rows) for part in found] == [
-        (0, 3, slice(0, 3)),
-        (1, 2, slice(0, 2)),
-        (2, 2, slice(0, 2)),
+    assert [(part.step, part.n, part.rows.tolist()) for part in found] == [
+        (0, 3, [0, 1, 2]),
+        (1, 2, [0, 1]),
+        (2, 2, [0, 1]),
     ]
     assert all(part.is_first and part.is_last for part in found)
     np.testing.assert_allclose(found[0].weight, np.array([5.0, 1.0, 4.0]) / (1 + 1 + 2))
@@ -62,5 +63,21 @@ def test_a_process_without_an_xray_has_one_that_weighs_nothing(one_of):
     one_of(2, 3)
     found = parts(batch_size=2, accumulation=2)
     assert [part.n for part in found] == [2, 2, 2, 1]
-    assert all(part.weight.tolist() == [0.0] and part.rows == slice(0, 1) for part in found)
+    assert all(part.weight.tolist() == [0.0] and part.rows.tolist() == [0] for part in found)
     assert all(part.is_first and part.is_last for part in found)
+
+
+@pytest.mark.parametrize(("world_size", "accumulation", "size"), [(1, 1, 3), (1, 2, 2), (2, 1, 2), (3, 1, 1)])
+def test_parts_that_are_filled_up_are_of_one_size_and_the_rest_weighs_nothing(one_of, world_size, accumulation, size):
+    for rank in range(world_size):
+        one_of(rank, world_size)
+        plain, equal = parts(accumulation=accumulation), parts(accumulation=accumulation, equal=True)
+        assert len(plain) == len(equal)
+        for expected, found in zip(plain, equal, strict=True):
+            n = len(expected.positions)
+            assert len(found.positions) == len(found.weight) == len(found.rows) == size
+            assert found.positions[:n].tolist() == expected.positions.tolist()
+            assert found.rows[:n].tolist() == expected.rows.tolist()
+            assert found.weight.tolist() == expected.weight.tolist() + [0.0] * (size - n)
+            assert set(found.positions[n:]) <= set(expected.positions)  # nothing that is not in the step
+            assert found.n == expected.n

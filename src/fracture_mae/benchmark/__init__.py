@@ -6,14 +6,18 @@ from collections.abc import Iterator
 import torch
 
 from fracture_mae.benchmark.parts import PARTS
-from fracture_mae.benchmark.results import Outcome
+from fracture_mae.benchmark.results import Outcome, Skipped
 from fracture_mae.benchmark.subject import Subject
 
 
 def measure(subject: Subject) -> Iterator[Outcome]:
     """Run the parts that the config names, one after the other."""
     for name in subject.config.parts:
-        yield PARTS[name](subject)
+        try:
+            yield PARTS[name](subject)
+        except torch.OutOfMemoryError:
+            reason = f"memory does not suffice for batches of {subject.config.batch_size}; take a smaller --batch-size"
+            yield Outcome([Skipped(name, name.replace("_", "-"), reason)])
         subject.accelerator.free_memory()  # it would keep the models of all parts before
         gc.collect()
         if subject.device.type == "cuda":

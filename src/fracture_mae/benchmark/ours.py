@@ -49,8 +49,12 @@ def train_epoch(trainer: Trainer, xrays: XRays) -> None:
 
 
 def step_of(trainer: Trainer, xrays: XRays, positions: np.ndarray) -> Callable[[], torch.Tensor]:
-    """A training step (forward, backward, optimizer) on these X-rays, which are on the device before it is called; the loss."""
+    """A training step (forward, backward, optimizer) on these X-rays, which are on the device before it is called; the loss.
+
+    What the trainer's computation leaves open is settled as before a training of one epoch.
+    """
     device, n = trainer.accelerator.device, len(positions)
+    trainer.settle(xrays, pixels_of(xrays, device), n_epochs=1)
     batch = batch_of(xrays, positions, device, weight=1 / n)
     return lambda: trainer.step(batch, Draws(0, n, device=device))
 

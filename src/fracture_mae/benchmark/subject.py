@@ -59,7 +59,8 @@ class Subject:
     @property
     def training(self) -> FinetuneMae:
         """The settings of `finetune_mae`, for an epoch."""
-        return FinetuneMae(**self.config.shared(), model=self.config.model, epochs=1)
+        compiled = self.device.type == "cuda" if self.config.compile == "auto" else self.config.compile
+        return FinetuneMae(**self.config.shared(), model=self.config.model, epochs=1, compile=compiled)
 
     @property
     def at_least(self) -> float:

@@ -1,7 +1,7 @@
 """What measures how fast the project is."""
 
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
@@ -15,6 +15,9 @@ class Benchmark(DataOptions):
     """Measure on this machine how fast the project is, each figure beside its alternative, in turn."""
 
     model: str = Masking.model_fields["model"]
+    compile: Literal["auto"] | bool = Field(
+        "auto", description="use torch.compile in the training steps that are measured; auto: on a GPU"
+    )
     quick: bool = Field(
         False,
         description="everything small, to see within a minute that it works: what comes out tells nothing, and no bar applies",

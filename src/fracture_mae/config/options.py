@@ -153,6 +153,10 @@ class Computing(Config):
     compile: Literal["auto"] | bool = Field(
         "auto", description="use torch.compile; auto: where training is long enough to earn back the time that it takes"
     )
+    cuda_graphs: bool = Field(
+        True,
+        description="on a GPU record a step once and repeat it without the processor; not with accumulation, checkpointing or nproc",
+    )
     nproc: int = Field(
         1,
         ge=1,

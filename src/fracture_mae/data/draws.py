@@ -1,6 +1,9 @@
 """Chance for the X-rays of a training step, the same however the step is shared out over parts and processes."""
 
+import numpy as np
 import torch
+
+from fracture_mae.data.sending import sent
 
 
 class Draws:
@@ -12,17 +15,43 @@ class Draws:
     Args:
         seed: of the step.
         n: X-rays in the whole step.
-        rows: those to draw for; None: all.
+        rows: int64, those to draw for; None: all.
         device: where the numbers are wanted; they are drawn on the CPU, so that a seed means the same everywhere.
     """
 
-    def __init__(self, seed: int, n: int, rows: slice | None = None, device: torch.device | str = "cpu"):
+    def __init__(self, seed: int, n: int, rows: np.ndarray | None = None, device: torch.device | str = "cpu"):
         self._generator = torch.Generator().manual_seed(seed)
         self._n = n
-        self._rows = slice(0, n) if rows is None else rows
-        self._device = device
+        self._rows = slice(None) if rows is None else torch.from_numpy(rows)
+        self._device = torch.device(device)
 
     def uniform(self, *shape: int) -> torch.Tensor:
         """The next numbers in [0, 1): float32 [rows, *shape]."""
         drawn = torch.rand(self._n, *shape, generator=self._generator)
-        return drawn[self._rows].to(self._device, non_blocking=True)
+        return sent(drawn[self._rows], self._device)
+
+
+class StandingDraws:
+    """Draws that stay in the same memory while their values change, as a recorded step needs them."""
+
+    def __init__(self) -> None:
+        self._standing: list[torch.Tensor] = []
+        self._source: Draws | None = None
+        self._turn = 0
+
+    def refill(self, source: Draws) -> None:
+        """Take over the numbers that `source` gives."""
+        self._source = source
+        for numbers in self._standing:
+            numbers.copy_(source.uniform(*numbers.shape[1:]), non_blocking=True)
+
+    def rewind(self) -> None:
+        """Begin with the first numbers again."""
+        self._turn = 0
+
+    def uniform(self, *shape: int) -> torch.Tensor:
+        """As `Draws.uniform`; every round must ask for the same shapes in the same order."""
+        if self._turn == len(self._standing):
+            self._standing.append(self._source.uniform(*shape))
+        self._turn += 1
+        return self._standing[self._turn - 1]

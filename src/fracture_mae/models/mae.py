@@ -17,7 +17,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.models import hub
-from fracture_mae.models.vit import patches_of, tokens_of
+from fracture_mae.models.vit import as_multiplied, patches_of, tokens_of
 
 # Random starts for demos, tests and machines that reach no hub. One channel: an X-ray is grey.
 PRESETS = {
@@ -94,15 +94,27 @@ class Mae(nn.Module):
         shuffled = noise.argsort(dim=1)
         restore = shuffled.argsort(dim=1)
         encoded = self._encode(target, shuffled[:, :n_visible])
-        prediction = self.network.decoder(encoded, restore).logits
+        prediction = self._decode(encoded, restore)
         return prediction.float(), target, (restore >= n_visible).float()
 
     def _encode(self, patches: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
         """Patches [B, L, patch² · C] of which the numbers `visible` [B, K] are seen → [B, 1 + K, hidden_size]."""
-        tokens = tokens_of(self.network.vit, patches, visible)
+        tokens = as_multiplied(tokens_of(self.network.vit, patches, visible))
         for layer in self.network.vit.layers:
             tokens = layer(tokens)
         return self.network.vit.layernorm(tokens)
+
+    def _decode(self, encoded: torch.Tensor, restore: torch.Tensor) -> torch.Tensor:
+        """Encoded tokens [B, 1 + K, hidden_size] and each patch's place among the shuffled ones [B, L] → [B, L, patch² · C]."""
+        decoder = self.network.decoder
+        seen = decoder.decoder_embed(encoded)
+        n_images, n_seen, width = seen.shape
+        hidden = decoder.mask_token.to(seen.dtype).expand(n_images, restore.shape[1] + 1 - n_seen, -1)
+        patches = torch.cat([seen[:, 1:], hidden], dim=1).gather(1, restore.unsqueeze(2).expand(-1, -1, width))
+        tokens = as_multiplied(torch.cat([seen[:, :1], patches], dim=1) + decoder.decoder_pos_embed)
+        for layer in decoder.decoder_layers:
+            tokens = layer(tokens)
+        return decoder.decoder_pred(decoder.decoder_norm(tokens))[:, 1:]
 
     def to_pixels(self, patches: torch.Tensor) -> torch.Tensor:
         """Patches [B, L, patch² · C] in normalised units → grey pixels [B, 1, H, W], clipped to [0, 1]."""

@@ -39,6 +39,15 @@ def tokens_of(encoder: ViTMAEModel, patches: torch.Tensor, shown: torch.Tensor |
     return torch.cat([cls, tokens], dim=1)
 
 
+def as_multiplied(tokens: torch.Tensor) -> torch.Tensor:
+    """In the precision of matrix products, where autocast lowers that: layers move what they add to more often than all else.
+
+    Norms and the loss are computed in float32 all the same.
+    """
+    kind = tokens.device.type
+    return tokens.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else tokens
+
+
 def use_attention(model: nn.Module, implementation: str) -> None:
     """Let all attention in the model be computed by "sdpa" (fused) or "eager" (plain matrix products); the results agree."""
     for module in model.modules():

@@ -260,3 +260,26 @@ def test_mask_to_pixels(tiny_mae):
     expected = torch.zeros(1, 1, 32, 32)
     expected[..., 8:16, 16:24] = 1
     assert tiny_mae.mask_to_pixels(mask).equal(expected)
+
+
+def test_the_prediction_is_that_of_transformers(tiny_mae):
+    """The encoder is shown the same patches, and the decoder does the same with them."""
+    pixels, noise = random_pixels(tiny_mae, 3), random_noise(tiny_mae, 3)
+    tiny_mae.network.config.mask_ratio = 0.75
+    theirs = tiny_mae.network.eval()(tiny_mae.normalisation.apply(pixels), noise=noise)
+    prediction, _, mask = tiny_mae(pixels, noise, 0.75)
+    assert_close(prediction, theirs.logits, rtol=1e-4, atol=1e-5)
+    assert mask.equal(theirs.mask)
+
+
+def test_in_bf16_layers_add_in_bf16_and_the_loss_is_float32(tiny_mae):
+    seen = []
+    for layer in (tiny_mae.network.vit.layers[1], tiny_mae.network.decoder.decoder_layers[0]):
+        layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].dtype))
+    pixels, noise = random_pixels(tiny_mae), random_noise(tiny_mae)
+    exact, *_ = tiny_mae(pixels, noise, 0.75)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded, target, _ = tiny_mae(pixels, noise, 0.75)
+    assert seen == [torch.float32] * 2 + [torch.bfloat16] * 2
+    assert rounded.dtype == target.dtype == torch.float32
+    assert_close(rounded, exact, rtol=0, atol=0.05 * exact.std().item())
