@@ -1,5 +1,6 @@
 """On a GPU everything comes to what it comes to on the processor; run by `pytest -m gpu` where there is one."""
 
+import sys
 from functools import partial
 
 import numpy as np
@@ -24,7 +25,7 @@ from fracture_mae.training import Trainer, make_accelerator, visiting_order
 from tests import made
 from tests.unit import shared_training
 from tests.unit.shared_training import CASES
-from tests.workplace import SMALL, Workplace
+from tests.workplace import SMALL, Workplace, command_of
 
 pytestmark = pytest.mark.gpu
 SPEEDS = {"train/images_per_second", "train/data_wait_share"}
@@ -207,8 +208,13 @@ def test_logits_and_features_are_those_of_the_processor(accelerators, tmp_path, 
 
 def test_too_large_a_batch_is_a_sentence(tmp_path):
     workplace = Workplace(tmp_path / "project").create()
-    workplace.environment["PYTORCH_CUDA_ALLOC_CONF"] = "per_process_memory_fraction:0.001"
-    done = workplace.python("finetune_mae", **SMALL | {"model": "vit-mae-small", "batch_size": 64, "epochs": 1})
-    assert done.returncode == 1
-    assert "Take a smaller --batch-size" in done.stderr
-    assert "Traceback" not in done.stderr
+    program = (
+        "import runpy, torch; torch.cuda.set_per_process_memory_fraction(0.001); "
+        "runpy.run_module('entrypoints.finetune_mae', run_name='__main__', alter_sys=True)"
+    )
+    given = command_of("finetune_mae", SMALL | {"model": "vit-mae-small", "epochs": 1})[3:]
+    process = workplace.start([sys.executable, "-c", program, *given])
+    assert process.wait() == 1
+    output = (workplace.root / "output.txt").read_text()
+    assert "Take a smaller --batch-size" in output
+    assert "Traceback" not in output

@@ -32,7 +32,7 @@ from fracture_mae.tuning.study import Lock, open_storage, open_study
 from fracture_mae.tuning.trial_runs import TrialRuns
 from fracture_mae.tuning.trials import evaluator
 
-__all__ = ["batch_of", "project_folder", "read_epoch", "step_of", "train_epoch", "trainer_of", "tuning_seconds"]
+__all__ = ["batch_of", "epoch_reader", "project_folder", "step_of", "train_epoch", "trainer_of", "tuning_seconds"]
 
 
 def trainer_of(subject: Subject, training: FinetuneMae) -> Trainer:
@@ -59,12 +59,19 @@ def step_of(trainer: Trainer, xrays: XRays, positions: np.ndarray) -> Callable[[
     return lambda: trainer.step(batch, Draws(0, n, device=device))
 
 
-def read_epoch(xrays: XRays, batch_size: int, device: torch.device) -> None:
-    """Gather all batches of an epoch, shuffled, as a training does: uint8 on the device."""
+def epoch_reader(xrays: XRays, batch_size: int, device: torch.device) -> Callable[[], None]:
+    """What gathers all batches of an epoch, shuffled, as a training does: uint8 on the device.
+
+    What a training does once, such as bringing pixels to a GPU, is done before.
+    """
     visits = np.random.default_rng(0).permutation(len(xrays))
     pixels, batches = pixels_of(xrays, device), np.array_split(visits, n_steps(len(visits), batch_size))
-    for _ in Ahead(lambda positions: gather(xrays, pixels, positions), batches):
-        pass
+
+    def read() -> None:
+        for _ in Ahead(lambda positions: gather(xrays, pixels, positions), batches):
+            pass
+
+    return read
 
 
 def tuning_seconds(subject: Subject, run: Run, url: str, n_trials: int) -> tuple[float, float]:

@@ -1,10 +1,16 @@
 """What the networks on a ViTMAE encoder share: patches, tokens of the patches that are shown, and how layers are computed."""
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import PreTrainedModel, ViTMAEModel
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import AttentionInterface, PreTrainedModel, ViTMAEModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.models.vit_mae.modeling_vit_mae import ViTMAEAttention
+
+_FUSED, _SHORT = "fracture_mae_sdpa", 64  # tokens
 
 
 def patches_of(pixels: torch.Tensor, patch_size: int) -> torch.Tensor:
@@ -52,7 +58,23 @@ def use_attention(model: nn.Module, implementation: str) -> None:
     """Let all attention in the model be computed by "sdpa" (fused) or "eager" (plain matrix products); the results agree."""
     for module in model.modules():
         if isinstance(module, ViTMAEAttention):
-            module.config._attn_implementation = implementation  # the decoder's config is one of its own
+            # The decoder's config is one of its own.
+            module.config._attn_implementation = _FUSED if implementation == "sdpa" else implementation
+
+
+def _fused_attention(module: nn.Module, query: torch.Tensor, *others: Any, **options: Any) -> tuple[torch.Tensor, None]:
+    """PyTorch's own choice of a kernel, but for sequences as short as those that an MAE's encoder is shown.
+
+    On an H200 the memory-efficient kernel took 135 µs, forward and backward, for 256 × 12 heads of 50 × 64 values in bf16; cuDNN's,
+    which PyTorch prefers, 211 µs; flash attention 375 µs. Of 197 tokens it is the slowest.
+    """
+    if query.is_cuda and query.shape[2] <= _SHORT:
+        with sdpa_kernel([SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]):
+            return sdpa_attention_forward(module, query, *others, **options)
+    return sdpa_attention_forward(module, query, *others, **options)
+
+
+AttentionInterface.register(_FUSED, _fused_attention)
 
 
 def recompute_activations(model: nn.Module, recompute: bool) -> None:

@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from accelerate.state import AcceleratorState
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from fracture_mae import benchmark, data, tracking
 from fracture_mae.benchmark import machine, ours, report, subject
@@ -93,6 +95,39 @@ def test_the_ceiling_is_the_faster_product(measured):
     assert step.flops == reference.flops
     intensity = {point.name: point.intensity for point in roofline.points}
     assert intensity["attention written out, decoder"] < intensity["attention, decoder"]
+
+
+def test_the_step_that_is_timed_is_never_one_whose_operators_are_counted(measured, monkeypatch):
+    """Counting would keep it from being compiled, and a recording of it would hold the uncompiled one."""
+    make, asked, counted = ours.step_of, [], []
+
+    def step_of(trainer, *others):
+        step, mine = make(trainer, *others), len(asked)
+        asked.append(trainer.computation)
+
+        def watched():
+            if _get_current_dispatch_mode():
+                counted.append(mine)
+            return step()
+
+        return watched
+
+    monkeypatch.setattr(ours, "step_of", step_of)
+    PARTS["ceiling"](measured)
+    assert [computation.cuda_graphs for computation in asked] == [False, True]
+    assert counted == [0]
+
+
+def test_without_memory_a_part_is_not_measured_and_the_others_are(measured, monkeypatch):
+    def too_large(subject):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setitem(PARTS, "step", too_large)
+    config = measured.config.model_copy(update={"only": "step,loading"})
+    skipped, loaded = benchmark.measure(replace(measured, config=config))
+    (told,) = skipped.results
+    assert told.reason == "memory does not suffice for batches of 8; take a smaller --batch-size"
+    only_result(loaded)
 
 
 def test_of_two_products_the_one_with_the_higher_median_is_the_ceiling():

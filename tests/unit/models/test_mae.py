@@ -262,16 +262,6 @@ def test_mask_to_pixels(tiny_mae):
     assert tiny_mae.mask_to_pixels(mask).equal(expected)
 
 
-def test_the_prediction_is_that_of_transformers(tiny_mae):
-    """The encoder is shown the same patches, and the decoder does the same with them."""
-    pixels, noise = random_pixels(tiny_mae, 3), random_noise(tiny_mae, 3)
-    tiny_mae.network.config.mask_ratio = 0.75
-    theirs = tiny_mae.network.eval()(tiny_mae.normalisation.apply(pixels), noise=noise)
-    prediction, _, mask = tiny_mae(pixels, noise, 0.75)
-    assert_close(prediction, theirs.logits, rtol=1e-4, atol=1e-5)
-    assert mask.equal(theirs.mask)
-
-
 def test_in_bf16_layers_add_in_bf16_and_the_loss_is_float32(tiny_mae):
     seen = []
     for layer in (tiny_mae.network.vit.layers[1], tiny_mae.network.decoder.decoder_layers[0]):

@@ -105,7 +105,7 @@ def _stages(subject: Subject) -> list[Stage]:
         return into_new_cache
 
     def load(xrays: XRays) -> Callable[[], object]:
-        return lambda: ours.read_epoch(xrays, config.batch_size, subject.device)
+        return ours.epoch_reader(xrays, config.batch_size, subject.device)
 
     def search(xrays: XRays) -> Callable[[], object]:
         path = _paths(xrays.table)

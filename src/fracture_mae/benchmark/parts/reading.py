@@ -14,7 +14,7 @@ def loading(subject: Subject) -> Outcome:
     options = {"device": device, "at_least": subject.at_least}
     found = subject.measure(
         {
-            "ours": rate(lambda: ours.read_epoch(xrays, batch_size, device), len(xrays), **options),
+            "ours": rate(ours.epoch_reader(xrays, batch_size, device), len(xrays), **options),
             "alternative": rate(
                 lambda: read_epoch(paths, subject.mae.image_size, batch_size, device), len(paths), **options
             ),

@@ -76,11 +76,12 @@ def step(subject: Subject) -> Outcome:
 
 def ceiling(subject: Subject) -> Outcome:
     """The share of the fastest matrix products that a training step reaches, and the roofline it is seen under."""
-    bytes_moved = _traffic(ours.step_of(_unrecorded(subject), subject.xrays, _positions(subject)))
+    # The operators of a step that is compiled or recorded cannot be counted, and one that is begun while they are is neither.
+    bytes_of = {_STEP: _traffic(ours.step_of(_unrecorded(subject), subject.xrays, _positions(subject)))}
     works = _works(subject)
     if not _fits(works[_REFERENCE].do):  # it takes much more memory, and is not what this figure is about
         del works[_REFERENCE]
-    bytes_of = {name: _traffic(work.do) for name, work in works.items() if _is_point(name)} | {_STEP: bytes_moved}
+    bytes_of |= {name: _traffic(work.do) for name, work in works.items() if _is_point(name) and name != _STEP}
     found = subject.measure(
         {name: rate(work.do, work.amount, subject.device, subject.at_least) for name, work in works.items()}
     )
