@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from fracture_mae import ranks
 from fracture_mae.cli import options_from, parse
-from fracture_mae.config import Config
+from fracture_mae.config import Computing, Config
 from fracture_mae.errors import FractureMaeError
 
 if ranks.under_launcher():
@@ -37,7 +37,7 @@ if ranks.under_launcher():
 def entry_point(config: type[Config]) -> Callable[[Callable[[Config], None]], click.Command]:
     """Turn `main(config)` into a command whose options are the fields of `config` and whose errors are sentences.
 
-    Where `config.nproc` asks for several processes, the command leads them; each of them runs `main`.
+    Where a training's `config.nproc` asks for several processes, the command leads them; each of them runs `main`.
     """
 
     def decorate(main: Callable[[Config], None]) -> click.Command:
@@ -47,7 +47,7 @@ def entry_point(config: type[Config]) -> Callable[[Callable[[Config], None]], cl
         @options_from(config)
         def command(**values: str) -> None:
             checked = parse(config, values)
-            if getattr(checked, "nproc", 1) > 1 and not ranks.under_launcher():
+            if isinstance(checked, Computing) and checked.nproc > 1 and not ranks.under_launcher():
                 from fracture_mae.launching import lead
 
                 lead(module, checked)
@@ -65,7 +65,7 @@ def entry_point(config: type[Config]) -> Callable[[Callable[[Config], None]], cl
 
 
 def _check_alone(config: Config) -> None:
-    if ranks.world_size() > 1 and not hasattr(config, "nproc"):
+    if ranks.world_size() > 1 and not isinstance(config, Computing):
         raise click.UsageError(
             f"found {ranks.world_size()} processes, as a launcher has started them, expected one: only trainings can be shared by "
             "several. Run this entry point directly."

@@ -14,12 +14,10 @@ def main(config: Main) -> None:
         shared = config.shared()
         steps = chain.Chain(run, config.env_manager)
         steps.run("reconstruct_baseline", shared | {"model": config.model})
-        mae = steps.run(
-            "finetune_mae", shared | {"model": config.model, "recipe": config.recipe, "epochs": config.mae_epochs}
-        )
+        training = shared | {"recipe": config.recipe, "nproc": config.nproc}
+        mae = steps.run("finetune_mae", training | {"model": config.model, "epochs": config.mae_epochs})
         classifier = steps.run(
-            "train_classifier",
-            shared | {"encoder": mae.registered, "recipe": config.recipe, "epochs": config.classifier_epochs},
+            "train_classifier", training | {"encoder": mae.registered, "epochs": config.classifier_epochs}
         )
         judged = steps.run("evaluate", shared | {"classifier": classifier.registered, "n_draws": config.n_draws})
         run.metrics(judged.metrics)

@@ -102,7 +102,7 @@ def test_a_recording_is_made_once_for_each_size_of_batch(accelerators, xrays):
     accelerator = accelerators("fp32", "cuda")
     calls = []
 
-    def squared(weight, batch, draws):
+    def squared(weight, batch, draws, is_last=True):
         calls.append(len(batch.label))
         loss = ((weight * batch.pixels.mean(dim=(1, 2, 3)) - draws.uniform()).square() * batch.weight).sum()
         loss.backward()

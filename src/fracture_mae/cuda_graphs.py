@@ -13,8 +13,8 @@ from torch import nn
 from fracture_mae.batches import Batch
 from fracture_mae.data.draws import Draws, StandingDraws
 
-# Adds what X-rays contribute to the gradients; returns what they contribute to the loss.
-AddGradient = Callable[[Batch, Draws], torch.Tensor]
+# Adds what X-rays contribute to the gradients; returns what they contribute to the loss. The flag: nothing more comes in this step.
+AddGradient = Callable[[Batch, Draws, bool], torch.Tensor]
 _WARM_UP = 3  # rounds after which libraries have chosen their kernels and allocated what they keep
 
 logger = logging.getLogger(__name__)
@@ -23,22 +23,25 @@ logger = logging.getLogger(__name__)
 class Recorded:
     """Does what `add_gradient` does, by a recording: one for each size of batch, made when the first of that size comes.
 
-    Gradients must be None before each call: a recording does not add to them, it replaces them.
+    A step must be a single call, and gradients None before it: a recording does not add to them, it replaces them.
 
     Args:
         add_gradient: asks its draws for the same shapes each time, and never waits for the GPU.
         parameters: whose gradients it computes.
+
+    Attributes:
+        is_possible: False once it was found that recording fails; then all is computed unrecorded.
     """
 
     def __init__(self, add_gradient: AddGradient, parameters: Sequence[nn.Parameter]):
         self._add_gradient = add_gradient
         self._parameters = parameters
         self._recordings: dict[int, _Recording] = {}
-        self._possible = True
+        self.is_possible = True
 
-    def __call__(self, batch: Batch, draws: Draws) -> torch.Tensor:
-        if not self._possible:
-            return self._add_gradient(batch, draws)
+    def __call__(self, batch: Batch, draws: Draws, is_last: bool = True) -> torch.Tensor:
+        if not self.is_possible:
+            return self._add_gradient(batch, draws, is_last)
         size = len(batch.pixels)
         if size not in self._recordings:
             return self._first(size, batch, draws)
@@ -56,7 +59,7 @@ class Recorded:
         except RuntimeError as error:  # such as a model that waits for the GPU
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
             logger.warning("steps cannot be recorded as a CUDA graph (%s): training goes on without it.", reason)
-            self._possible = False
+            self.is_possible = False
             self._recordings.clear()
             return recording.compute()
         self._recordings[size] = recording
@@ -84,7 +87,7 @@ class _Recording:
         """The gradients, and the loss, unrecorded."""
         self._forget_gradients()
         self._draws.rewind()
-        return self._add_gradient(self._batch, self._draws)
+        return self._add_gradient(self._batch, self._draws, True)
 
     def warm_up(self) -> None:
         beside = torch.cuda.Stream()

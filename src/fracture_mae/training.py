@@ -21,7 +21,7 @@ from fracture_mae import collectives, ranks
 from fracture_mae.batches import Ahead, Batch, InFlight, Pixels, gather, pixels_of
 from fracture_mae.checkpoints import Checkpoints
 from fracture_mae.computation import Chosen, Computation, Probe, choose, key_of
-from fracture_mae.cuda_graphs import Recorded
+from fracture_mae.cuda_graphs import AddGradient, Recorded
 from fracture_mae.data import XRays
 from fracture_mae.data.draws import Draws
 from fracture_mae.epoch import Part, n_steps, parts_of
@@ -171,7 +171,8 @@ class Trainer:
             n_epochs: that are to come.
         """
         self.prepared.train()
-        visits = np.arange(min(len(xrays), self.schedule.batch_size))
+        steps = n_steps(len(xrays), self.schedule.batch_size)
+        visits = np.arange(math.ceil(len(xrays) / steps))  # as many as the largest step of an epoch has
         part = next(self._parts(visits, LossWeights.equal(len(xrays)), seed=0))
         batch = cache(lambda: gather(xrays, pixels, part.positions, part.weight).batch())  # only where it is needed
 
@@ -188,14 +189,16 @@ class Trainer:
         images = (len(part.positions), *xrays.pixels.shape[1:])
         key = key_of(self.model, images, precision, self.computation, self.accelerator.device)
         probe = Probe(self.model, prepare, key, self.accelerator.device)
-        n_parts = n_steps(len(xrays), self.schedule.batch_size) * self.computation.accumulation
-        chosen = choose(self.computation, probe, n_parts * n_epochs)
+        chosen = choose(self.computation, probe, steps * self.computation.accumulation * n_epochs)
         self.forward = self._forward(chosen, probe)
         self._add_part = self._gradient_by(self.forward)
+        if self._records:
+            self._add_part(batch(), self._draws(part), part.is_last)  # only now is it known whether that is possible
+            self.optimizer.zero_grad()
         self.computed_by = {
             "attention": chosen.attention,
             "compile": str(chosen.compile).lower(),
-            "cuda_graphs": str(self._records).lower(),
+            "cuda_graphs": str(self._records and self._add_part.is_possible).lower(),
             "precision": precision,
             "processes": str(self.accelerator.num_processes),
         }
@@ -203,7 +206,7 @@ class Trainer:
     def step(self, batch: Batch, draws: Draws) -> torch.Tensor:
         """A step by itself, on a batch that is the whole of it and whose weights sum to 1; its loss."""
         self.prepared.train()
-        loss = self._add_part(batch, draws, is_last=True)
+        loss = self._add_part(batch, draws, True)
         self._update()
         return loss
 
@@ -271,13 +274,12 @@ class Trainer:
         possible = self.accelerator.device.type == "cuda" and in_one and not self.computation.checkpointing
         return possible and self.computation.cuda_graphs
 
-    def _gradient_by(self, forward: nn.Module) -> Callable[[Batch, Draws, bool], torch.Tensor]:
+    def _gradient_by(self, forward: nn.Module) -> AddGradient | Recorded:
         """`_add_gradient` through `forward`, recorded where that is possible."""
+        add_gradient = partial(self._add_gradient, forward)
         if not self._records:
-            return partial(self._add_gradient, forward)
-        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        recorded = Recorded(partial(self._add_gradient, forward, is_last=True), trained)
-        return lambda batch, draws, is_last: recorded(batch, draws)
+            return add_gradient
+        return Recorded(add_gradient, [each for group in self.optimizer.param_groups for each in group["params"]])
 
     def _add_gradient(self, forward: nn.Module, batch: Batch, draws: Draws, is_last: bool) -> torch.Tensor:
         """Add what X-rays contribute to the gradient of the step's loss; returns what they contribute to that loss.

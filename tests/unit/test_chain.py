@@ -2,8 +2,11 @@ from types import SimpleNamespace
 
 import mlflow
 import pytest
+from click.testing import CliRunner
 
+from entrypoints.main import main
 from fracture_mae import chain
+from fracture_mae.chain import Step
 from fracture_mae.config import DataOptions, Main
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.tracking import REASON_TAG
@@ -87,3 +90,35 @@ def test_summary_without_references_or_intervals():
     assert "0.750  [0.500, 0.900]" in text
     assert text.splitlines()[-1] == "models:/x/2: not promoted: worse"
     assert text.count("nan") >= 2
+
+
+class Steps:
+    """Stands for a chain: remembers what its steps are given."""
+
+    def __init__(self, parent, env_manager):
+        self.parameters = {}
+        Steps.last = self
+
+    def run(self, name, parameters):
+        self.parameters[name] = parameters
+        tags = {"registered": f"models:/{name}/1", "promotion": "champion", "classifier": "models:/x/1"}
+        names = ("baseline/validation/relative_masked_mse", "validation/relative_masked_mse")
+        return Step(tags, dict.fromkeys(names, 0.5))
+
+
+def test_every_option_reaches_the_steps_it_is_for(store, monkeypatch):
+    monkeypatch.setattr(chain, "Chain", Steps)
+    options = ["--nproc", "2", "--recipe", "original", "--mae-epochs", "3", "--classifier-epochs", "4", "--seed", "7"]
+    done = CliRunner().invoke(main, [*options, "--n-draws", "150"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    found = Steps.last.parameters
+    assert list(found) == ["reconstruct_baseline", "finetune_mae", "train_classifier", "evaluate"]
+    assert all(parameters["seed"] == 7 for parameters in found.values())
+    for name, epochs, given in (("finetune_mae", 3, "model"), ("train_classifier", 4, "encoder")):
+        parameters = found[name]
+        assert (parameters["nproc"], parameters["recipe"], parameters["epochs"]) == (2, "original", epochs)
+        assert given in parameters
+    assert found["train_classifier"]["encoder"] == "models:/finetune_mae/1"
+    assert found["evaluate"]["classifier"] == "models:/train_classifier/1"
+    assert found["evaluate"]["n_draws"] == 150
+    assert "nproc" not in found["evaluate"]

@@ -67,6 +67,7 @@ class Main(DataOptions):
     classifier_epochs: Annotated[int, Field(ge=1, le=100_000)] | Literal["auto"] = Field(
         "auto", description="epochs of train_classifier; auto: as the recipe says"
     )
+    nproc: int = Field(1, ge=1, le=1024, description="processes of this machine that share each training step")
     n_draws: int = Evaluate.model_fields["n_draws"]
     env_manager: Literal["local", "uv", "virtualenv", "conda"] = Field(
         "local", description="environment of the steps; local: the one this chain itself runs in, whoever made it"
