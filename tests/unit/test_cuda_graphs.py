@@ -95,7 +95,7 @@ def test_too_little_memory_is_no_reason_to_go_on(xrays, monkeypatch):
 @pytest.mark.parametrize(("batch_size", "size"), [(4, 3), (5, 5), (7, 5)])
 def test_a_training_by_recordings_has_the_losses_of_another(accelerator, tmp_path, monkeypatch, batch_size, size):
     """Nine files in steps of three, or of five and four; the latter are filled up."""
-    config = FinetuneMae(batch_size=batch_size, epochs=2, rotation=10, attention="sdpa")
+    config = FinetuneMae(batch_size=batch_size, epochs=2, rotation=10, attention="sdpa", compile=False)
     expected = shared_training.train(config, tmp_path / "plain", accelerator)
     assert not Recording.made
     monkeypatch.setattr(Trainer, "_records", True)
