@@ -132,7 +132,7 @@ class InFlight:
         self._steps: deque[torch.cuda.Event] = deque()
 
     def wait(self) -> None:
-        """A step was given to the GPU; wait until at most one before it is unfinished."""
+        """Note that one more was given to it, and wait until no more than two are unfinished."""
         if self._device.type != "cuda":
             return
         given = torch.cuda.Event()

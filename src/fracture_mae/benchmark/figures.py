@@ -7,13 +7,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, Formatter, FuncFormatter, LogLocator, NullFormatter
 
 from fracture_mae.benchmark.results import MET, NOT_APPLICABLE, NOT_MET, Result, Roofline
 from fracture_mae.plots.style import BLUE, COLOURS, GREEN, GREY, INK, RED, figure_of, legend
 
 _COLOUR_OF = {MET: GREEN, NOT_MET: RED, NOT_APPLICABLE: BLUE}
 _MEANING = {MET: "Bar met", NOT_MET: "Bar not met", NOT_APPLICABLE: "Bar does not apply"}
+FLOPS, BYTES = EngFormatter("FLOP/s", places=0), EngFormatter("B/s", places=1)  # 649 TFLOP/s, 4.2 TB/s
 _MARK_OF = {"": "D", "encoder": "o", "decoder": "s"}
 
 
@@ -63,28 +64,28 @@ def roofline(measured: Roofline, title: str) -> Figure:
     for number, name in enumerate(measured.matrix):
         flat, slope = measured.matrix[name].median, measured.copy[name].median
         drawn = {"color": INK, "linewidth": 1.8} if number == 0 else {"color": GREY, "linewidth": 1.2, "linestyle": ":"}
-        label = f"Ceiling in {name}: {flat / 1e9:,.0f} GFLOP/s, {slope / 1e9:,.1f} GB/s"
-        axes.plot(x, np.minimum(flat, slope * x) / 1e9, label=label, **drawn)
+        label = f"Ceiling in {name}: {FLOPS(flat)}, {BYTES(slope)}"
+        axes.plot(x, np.minimum(flat, slope * x), label=label, **drawn)
     kinds = dict.fromkeys(point.name.partition(", ")[0] for point in measured.points)
     colour_of = dict(zip(kinds, cycle(COLOURS), strict=False))
     for point in measured.points:
         kind, _, side = point.name.partition(", ")
         speed = point.flops_per_second
-        reach = [[(speed.median - speed.low) / 1e9], [(speed.high - speed.median) / 1e9]]
-        label = f"{point.name}: {speed.median / 1e9:,.0f} GFLOP/s"
+        reach = [[speed.median - speed.low], [speed.high - speed.median]]
+        label = f"{point.name}: {FLOPS(speed.median)}"
         marks = {"fmt": _MARK_OF[side], "color": colour_of[kind], "markersize": 7, "capsize": 3, "linewidth": 1.2}
-        axes.errorbar(point.intensity, speed.median / 1e9, yerr=reach, label=label, **marks)
+        axes.errorbar(point.intensity, speed.median, yerr=reach, label=label, **marks)
     axes.set_xscale("log")
     axes.set_yscale("log")
     _plain_numbers(axes.xaxis)
-    _plain_numbers(axes.yaxis)
-    axes.set(xlabel="Arithmetic intensity: FLOP for each byte that operators read and write", ylabel="GFLOP/s")
+    _plain_numbers(axes.yaxis, EngFormatter(sep=""))
+    axes.set(xlabel="Arithmetic intensity: FLOP for each byte that operators read and write", ylabel="FLOP/s")
     legend(figure, loc="outside right center")
     return figure
 
 
-def _plain_numbers(axis: Axis) -> None:
+def _plain_numbers(axis: Axis, formatter: Formatter | None = None) -> None:
     """1, 2, 5, 10, 20, … on a logarithmic axis, however short or long."""
     axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_major_formatter(formatter or FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())

@@ -125,8 +125,8 @@ def _growth(growth: list[dict[str, Any]]) -> str:
 
 def _ceilings(roofline: Roofline) -> str:
     lines = [
-        f"  {name}: matrix products {shown(roofline.matrix[name].median / 1e9)} GFLOP/s, copies of memory "
-        f"{shown(roofline.copy[name].median / 1e9)} GB/s read and written"
+        f"  {name}: matrix products {figures.FLOPS(roofline.matrix[name].median)}, copies of memory "
+        f"{figures.BYTES(roofline.copy[name].median)} read and written"
         for name in roofline.matrix
     ]
     return "\n".join(["Ceilings of this machine, measured in the same run", *lines])

@@ -9,6 +9,7 @@ from fracture_mae.benchmark import ceilings, flops, operators, ours
 from fracture_mae.benchmark.alternatives.notebook import Notebook
 from fracture_mae.benchmark.alternatives.reference_mae import ReferenceStep
 from fracture_mae.benchmark.ceilings import DTYPES, Work
+from fracture_mae.benchmark.figures import FLOPS
 from fracture_mae.benchmark.results import Outcome, Point, Result, Roofline
 from fracture_mae.benchmark.subject import Subject
 from fracture_mae.benchmark.timing import Sample, rate
@@ -88,15 +89,16 @@ def ceiling(subject: Subject) -> Outcome:
     precisions = _precisions(subject)
     matrix = {name: _higher(found[f"square, {name}"], found[f"own, {name}"]) for name in precisions}
     best = matrix[subject.precision]
-    square, own = (found[f"{kind}, {subject.precision}"].median / 1e9 for kind in ("square", "own"))
+    square, own = (FLOPS(found[f"{kind}, {subject.precision}"].median) for kind in ("square", "own"))
+    unit, scale = ("TFLOP/s", 1e-12) if best.median >= 1e13 else ("GFLOP/s", 1e-9)
     result = Result(
         "ceiling",
         "share of the matrix ceiling",
-        f"FLOP/s that a training step needs, {subject.precision} · the faster of a large square product ({square:,.0f} GFLOP/s) and "
-        f"the products of the model's own shapes ({own:,.0f} GFLOP/s)",
-        "GFLOP/s",
-        ours=found[_STEP].times(1e-9),
-        alternative=best.times(1e-9),
+        f"FLOP/s that a training step needs, {subject.precision} · the faster of a large square product ({square}) and the products of "
+        f"the model's own shapes ({own})",
+        unit,
+        ours=found[_STEP].times(scale),
+        alternative=best.times(scale),
         ratio=found[_STEP].over(best),
         bar=subject.bar_by_device(cpu=0.80, gpu=0.45),
         percent=True,
