@@ -6,14 +6,12 @@ from fracture_mae.config import Benchmark
 
 @entry_point(Benchmark)
 def main(config: Benchmark) -> None:
-    from pathlib import Path
-    from tempfile import TemporaryDirectory
-
     import click
 
     from fracture_mae import benchmark, pipeline, tracking
     from fracture_mae.benchmark import machine, report, subject
     from fracture_mae.benchmark.results import Outcome
+    from fracture_mae.benchmark.workspace import workspace
     from fracture_mae.data.cache import cache_root
     from fracture_mae.training import make_accelerator
 
@@ -23,9 +21,9 @@ def main(config: Benchmark) -> None:
         dataset = pipeline.load_data(config, mae.image_size)
         xrays = subject.choose(dataset, config.n_images)
         outcome = Outcome()
-        with TemporaryDirectory(prefix="benchmark-", dir=cache_root()) as folder:  # where there is room for many X-rays
+        with workspace(cache_root()) as folder:  # where there is room for many X-rays
             parted = subject.parted(dataset, xrays)
-            measured = subject.Subject(config, mae, xrays, parted, accelerator, Path(folder))
+            measured = subject.Subject(config, mae, xrays, parted, accelerator, folder)
             found = machine.describe(measured)
             told = machine.sentence(found, measured)
             run.tags(
