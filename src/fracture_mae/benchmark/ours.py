@@ -54,8 +54,8 @@ def step_of(trainer: Trainer, xrays: XRays, positions: np.ndarray) -> Callable[[
     What the trainer's computation leaves open is settled as before a training of one epoch.
     """
     device, n = trainer.accelerator.device, len(positions)
-    trainer.settle(xrays, pixels_of(xrays, device), n_epochs=1)
-    batch = batch_of(xrays, positions, device, weight=1 / n)
+    batch, own = batch_of(xrays, positions, device, weight=1 / n), xrays.subset(positions)
+    trainer.settle(own, pixels_of(own, device), n_epochs=1)
     return lambda: trainer.step(batch, Draws(0, n, device=device))
 
 
