@@ -153,7 +153,11 @@ class FractureClassifier(nn.Module):
 def from_mae(
     mae: Mae, *, pool: str, drop_path: float = 0.0, patch_dropout: float = 0.0, hidden: int = 0, seed: int = 0
 ) -> FractureClassifier:
-    """A classifier on the encoder of `mae`, which it takes over; the head starts at random from `seed`."""
+    """A classifier on the encoder of `mae`, which it takes over; the head starts at random from `seed`.
+
+    Position embeddings, fixed in the autoencoder, are trained here, as by He et al.
+    """
+    mae.network.vit.embeddings.position_embeddings.requires_grad_(True)
     options = {"pool": pool, "drop_path": drop_path, "patch_dropout": patch_dropout, "hidden": hidden}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -191,6 +191,8 @@ def load(model: str, *, image_size: int | None = None, seed: int = 0) -> Mae:
             "made with it. Take a checkpoint trained with norm_pix_loss=false, such as facebook/vit-mae-base."
         )
     _check_position_embeddings(network, model)
+    for positions in _position_embeddings(network):
+        positions.requires_grad_(False)  # as in a network that was not loaded; transformers forgets it
     return Mae(_at_image_size(network, image_size), load_normalisation(model, network.config.num_channels), model)
 
 

@@ -37,7 +37,7 @@ def tokens_of(encoder: ViTMAEModel, patches: torch.Tensor, shown: torch.Tensor |
     cls_position, position = embeddings.position_embeddings[:, :1], embeddings.position_embeddings[:, 1:]  # [1, L, d]
     if shown is not None:
         patches = patches.gather(1, shown.unsqueeze(2).expand(-1, -1, patches.shape[2]))
-        position = position[0][shown]  # [B, K, d]
+        position = F.embedding(shown, position[0])  # [B, K, d]; the gradient of an index is summed in any order
     projection = embeddings.patch_embeddings.projection
     weight = projection.weight.permute(0, 2, 3, 1).flatten(1)  # [d, patch² · C], in the order of a patch's pixels
     tokens = F.linear(patches, weight, projection.bias) + position

@@ -241,3 +241,11 @@ def test_probabilities_of_a_decision():
 def test_a_folder_without_a_classifier(tmp_path):
     with pytest.raises(FractureMaeError, match=r"holds no classifier.*classifier\.json"):
         classifier_model.load(tmp_path)
+
+
+def test_position_embeddings_are_trained_unless_the_encoder_is_frozen(tiny_mae):
+    classifier = classifier_model.from_mae(tiny_mae, pool="mean")
+    positions = classifier.encoder.embeddings.position_embeddings
+    assert positions.requires_grad
+    classifier_model.freeze_encoder(classifier)
+    assert not positions.requires_grad

@@ -273,3 +273,14 @@ def test_in_bf16_layers_add_in_bf16_and_the_loss_is_float32(tiny_mae):
     assert seen == [torch.float32] * 2 + [torch.bfloat16] * 2
     assert rounded.dtype == target.dtype == torch.float32
     assert_close(rounded, exact, rtol=0, atol=0.05 * exact.std().item())
+
+
+def test_position_embeddings_are_fixed_wherever_the_network_comes_from(folder, tiny_mae):
+    found = (
+        tiny_mae,
+        mae_model.load("vit-mae-nano"),
+        mae_model.load(str(folder)),
+        mae_model.load(str(folder), image_size=64),
+    )
+    for mae in found:
+        assert [name for name, value in mae.network.named_parameters() if not value.requires_grad] == list(POSITIONS)

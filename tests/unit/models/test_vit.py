@@ -8,7 +8,7 @@ from transformers.models.vit_mae import modeling_vit_mae
 
 from fracture_mae.models import mae as mae_model
 from fracture_mae.models.mae import IMAGENET, Mae, squared_error
-from fracture_mae.models.vit import patches_of, recompute_activations, use_attention
+from fracture_mae.models.vit import patches_of, recompute_activations, tokens_of, use_attention
 
 
 def in_colour(mae):
@@ -112,3 +112,21 @@ def test_recomputed_activations_give_the_same_gradients(tiny_mae):
     layer_calls.clear()
     run(tiny_mae)
     assert len(layer_calls) == 1
+
+
+def test_gradients_are_the_same_each_time(tiny_mae):
+    """Of position embeddings too, which several threads add to."""
+    encoder, threads = tiny_mae.network.vit, torch.get_num_threads()
+    positions = encoder.embeddings.position_embeddings.requires_grad_(True)
+    generator = torch.Generator().manual_seed(0)
+    patches = torch.rand(512, tiny_mae.n_patches, 64, generator=generator)
+    shown = torch.rand(512, tiny_mae.n_patches, generator=generator).argsort(dim=1)[:, :8]
+    weight = torch.rand(512, 9, 16, generator=generator)
+    torch.set_num_threads(2)
+    try:
+        found = [
+            torch.autograd.grad((tokens_of(encoder, patches, shown) * weight).sum(), positions)[0] for _ in range(50)
+        ]
+    finally:
+        torch.set_num_threads(threads)
+    assert all(gradient.equal(found[0]) for gradient in found)
