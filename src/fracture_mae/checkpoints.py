@@ -103,10 +103,12 @@ class Checkpoints:
         beside.mkdir()
         save_file(_state_of(model), beside / _WEIGHTS)
         torch.save(optimizer.state_dict(), beside / _OPTIMIZER)
-        if keep or self._kept is None:
-            os.link(beside / _WEIGHTS if keep else previous / _KEPT_WEIGHTS, beside / _KEPT_WEIGHTS)
-        else:
+        if keep:
+            os.link(beside / _WEIGHTS, beside / _KEPT_WEIGHTS)
+        elif self._kept:
             save_file(self._kept, beside / _KEPT_WEIGHTS)
+        else:
+            os.link(previous / _KEPT_WEIGHTS, beside / _KEPT_WEIGHTS)
         self._kept = None
         (beside / "progress.json").write_text(json.dumps(asdict(progress)), encoding="utf-8")
         os.replace(beside, target)

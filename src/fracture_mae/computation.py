@@ -24,6 +24,7 @@ from tqdm import tqdm
 from fracture_mae import collectives, ranks
 from fracture_mae.config import Computing
 from fracture_mae.data.cache import cache_root
+from fracture_mae.errors import first_line
 from fracture_mae.models.vit import recompute_activations, use_attention
 
 Step = Callable[[], None]
@@ -211,7 +212,7 @@ def _compiles(probe: Probe) -> float | None:
     try:
         probe.prepare(probe.compiled)()
     except Exception as error:  # whatever a compiler that is missing, old or broken comes up with
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        reason = first_line(error)
         torch.compiler.reset()
     reasons = [each for each in collectives.gather(reason) if each]
     if reasons:

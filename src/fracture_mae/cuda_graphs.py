@@ -12,6 +12,7 @@ from torch import nn
 
 from fracture_mae.batches import Batch
 from fracture_mae.data.draws import Draws, StandingDraws
+from fracture_mae.errors import first_line
 
 # Adds what X-rays contribute to the gradients; returns what they contribute to the loss. The flag: nothing more comes in this step.
 AddGradient = Callable[[Batch, Draws, bool], torch.Tensor]
@@ -57,8 +58,8 @@ class Recorded:
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:  # such as a model that waits for the GPU
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-            logger.warning("steps cannot be recorded as a CUDA graph (%s): training goes on without it.", reason)
+            why = first_line(error)
+            logger.warning("steps cannot be recorded as a CUDA graph (%s): training goes on without it.", why)
             self.is_possible = False
             self._recordings.clear()
             return recording.compute()

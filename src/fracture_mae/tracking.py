@@ -23,7 +23,7 @@ from mlflow.entities import Metric, Param, RunTag
 from fracture_mae import plots, ranks
 from fracture_mae.config import Config
 from fracture_mae.data import Dataset
-from fracture_mae.errors import FractureMaeError
+from fracture_mae.errors import FractureMaeError, first_line
 from fracture_mae.evaluation import Findings
 from fracture_mae.schedule import Progress
 
@@ -212,9 +212,8 @@ def _start(entry_point: str) -> mlflow.ActiveRun:
         mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
         return mlflow.start_run(run_name=entry_point)
     except Exception as error:  # whatever a damaged, read-only or outdated database, or a server, comes up with
-        reason, *_ = str(error).splitlines() or [type(error).__name__]
         raise FractureMaeError(
-            f"no run can be started in {mlflow.get_tracking_uri()}: {reason.rstrip('.')}. Mend it or move it away, or name another "
+            f"no run can be started in {mlflow.get_tracking_uri()}: {first_line(error)}. Mend it or move it away, or name another "
             "place for runs with MLFLOW_TRACKING_URI."
         ) from error
 

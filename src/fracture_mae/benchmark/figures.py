@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, Formatter, FuncFormatter, LogLocator, NullFormatter
 
 from fracture_mae.benchmark.results import MET, NOT_APPLICABLE, NOT_MET, Result, Roofline
+from fracture_mae.benchmark.units import BYTES, FLOPS
 from fracture_mae.plots.style import BLUE, COLOURS, GREEN, GREY, INK, RED, figure_of, legend
 
 _COLOUR_OF = {MET: GREEN, NOT_MET: RED, NOT_APPLICABLE: BLUE}
 _MEANING = {MET: "Bar met", NOT_MET: "Bar not met", NOT_APPLICABLE: "Bar does not apply"}
-FLOPS, BYTES = EngFormatter("FLOP/s", places=0), EngFormatter("B/s", places=1)  # 649 TFLOP/s, 4.2 TB/s
 _MARK_OF = {"": "D", "encoder": "o", "decoder": "s"}
 
 

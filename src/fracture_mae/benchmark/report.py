@@ -12,6 +12,7 @@ from fracture_mae.benchmark import figures
 from fracture_mae.benchmark.results import MET, NOT_APPLICABLE, NOT_MET, Outcome, Result, Roofline, Skipped
 from fracture_mae.benchmark.subject import QUICK
 from fracture_mae.benchmark.timing import Sample
+from fracture_mae.benchmark.units import BYTES, FLOPS
 from fracture_mae.evaluation import Findings
 
 WIDTH = 120
@@ -125,8 +126,8 @@ def _growth(growth: list[dict[str, Any]]) -> str:
 
 def _ceilings(roofline: Roofline) -> str:
     lines = [
-        f"  {name}: matrix products {figures.FLOPS(roofline.matrix[name].median)}, copies of memory "
-        f"{figures.BYTES(roofline.copy[name].median)} read and written"
+        f"  {name}: matrix products {FLOPS(roofline.matrix[name].median)}, copies of memory "
+        f"{BYTES(roofline.copy[name].median)} read and written"
         for name in roofline.matrix
     ]
     return "\n".join(["Ceilings of this machine, measured in the same run", *lines])

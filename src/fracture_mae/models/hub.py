@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from fracture_mae.errors import FractureMaeError
+from fracture_mae.errors import FractureMaeError, first_line
 
 T = TypeVar("T")
 REACH_TIMEOUT = 5.0  # seconds until a silent hub counts as out of reach
@@ -156,4 +156,4 @@ def _reason(error: BaseException) -> str:
     cause: BaseException | None = error
     while cause and not isinstance(cause, httpx.TransportError):
         cause = cause.__cause__ or cause.__context__
-    return (str(cause or error).strip().splitlines() or [type(error).__name__])[0].rstrip(".") + "."
+    return first_line(cause or error) + "."

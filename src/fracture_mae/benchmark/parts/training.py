@@ -9,10 +9,10 @@ from fracture_mae.benchmark import ceilings, flops, operators, ours
 from fracture_mae.benchmark.alternatives.notebook import Notebook
 from fracture_mae.benchmark.alternatives.reference_mae import ReferenceStep
 from fracture_mae.benchmark.ceilings import DTYPES, Work
-from fracture_mae.benchmark.figures import FLOPS
 from fracture_mae.benchmark.results import Outcome, Point, Result, Roofline
 from fracture_mae.benchmark.subject import Subject
 from fracture_mae.benchmark.timing import Sample, rate
+from fracture_mae.benchmark.units import FLOPS
 from fracture_mae.config import FinetuneMae
 from fracture_mae.training import Trainer
 
