@@ -25,10 +25,10 @@ if isinstance(sys.stdout, TextIOWrapper):
     sys.stdout.reconfigure(line_buffering=True)
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from fracture_mae import ranks
-from fracture_mae.cli import options_from, parse
 from fracture_mae.config import Computing, Config
+from fracture_mae.config.command_line import options_from, parse
 from fracture_mae.errors import FractureMaeError
+from fracture_mae.processes import ranks
 
 if ranks.under_launcher():
     ranks.behave()
@@ -48,7 +48,7 @@ def entry_point(config: type[Config]) -> Callable[[Callable[[Config], None]], cl
         def command(**values: str) -> None:
             checked = parse(config, values)
             if isinstance(checked, Computing) and checked.nproc > 1 and not ranks.under_launcher():
-                from fracture_mae.launching import lead
+                from fracture_mae.processes.launching import lead
 
                 lead(module, checked)
             else:
@@ -119,14 +119,14 @@ def _memory_explained() -> Iterator[None]:
 def _record_failure(error: Exception, sentence: str) -> None:
     ranks.report(error, sentence)
     if "MLFLOW_RUN_ID" in os.environ and ranks.is_first():
-        from fracture_mae.tracking import record_failure
+        from fracture_mae.tracking.runs import record_failure
 
         record_failure(error)
 
 
 def _end_rank(error: Exception) -> None:
     """Let the rank that caused all others to fail be the one that is heard."""
-    from fracture_mae.collectives import lost_another
+    from fracture_mae.processes.collectives import lost_another
 
     follows = lost_another(error)
     ranks.report(error, follows=follows)

@@ -8,27 +8,28 @@ from fracture_mae.config import AuditData
 def main(config: AuditData) -> None:
     import click
 
-    from fracture_mae import audit, data, tracking
-    from fracture_mae.audit import leakage, report
-    from fracture_mae.evaluation import Certainty
+    from fracture_mae.audit import honesty, leakage, report
+    from fracture_mae.data import loading
+    from fracture_mae.evaluation.judging import Certainty
+    from fracture_mae.tracking import runs
 
-    with tracking.run("audit_data", config) as run:
-        files = data.read_files(
+    with runs.run("audit_data", config) as run:
+        files = loading.read_files(
             config.data_dir,
             image_size=224 if config.image_size == "auto" else config.image_size,
             positive_label=config.positive_label,
             num_workers=config.num_workers or None,
         )
-        copies = audit.find_copies(files, config.num_workers or None)
-        fingerprint = data.fingerprint(leakage.usable(copies.table))
+        copies = honesty.find_copies(files, config.num_workers or None)
+        fingerprint = loading.fingerprint(leakage.usable(copies.table))
         run.input(copies.table, copies.name, "audit")
         run.tags(report.tags(copies, files, fingerprint))
         run.note(report.note(copies))
-        run.findings(audit.show_copies(copies, files))
+        run.findings(honesty.show_copies(copies, files))
         click.echo(report.summary(copies, files))
 
-        honesty = audit.judge(copies, files, config.n_folds, Certainty(config.n_draws, config.seed))
-        run.findings(audit.show_honesty(honesty, copies))
+        honesty = honesty.judge(copies, files, config.n_folds, Certainty(config.n_draws, config.seed))
+        run.findings(honesty.show_honesty(honesty, copies))
         run.tags({"shortcut_warning": honesty.probe.warning or "none"})
         run.note(report.note(copies, honesty))
         run.json(report.document(copies, files, fingerprint, honesty, config.model_dump()), "audit.json")

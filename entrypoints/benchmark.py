@@ -8,17 +8,19 @@ from fracture_mae.config import Benchmark
 def main(config: Benchmark) -> None:
     import click
 
-    from fracture_mae import benchmark, pipeline, tracking
-    from fracture_mae.benchmark import machine, report, subject
-    from fracture_mae.benchmark.results import Outcome
-    from fracture_mae.benchmark.workspace import workspace
-    from fracture_mae.data.cache import cache_root
-    from fracture_mae.training import make_accelerator
+    import benchmarks
+    from benchmarks import machine, report, subject
+    from benchmarks.results import Outcome
+    from benchmarks.workspace import workspace
+    from fracture_mae.data.reading.cache import cache_root
+    from fracture_mae.stages import inputs
+    from fracture_mae.tracking import runs
+    from fracture_mae.training.trainer import make_accelerator
 
-    with tracking.run("benchmark", config) as run:
+    with runs.run("benchmark", config) as run:
         accelerator = make_accelerator(config.precision, config.device)
-        mae = pipeline.load_mae(config.model, config)
-        dataset = pipeline.load_data(config, mae.image_size)
+        mae = inputs.load_mae(config.model, config)
+        dataset = inputs.load_data(config, mae.image_size)
         xrays = subject.choose(dataset, config.n_images)
         outcome = Outcome()
         with workspace(cache_root()) as folder:  # where there is room for many X-rays
@@ -31,7 +33,7 @@ def main(config: Benchmark) -> None:
             )
             run.note(told)
             click.echo(report.header(told))
-            for part in benchmark.measure(measured):
+            for part in benchmarks.measure(measured):
                 click.echo(report.rows(part))
                 outcome.add(part)
         click.echo(f"\n{report.footer(outcome)}")

@@ -10,41 +10,44 @@ def main(config: Compare) -> None:
 
     import click
 
-    from fracture_mae import comparison, evaluation, pipeline, plots, tracking
+    from fracture_mae import plots
     from fracture_mae.data import folds
-    from fracture_mae.training import make_accelerator
+    from fracture_mae.evaluation import judging
+    from fracture_mae.stages import compare, inputs
+    from fracture_mae.tracking import runs
+    from fracture_mae.training.trainer import make_accelerator
 
-    with tracking.run("compare", config) as run:
+    with runs.run("compare", config) as run:
         accelerator = make_accelerator(config.precision, config.device)
-        names = comparison.names_of(config.encoders)
-        candidates = [comparison.open_candidate(name, config) for name in names]  # all, before hours go into the first
-        load = cache(lambda image_size: pipeline.load_data(config, image_size))
+        names = compare.names_of(config.encoders)
+        candidates = [compare.open_candidate(name, config) for name in names]  # all, before hours go into the first
+        load = cache(lambda image_size: inputs.load_data(config, image_size))
         dataset = load(candidates[0].image_size)
         run.dataset(dataset)
         run.note(
-            f"Frozen features, linear head, {config.n_folds} folds: {', '.join(names)}. {pipeline.describe(dataset)}"
+            f"Frozen features, linear head, {config.n_folds} folds: {', '.join(names)}. {inputs.describe(dataset)}"
         )
         first = folds.joined(dataset)
         folds.check_enough(first, config.n_folds, f"--n-folds {config.n_folds}")
         fold = folds.assign(first.table, config.n_folds, config.seed)
-        certainty = evaluation.Certainty(config.n_draws, config.seed)
+        certainty = judging.Certainty(config.n_draws, config.seed)
 
         predictions = {}
         for candidate in candidates:
             xrays = folds.joined(load(candidate.image_size))
             with run.child(candidate.name) as child:
-                predictions[candidate.name], told = comparison.probe(candidate, xrays, fold, config, accelerator)
-                child.tags({"encoder": candidate.name} | told | pipeline.check_encoder_split(candidate.name, dataset))
-                per_xray = evaluation.levels(predictions[candidate.name])["xray"]
-                measured = comparison.measure(per_xray, certainty)
+                predictions[candidate.name], told = compare.probe(candidate, xrays, fold, config, accelerator)
+                child.tags({"encoder": candidate.name} | told | inputs.check_encoder_split(candidate.name, dataset))
+                per_xray = judging.levels(predictions[candidate.name])["xray"]
+                measured = compare.measure(per_xray, certainty)
                 child.metrics({f"xray/{name}": value for name, value in measured.items()})
         if config.references:
-            predictions |= comparison.reference_predictions(first, fold, config.seed)
+            predictions |= compare.reference_predictions(first, fold, config.seed)
         what = f"{config.n_folds}-fold cross-validation per X-ray"
         title = plots.heading(what, first.name, len(first), len(set(first.group)))
-        findings = comparison.judge(predictions, title, certainty)
+        findings = compare.judge(predictions, title, certainty)
         run.findings(findings)
-        click.echo(comparison.digest(findings))
+        click.echo(compare.digest(findings))
 
 
 if __name__ == "__main__":

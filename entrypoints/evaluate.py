@@ -10,29 +10,31 @@ def main(config: Evaluate) -> None:
 
     import click
 
-    from fracture_mae import assessment, evaluation, operating_points, pipeline, promotion, tracking
-    from fracture_mae.training import make_accelerator
+    from fracture_mae.evaluation import judging, operating_points
+    from fracture_mae.stages import evaluate, inputs, promote
+    from fracture_mae.tracking import runs
+    from fracture_mae.training.trainer import make_accelerator
 
-    with tracking.run("evaluate", config) as run:
+    with runs.run("evaluate", config) as run:
         accelerator = make_accelerator(config.precision, config.device)
-        subject = assessment.load(config)
-        dataset = pipeline.load_data(config, subject.classifier.image_size)
+        subject = evaluate.load(config)
+        dataset = inputs.load_data(config, subject.classifier.image_size)
         subject.check(dataset)
         dataset = replace(dataset, leakage=subject.leakage(dataset))  # what this classifier was shown counts too
         run.dataset(dataset)
         run.tags({"classifier": subject.name, "threshold": subject.decision.threshold})
-        note = f"Judging **{subject.name}** at threshold {subject.decision.threshold:.3f}. {pipeline.describe(dataset)}"
+        note = f"Judging **{subject.name}** at threshold {subject.decision.threshold:.3f}. {inputs.describe(dataset)}"
         run.note(note)
 
-        findings = assessment.judge(subject, dataset, config, accelerator)
+        findings = evaluate.judge(subject, dataset, config, accelerator)
         run.findings(findings)
-        warning = assessment.shortcut_warning(findings)
+        warning = evaluate.shortcut_warning(findings)
         run.note(f"{note} Shortcut warning: {warning}.")
-        verdict = promotion.consider(subject, findings, dataset, config, accelerator)
-        promotion.carry_out(verdict, subject, findings, dataset, run.id)
+        verdict = promote.consider(subject, findings, dataset, config, accelerator)
+        promote.carry_out(verdict, subject, findings, dataset, run.id)
         run.findings(verdict.findings())
         run.tags(verdict.tags() | {"shortcut_warning": warning})
-        click.echo(evaluation.digest(findings, evaluation.SPLITS).to_string())
+        click.echo(judging.digest(findings, judging.SPLITS).to_string())
         click.echo(f"{operating_points.digest(findings, 'test')}\nshortcut warning: {warning}\n{verdict}")
 
 

@@ -9,35 +9,37 @@ def main(config: FinetuneMae) -> None:
     import click
     import pandas as pd
 
-    from fracture_mae import collectives, pipeline, pretraining, tracking
-    from fracture_mae.training import make_accelerator
+    from fracture_mae.processes import collectives
+    from fracture_mae.stages import finetune, inputs
+    from fracture_mae.tracking import runs
+    from fracture_mae.training.trainer import make_accelerator
 
-    with tracking.run("finetune_mae", config) as run:
+    with runs.run("finetune_mae", config) as run:
         accelerator = make_accelerator(config.precision, config.device)
-        mae = pipeline.load_mae(config.model, config)
-        dataset = pipeline.load_training_data(config, mae.image_size)
+        mae = inputs.load_mae(config.model, config)
+        dataset = inputs.load_training_data(config, mae.image_size)
         run.dataset(dataset)
         run.tags({"model": mae.source})
-        run.note(f"Fine-tuning **{mae.source}**, recipe `{config.recipe}`. {pipeline.describe(dataset)}")
+        run.note(f"Fine-tuning **{mae.source}**, recipe `{config.recipe}`. {inputs.describe(dataset)}")
 
-        with pipeline.open_checkpoints(mae, dataset, config, run) as checkpoints:
-            before = pipeline.measure_reconstruction(mae, dataset, config, accelerator)
-            run.metrics(pipeline.flat(before, "baseline/"))
-            examples = pipeline.Examples(dataset, config, accelerator)
+        with inputs.open_checkpoints(mae, dataset, config, run) as checkpoints:
+            before = inputs.measure_reconstruction(mae, dataset, config, accelerator)
+            run.metrics(inputs.flat(before, "baseline/"))
+            examples = inputs.Examples(dataset, config, accelerator)
             examples.rebuild(mae, "baseline")
-            progress = pretraining.finetune(
+            progress = finetune.finetune(
                 mae, dataset, config, accelerator=accelerator, checkpoints=checkpoints, log=run.metrics
             )
-            after = pipeline.measure_reconstruction(mae, dataset, config, accelerator)
+            after = inputs.measure_reconstruction(mae, dataset, config, accelerator)
             if not collectives.goes_on_alone():
                 return
             run.training(progress)
-            run.metrics(pipeline.flat(after))
+            run.metrics(inputs.flat(after))
             examples.rebuild(mae, "fine-tuned")
             run.figures(examples.figures())
             results = pd.concat({"baseline": before, "fine-tuned": after}, names=["model"])
             run.table(results, "reconstruction.csv", index=True)
-            version = pipeline.register_mae(mae, dataset, config, run)
+            version = inputs.register_mae(mae, dataset, config, run)
             checkpoints.remove()
         click.echo(f"{results.round(4).to_string()}\nregistered as models:/xray-mae/{version}")
 

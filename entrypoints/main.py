@@ -8,9 +8,10 @@ from fracture_mae.config import Main
 def main(config: Main) -> None:
     import click
 
-    from fracture_mae import chain, tracking
+    from fracture_mae.stages import chain
+    from fracture_mae.tracking import runs
 
-    with tracking.run("main", config) as run:
+    with runs.run("main", config) as run:
         shared = config.shared()
         steps = chain.Chain(run, config.env_manager)
         steps.run("reconstruct_baseline", shared | {"model": config.model})

@@ -8,21 +8,22 @@ from fracture_mae.config import ReconstructBaseline
 def main(config: ReconstructBaseline) -> None:
     import click
 
-    from fracture_mae import pipeline, tracking
-    from fracture_mae.training import make_accelerator
+    from fracture_mae.stages import inputs
+    from fracture_mae.tracking import runs
+    from fracture_mae.training.trainer import make_accelerator
 
-    with tracking.run("reconstruct_baseline", config) as run:
+    with runs.run("reconstruct_baseline", config) as run:
         accelerator = make_accelerator(config.precision, config.device)
-        mae = pipeline.load_mae(config.model, config)
-        dataset = pipeline.load_data(config, mae.image_size)
+        mae = inputs.load_mae(config.model, config)
+        dataset = inputs.load_data(config, mae.image_size)
         run.dataset(dataset)
         run.tags({"model": mae.source})
-        run.note(f"Rebuilding X-rays with **{mae.source}**, as it comes. {pipeline.describe(dataset)}")
+        run.note(f"Rebuilding X-rays with **{mae.source}**, as it comes. {inputs.describe(dataset)}")
 
-        results = pipeline.measure_reconstruction(mae, dataset, config, accelerator)
-        run.metrics(pipeline.flat(results))
+        results = inputs.measure_reconstruction(mae, dataset, config, accelerator)
+        run.metrics(inputs.flat(results))
         run.table(results, "reconstruction.csv", index=True)
-        examples = pipeline.Examples(dataset, config, accelerator)
+        examples = inputs.Examples(dataset, config, accelerator)
         examples.rebuild(mae, "baseline")
         run.figures(examples.figures())
         click.echo(results.round(4).to_string())

@@ -8,10 +8,11 @@ from fracture_mae.config import RollBack
 def main(config: RollBack) -> None:
     import click
 
-    from fracture_mae import promotion, tracking
+    from fracture_mae.stages import promote
+    from fracture_mae.tracking import runs
 
-    with tracking.run("roll_back", config) as run:
-        done = promotion.roll_back(None if config.version == "auto" else str(config.version))
+    with runs.run("roll_back", config) as run:
+        done = promote.roll_back(None if config.version == "auto" else str(config.version))
         run.tags({"promotion": done})
         run.note(f"Rolled back: {done}.")
         click.echo(done)

@@ -8,55 +8,47 @@ from fracture_mae.config import TrainClassifier
 def main(config: TrainClassifier) -> None:
     import click
 
-    from fracture_mae import (
-        classification,
-        collectives,
-        cross_validation,
-        evaluation,
-        operating_points,
-        pipeline,
-        ranks,
-        tracking,
-    )
-    from fracture_mae.training import make_accelerator
+    from fracture_mae.evaluation import judging, operating_points
+    from fracture_mae.processes import collectives, ranks
+    from fracture_mae.stages import cross_validate, inputs, train_classifier
+    from fracture_mae.tracking import runs
+    from fracture_mae.training.trainer import make_accelerator
 
-    with tracking.run("train_classifier", config) as run:
+    with runs.run("train_classifier", config) as run:
         accelerator = make_accelerator(config.precision, config.device)
-        mae = pipeline.load_mae(config.encoder, config)
-        dataset = pipeline.load_training_data(config, mae.image_size)
+        mae = inputs.load_mae(config.encoder, config)
+        dataset = inputs.load_training_data(config, mae.image_size)
         run.dataset(dataset)
-        encoder_split = pipeline.check_encoder_split(config.encoder, dataset)
+        encoder_split = inputs.check_encoder_split(config.encoder, dataset)
         run.tags({"encoder": mae.source} | encoder_split)
-        run.note(
-            f"Classifier on the encoder of **{mae.source}**, recipe `{config.recipe}`. {pipeline.describe(dataset)}"
-        )
+        run.note(f"Classifier on the encoder of **{mae.source}**, recipe `{config.recipe}`. {inputs.describe(dataset)}")
 
-        folds = cross_validation.train_folds(mae, dataset, config, accelerator=accelerator, run=run)
+        folds = cross_validate.train_folds(mae, dataset, config, accelerator=accelerator, run=run)
         if folds and ranks.is_first():
-            click.echo(cross_validation.report(folds, config, encoder_split["encoder.split"], run))
+            click.echo(cross_validate.report(folds, config, encoder_split["encoder.split"], run))
 
-        classifier = classification.build(mae, config)
-        with pipeline.open_checkpoints(classifier, dataset, config, run) as checkpoints:
+        classifier = train_classifier.build(mae, config)
+        with inputs.open_checkpoints(classifier, dataset, config, run) as checkpoints:
             options = {"accelerator": accelerator, "checkpoints": checkpoints, "log": run.metrics}
-            choice = classification.train_and_choose(classifier, dataset, config, **options)
+            choice = train_classifier.train_and_choose(classifier, dataset, config, **options)
             if not collectives.goes_on_alone():
                 return
             run.training(choice.progress)
             decision = choice.decision
             run.metrics({"threshold": decision.threshold, "temperature": decision.temperature})
             run.tags({"calibration": config.calibrate})
-            certainty = evaluation.Certainty(n_draws=1000, seed=config.seed)
-            remark = evaluation.remark_on(dataset.leakage)
-            predictions = pipeline.weighed(choice.predictions, dataset.validation, config)
-            findings = evaluation.judge_split(predictions, decision, "validation", remark, certainty)
+            certainty = judging.Certainty(n_draws=1000, seed=config.seed)
+            remark = judging.remark_on(dataset.leakage)
+            predictions = inputs.weighed(choice.predictions, dataset.validation, config)
+            findings = judging.judge_split(predictions, decision, "validation", remark, certainty)
             validation = {"validation": predictions}
             findings.add(operating_points.judge(validation, decision, config, remark, certainty))
             run.findings(findings)
-            version = pipeline.register_classifier(classifier, decision, dataset, config, run)
+            version = inputs.register_classifier(classifier, decision, dataset, config, run)
             checkpoints.remove()
         for fold in folds:
             fold.forget()
-        click.echo(evaluation.digest(findings, ["validation"]).to_string())
+        click.echo(judging.digest(findings, ["validation"]).to_string())
         click.echo(operating_points.digest(findings, "validation"))
         click.echo(f"registered as models:/fracture-classifier/{version}, alias challenger")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from tests import made
+from tests import builders
 
 # torch and huggingface_hub read these once, when they are imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -30,7 +30,7 @@ def real_cache(tmp_path_factory):
 def accelerator():
     from accelerate.state import AcceleratorState
 
-    from fracture_mae.training import make_accelerator
+    from fracture_mae.training.trainer import make_accelerator
 
     yield make_accelerator("fp32", "cpu")
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -38,17 +38,17 @@ def accelerator():
 
 @pytest.fixture
 def tiny_mae():
-    return made.tiny_mae()
+    return builders.tiny_mae()
 
 
 @pytest.fixture
 def xrays():
-    return made.training_xrays()
+    return builders.training_xrays()
 
 
 @pytest.fixture
 def dataset():
-    return made.dataset()
+    return builders.dataset()
 
 
 @pytest.fixture(scope="session")

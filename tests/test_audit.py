@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fracture_mae import data
+from fracture_mae.data import loading
 from tests.workplace import Workplace, given
 
 pytestmark = pytest.mark.slow
@@ -84,7 +84,7 @@ def test_leakage_is_the_true_one(audited, workplace):
 
 def test_other_entry_points_see_the_same_xrays(audited, workplace, monkeypatch):
     monkeypatch.setenv("FRACTURE_MAE_CACHE", workplace.environment["FRACTURE_MAE_CACHE"])
-    dataset = data.load(SMALL["data_dir"], image_size=64, split="published")
+    dataset = loading.load(SMALL["data_dir"], image_size=64, split="published")
     run, _ = audited
     assert run.data.tags["data.fingerprint"] == dataset.fingerprint
     assert run.data.tags["leakage"] == f"{dataset.leakage:.0%}"

@@ -46,7 +46,7 @@ def reached_from(files):
 def imported_beyond(files, requirements):
     """Foreign modules that `files` import and none of `requirements` holds."""
     foreign = {name.partition(".")[0] for file in files for name in imports(file)}
-    foreign -= {"fracture_mae", "entrypoints", *sys.stdlib_module_names}
+    foreign -= {"fracture_mae", "entrypoints", "benchmarks", *sys.stdlib_module_names}
     provider = packages_distributions()
     return {module for module in foreign if not normal(provider[module]) & normal(requirements)}
 
@@ -66,16 +66,16 @@ def test_conda_yaml_restates_the_pins():
 
 
 def test_every_import_is_pinned():
-    files = [*SOURCE.rglob("*.py"), *(PROJECT / "entrypoints").glob("*.py")]
+    files = [*SOURCE.rglob("*.py"), *(PROJECT / "entrypoints").glob("*.py"), *(PROJECT / "benchmarks").rglob("*.py")]
     assert imported_beyond(files, pins()) == set()
 
 
 def test_a_served_model_asks_for_what_its_code_imports():
-    from fracture_mae.registry import _REQUIREMENTS
+    from fracture_mae.tracking.registry import _REQUIREMENTS
 
     served = reached_from((SOURCE / "fracture_mae/serving").glob("*.py"))
     # The walk goes on from module to module, and through what a package imports for itself.
-    assert {SOURCE / "fracture_mae/data/images.py", SOURCE / "fracture_mae/data/index.py"} <= served
-    assert SOURCE / "fracture_mae/tracking.py" not in served
+    assert {SOURCE / "fracture_mae/data/reading/decoding.py", SOURCE / "fracture_mae/data/reading/index.py"} <= served
+    assert SOURCE / "fracture_mae/tracking/runs.py" not in served
     assert set(_REQUIREMENTS) <= set(pins())
     assert imported_beyond(served, _REQUIREMENTS) == set()

@@ -9,22 +9,22 @@ import torch
 from accelerate.state import AcceleratorState
 from torch.testing import assert_close
 
-from fracture_mae.batches import MappedPixels, ResidentPixels, batch_of, gather, pixels_of
-from fracture_mae.checkpoints import Checkpoints
-from fracture_mae.computation import Computation
 from fracture_mae.config import FinetuneMae
-from fracture_mae.cuda_graphs import Recorded
-from fracture_mae.data.draws import Draws
-from fracture_mae.frozen_features import PooledEncoder, features
+from fracture_mae.evaluation.frozen_features import PooledEncoder, features
+from fracture_mae.evaluation.prediction import predict
+from fracture_mae.models import autoencoder as mae_model
 from fracture_mae.models import classifier as classifier_model
-from fracture_mae.models import mae as mae_model
-from fracture_mae.prediction import predict
-from fracture_mae.pretraining import finetune
-from fracture_mae.schedule import Schedule
-from fracture_mae.training import Trainer, make_accelerator, visiting_order
-from tests import made
-from tests.unit import shared_training
-from tests.unit.shared_training import CASES
+from fracture_mae.stages.finetune import finetune
+from fracture_mae.training.batches import MappedPixels, ResidentPixels, batch_of, gather, pixels_of
+from fracture_mae.training.checkpoints import Checkpoints
+from fracture_mae.training.cuda_graphs import Recorded
+from fracture_mae.training.schedule import Schedule
+from fracture_mae.training.step_options import Computation
+from fracture_mae.training.step_random import Draws
+from fracture_mae.training.trainer import Trainer, make_accelerator, visiting_order
+from tests import builders
+from tests.unit.training import shared_training
+from tests.unit.training.shared_training import CASES
 from tests.workplace import SMALL, Workplace, command_of
 
 pytestmark = pytest.mark.gpu
@@ -84,11 +84,11 @@ def test_bf16_is_the_default_and_trains_as_well(accelerators, tmp_path):
 
 
 def test_what_was_compiled_is_what_is_said(accelerators, tmp_path):
-    mae, config = mae_model.load("vit-mae-nano", image_size=made.SIDE), FinetuneMae(batch_size=4, epochs=2)
+    mae, config = mae_model.load("vit-mae-nano", image_size=builders.SIDE), FinetuneMae(batch_size=4, epochs=2)
     with Checkpoints(tmp_path, "training", resume=True) as checkpoints:
         progress = finetune(
             mae,
-            made.dataset(),
+            builders.dataset(),
             config.model_copy(update={"compile": True}),
             accelerator=accelerators("bf16", "cuda"),
             checkpoints=checkpoints,
@@ -194,11 +194,11 @@ def test_pixels_on_the_device_are_those_of_the_file(xrays):
 
 
 def test_logits_and_features_are_those_of_the_processor(accelerators, tmp_path, monkeypatch):
-    xrays, found = made.training_xrays(), {}
+    xrays, found = builders.training_xrays(), {}
     for device in ("cpu", "cuda"):
         monkeypatch.setenv("FRACTURE_MAE_CACHE", str(tmp_path / device))
         options = {"batch_size": 4, "accelerator": accelerators("fp32", device)}
-        mae = mae_model.load("vit-mae-nano", image_size=made.SIDE)
+        mae = mae_model.load("vit-mae-nano", image_size=builders.SIDE)
         pooled = features(PooledEncoder(mae), xrays, **options)
         classifier = classifier_model.from_mae(mae, pool="mean")
         found[device] = pooled | {"logit": predict(classifier, xrays, **options)["logit"].to_numpy()}

@@ -39,7 +39,7 @@ class Workplace:
         self.root.mkdir()
         for name in ("MLproject", "conda.yaml"):
             shutil.copy2(PROJECT / name, self.root)
-        for name in ("entrypoints", "src/fracture_mae"):
+        for name in ("entrypoints", "benchmarks", "src/fracture_mae"):
             shutil.copytree(PROJECT / name, self.root / name)
         return self
 

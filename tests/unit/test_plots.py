@@ -5,7 +5,8 @@ import pytest
 from matplotlib import pyplot
 from matplotlib.text import Text
 
-from fracture_mae import metrics, plots
+from fracture_mae import plots
+from fracture_mae.metrics import scores
 
 RNG = np.random.default_rng(0)
 LABEL = np.arange(300) % 3 == 0
@@ -63,7 +64,7 @@ FIGURES = {
         LABEL, PROBABILITY, before=PROBABILITY**2, intervals={"after": (0.1, 0.2)}, title=HEADING
     ),
     "reliability_of_one_class": lambda: plots.reliability([1, 1], [0.2, 0.9]),
-    "threshold_sweep": lambda: plots.threshold_sweep(metrics.threshold_sweep(LABEL, PROBABILITY), 0.4, HEADING),
+    "threshold_sweep": lambda: plots.threshold_sweep(scores.threshold_sweep(LABEL, PROBABILITY), 0.4, HEADING),
     "operating_points": lambda: plots.operating_points(POINTS, HEADING, chosen_here=True),
     "learning_curves": lambda: plots.learning_curves(HISTORY, 2, HEADING),
     "sources": lambda: plots.sources(SOURCES, HEADING),
@@ -141,7 +142,7 @@ def test_reliability_draws_before_and_after():
 
 
 def test_threshold_sweep_marks_the_chosen():
-    axes = plots.threshold_sweep(metrics.threshold_sweep([0, 1], [0.2, 0.6]), 0.4).axes[0]
+    axes = plots.threshold_sweep(scores.threshold_sweep([0, 1], [0.2, 0.6]), 0.4).axes[0]
     lines = {line.get_label(): line.get_xydata() for line in axes.lines}
     rates = ["Sensitivity", "Specificity", "Precision", "F1", "Balanced accuracy", "Flagged share"]
     assert list(lines) == [*rates, "Chosen 0.400"]

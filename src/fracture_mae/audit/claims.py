@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 
-from fracture_mae import references
 from fracture_mae.audit import folds
 from fracture_mae.audit.folds import Fold, Score
-from fracture_mae.evaluation import Certainty
+from fracture_mae.evaluation import references
+from fracture_mae.evaluation.judging import Certainty
 
 LEAKY, PUBLISHED, HONEST = "leaky", "published", "honest"
 

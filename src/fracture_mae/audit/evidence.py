@@ -8,7 +8,7 @@ import pandas as pd
 from scipy.cluster.hierarchy import DisjointSet
 from tqdm import tqdm
 
-from fracture_mae.data import groups
+from fracture_mae.data.copies import groups
 
 SAME_BYTES, SAME_PICTURE, NAME, COLUMN = "same bytes", "same picture", "name", "CSV column"
 _EVIDENCE = (SAME_BYTES, SAME_PICTURE, NAME, COLUMN)  # the surest first: what it joined is not asked for again

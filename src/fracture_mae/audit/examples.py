@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from fracture_mae.audit.evidence import NAME, SAME_PICTURE
-from fracture_mae.data.alignment import align, matched_keypoints
-from fracture_mae.data.duplicates import squeeze
-from fracture_mae.data.features import SIDE, describe, mirror
+from fracture_mae.data.copies.alignment import align, matched_keypoints
+from fracture_mae.data.copies.keypoints import SIDE, describe, mirror
+from fracture_mae.data.copies.search import squeeze
 
 _N_ROWS, _N_COLUMNS = 8, 10  # of the contact sheet
 _SPLIT_ORDER = ["train", "validation", "test", ""]

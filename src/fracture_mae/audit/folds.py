@@ -12,10 +12,11 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import Pipeline
 from tqdm import tqdm
 
-from fracture_mae import metrics, references
-from fracture_mae.bootstrap import bootstrap_intervals
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.evaluation import Certainty
+from fracture_mae.evaluation import references
+from fracture_mae.evaluation.judging import Certainty
+from fracture_mae.metrics import scores
+from fracture_mae.metrics.intervals import bootstrap_intervals
 
 Fold = tuple[np.ndarray, np.ndarray]  # row positions to fit on, and to score
 _Level = Callable[[pd.DataFrame], pd.DataFrame]
@@ -86,7 +87,7 @@ def score(predictions: pd.DataFrame, folds: Sequence[Fold], certainty: Certainty
     """
     predictions = predictions.assign(group=one_label_each(predictions))
     parts = [predictions.loc[rows] for _, rows in folds]
-    levels: dict[str, _Level] = {"image": lambda table: table, "xray": metrics.per_group}
+    levels: dict[str, _Level] = {"image": lambda table: table, "xray": scores.per_group}
     return {name: _score(parts, level, certainty) for name, level in levels.items()}
 
 

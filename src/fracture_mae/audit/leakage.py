@@ -5,7 +5,7 @@ All functions take the table of `evidence.join`: a row per file with path, sha25
 
 import pandas as pd
 
-from fracture_mae.data import groups
+from fracture_mae.data.copies import groups
 
 UNITS = {"sha256": "same bytes", "content_group": "same picture", "group": "same X-ray"}  # column → what is equal in it
 _ORDER = ("train", "validation", "test")

@@ -6,10 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from fracture_mae.audit import Copies, Honesty, leakage
+from fracture_mae.audit import leakage
 from fracture_mae.audit.claims import HONEST, LEAKY, PUBLISHED
 from fracture_mae.audit.folds import Score
-from fracture_mae.data import Files, splits
+from fracture_mae.audit.honesty import Copies, Honesty
+from fracture_mae.data import splits
+from fracture_mae.data.loading import Files
 
 _NO_SPLITS = "no published splits: nothing can leak between them"
 _CLAIMS = {

@@ -9,11 +9,11 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from fracture_mae import properties, references
 from fracture_mae.audit import folds
 from fracture_mae.audit.folds import Fold, Score
-from fracture_mae.evaluation import Certainty
-from fracture_mae.metrics import equal_group_weight
+from fracture_mae.evaluation import properties, references
+from fracture_mae.evaluation.judging import Certainty
+from fracture_mae.metrics.scores import equal_group_weight
 
 FILE, VISIBLE, SOURCE = "all file properties", "after preprocessing", "name style or CSV source"
 _N_REPEATS = 5  # permutations of each property in each fold

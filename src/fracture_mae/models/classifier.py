@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import ViTMAEConfig, ViTMAEModel
 
-from fracture_mae import calibration
-from fracture_mae.calibration import Isotonic
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.models.mae import Mae, Normalisation
+from fracture_mae.metrics import calibration
+from fracture_mae.metrics.calibration import Isotonic
+from fracture_mae.models.autoencoder import Mae, Normalisation
 from fracture_mae.models.vit import patches_of, tokens_of
 
 

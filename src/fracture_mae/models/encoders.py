@@ -17,7 +17,7 @@ from transformers import (
 
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.models import hub
-from fracture_mae.models.mae import PRESETS, Normalisation, load_normalisation
+from fracture_mae.models.autoencoder import PRESETS, Normalisation, load_normalisation
 
 # Class and options by config.json's model_type. Poolers are left out: many checkpoints have none, and they were made for other tasks.
 KINDS: dict[str, tuple[type[PreTrainedModel], dict[str, bool]]] = {

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 from sklearn.calibration import calibration_curve
 
-from fracture_mae.calibration import expected_calibration_error
+from fracture_mae.metrics.calibration import expected_calibration_error
 from fracture_mae.plots.style import (
     BLUE,
     COLOURS,

@@ -6,10 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from fracture_mae.plots.style import (
-    DPI,
-    INK,
-)
+from fracture_mae.plots.style import DPI, INK
 
 
 def reconstructions(

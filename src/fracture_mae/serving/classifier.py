@@ -2,6 +2,6 @@
 
 from mlflow.models import set_model
 
-from fracture_mae.serving import ServedClassifier
+from fracture_mae.serving.models import ServedClassifier
 
 set_model(ServedClassifier())

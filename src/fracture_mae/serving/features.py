@@ -2,6 +2,6 @@
 
 from mlflow.models import set_model
 
-from fracture_mae.serving import ServedFeatures
+from fracture_mae.serving.models import ServedFeatures
 
 set_model(ServedFeatures())

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from fracture_mae import calibration, metrics, threshold
 from fracture_mae.config import Tune
-from fracture_mae.threshold import Counts
+from fracture_mae.metrics import calibration, scores, thresholds
+from fracture_mae.metrics.thresholds import Counts
 
 _SHOWN = ("sensitivity", "specificity", "balanced_accuracy", "precision", "f1", "mcc", "average_precision", "auroc")
 DEFAULT_THRESHOLD = 0.5
@@ -89,7 +89,7 @@ class Objective:
         name = {"average_precision": "balanced_accuracy", "pareto": "specificity_at_sensitivity"}.get(
             self.name, self.name
         )
-        return threshold.choose(label, probability, name, weight=weight, **options)
+        return thresholds.choose(label, probability, name, weight=weight, **options)
 
     def values(
         self, label: np.ndarray, probability: np.ndarray, decision: np.ndarray, weight: np.ndarray
@@ -98,22 +98,22 @@ class Objective:
         counts = Counts.of(label, decision, weight)
         match self.name:
             case "average_precision":
-                return (metrics.summary(label, probability, DEFAULT_THRESHOLD, weight)["average_precision"],)
+                return (scores.summary(label, probability, DEFAULT_THRESHOLD, weight)["average_precision"],)
             case "pareto":
                 return float(counts.sensitivity), float(counts.specificity)
             case "specificity_at_sensitivity":
                 return (float(counts.specificity),)
             case "cost":
                 dearer = max(self.cost_false_negative, self.cost_false_positive)
-                return (-float(threshold.score(counts, "cost", **self._options())) * dearer,)
-        return (float(threshold.score(counts, self.name)),)
+                return (-float(thresholds.score(counts, "cost", **self._options())) * dearer,)
+        return (float(thresholds.score(counts, self.name)),)
 
     def constraints(self, label: np.ndarray, decision: np.ndarray, weight: np.ndarray) -> dict[str, float]:
         """By name; above 0 means violated."""
         if self.name != "specificity_at_sensitivity":
             return {}
         missing = self.min_sensitivity - float(Counts.of(label, decision, weight).sensitivity)
-        return {"min_sensitivity": missing if missing > threshold.TIE else min(missing, 0.0)}
+        return {"min_sensitivity": missing if missing > thresholds.TIE else min(missing, 0.0)}
 
     def _options(self) -> dict[str, float]:
         costs = {"cost_false_negative": self.cost_false_negative, "cost_false_positive": self.cost_false_positive}
@@ -129,12 +129,12 @@ def judge(table: pd.DataFrame, objective: Objective, params: Mapping[str, object
     Args:
         table: a row per file: label, group, logit (of a model that was not trained on the file) and fold.
     """
-    label, weight = table["label"].to_numpy(), metrics.equal_group_weight(table["group"])
+    label, weight = table["label"].to_numpy(), scores.equal_group_weight(table["group"])
     temperature = calibration.fit_temperature(table["logit"], label, weight)
     probability = calibration.apply(table["logit"], temperature)
     decision = decide_across_folds(table["fold"].to_numpy(), label, probability, weight, objective, params)
     counts = Counts.of(label, decision, weight)
-    free = metrics.summary(label, probability, DEFAULT_THRESHOLD, weight)
+    free = scores.summary(label, probability, DEFAULT_THRESHOLD, weight)
     decided = {name: float(value) for name, value in rates(counts).items()}
     shown = {name: decided.get(name, free.get(name)) for name in _SHOWN}
     return Verdict(
@@ -165,5 +165,5 @@ def decide_across_folds(
     for number in np.unique(fold):
         here = fold == number
         chosen = objective.choose_threshold(label[~here], probability[~here], weight[~here], params)
-        decision[here] = threshold.decide(probability[here], chosen)
+        decision[here] = thresholds.decide(probability[here], chosen)
     return decision

@@ -13,11 +13,11 @@ from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 from tqdm import tqdm
 
-from fracture_mae import calibration, threshold
-from fracture_mae.bootstrap import bootstrap_intervals
 from fracture_mae.config import TrainClassifier
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.metrics import equal_group_weight
+from fracture_mae.metrics import calibration, thresholds
+from fracture_mae.metrics.intervals import bootstrap_intervals
+from fracture_mae.metrics.scores import equal_group_weight
 from fracture_mae.tuning import trials
 from fracture_mae.tuning.depths import Depth
 from fracture_mae.tuning.objectives import DEFAULT_THRESHOLD, Objective, decide_across_folds
@@ -117,7 +117,7 @@ def _decisions(table: pd.DataFrame, objective: Objective, params: Mapping[str, A
     label, weight = table["label"].to_numpy(), equal_group_weight(table["group"])
     probability = calibration.apply(table["logit"], 1.0)
     return {
-        AT_HALF: threshold.decide(probability, DEFAULT_THRESHOLD),
+        AT_HALF: thresholds.decide(probability, DEFAULT_THRESHOLD),
         CHOSEN: decide_across_folds(table["fold"].to_numpy(), label, probability, weight, objective, params),
     }
 

@@ -13,7 +13,7 @@ from optuna.distributions import (
 )
 
 from fracture_mae.config import Tune
-from fracture_mae.frozen_features import POOLS
+from fracture_mae.evaluation.frozen_features import POOLS
 
 HEADS = ("logistic", "ridge", "mlp")
 SAMPLERS = ("file", "class", "xray", "xray_class")

@@ -10,7 +10,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from optuna import Study
 from optuna.trial import FrozenTrial
 
-from fracture_mae.tracking import REASON_TAG
+from fracture_mae.tracking.runs import REASON_TAG
 from fracture_mae.tuning import trials
 from fracture_mae.tuning.campaign import Campaign
 

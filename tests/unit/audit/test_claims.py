@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from fracture_mae.audit import claims
-from fracture_mae.evaluation import Certainty
+from fracture_mae.evaluation.judging import Certainty
 
 CERTAINTY = Certainty(n_draws=200, seed=0)
 

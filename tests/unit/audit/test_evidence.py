@@ -1,7 +1,7 @@
 import pandas as pd
 
 from fracture_mae.audit import evidence
-from fracture_mae.data import links as content_links
+from fracture_mae.data.copies import links as content_links
 
 
 def files(**columns):

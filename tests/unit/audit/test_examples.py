@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from fracture_mae.audit import examples, leakage
-from fracture_mae.data.phantoms import xray
+from fracture_mae.data.synthetic.xray import xray
 
 
 def link(number, *, evidence="same picture", files=2, **changed):

@@ -7,7 +7,7 @@ from fracture_mae.audit import evidence, examples, figures, leakage
 from fracture_mae.audit.claims import HONEST, LEAKY
 from fracture_mae.audit.folds import Score
 from fracture_mae.audit.shortcuts import FILE, VISIBLE, Probe
-from fracture_mae.data import links as content_links
+from fracture_mae.data.copies import links as content_links
 
 
 def texts(figure):

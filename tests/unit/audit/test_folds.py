@@ -4,7 +4,7 @@ import pytest
 
 from fracture_mae.audit import folds
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.evaluation import Certainty
+from fracture_mae.evaluation.judging import Certainty
 
 CERTAINTY = Certainty(n_draws=200, seed=0)
 

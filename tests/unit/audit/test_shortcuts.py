@@ -4,9 +4,9 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import make_pipeline
 
-from fracture_mae import properties, references
 from fracture_mae.audit import shortcuts
-from fracture_mae.evaluation import Certainty
+from fracture_mae.evaluation import properties, references
+from fracture_mae.evaluation.judging import Certainty
 
 N_XRAYS, N_COPIES = 60, 2
 

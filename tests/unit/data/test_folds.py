@@ -7,7 +7,7 @@ import pytest
 from fracture_mae.data import folds
 from fracture_mae.data.folds import assign, cross_validation_sets
 from fracture_mae.errors import FractureMaeError
-from tests import made
+from tests import builders
 
 
 def files(sizes_of_label):
@@ -62,8 +62,8 @@ def test_a_patient_with_xrays_under_both_labels_is_in_one_fold():
 def pooled_dataset():
     """24 X-rays, half of them of each label, every third with three files; the last four X-rays are for test."""
     group = np.repeat(np.arange(24), np.where(np.arange(24) % 3 == 0, 3, 1))
-    whole = made.xrays("all", group % 2, group)
-    return made.split_dataset(whole, validation=np.flatnonzero(group < 4), test=np.flatnonzero(group >= 20))
+    whole = builders.xrays("all", group % 2, group)
+    return builders.split_dataset(whole, validation=np.flatnonzero(group < 4), test=np.flatnonzero(group >= 20))
 
 
 def contents(xrays):
@@ -88,7 +88,7 @@ def test_each_file_keeps_its_own_picture():
     for data in cross_validation_sets(pooled_dataset(), 2, seed=0):
         for side in (data.train, data.validation, data.test):
             pictures = side.images(np.arange(len(side)))
-            assert [made.hashlib.sha256(picture.tobytes()).hexdigest() for picture in pictures] == side.table[
+            assert [builders.hashlib.sha256(picture.tobytes()).hexdigest() for picture in pictures] == side.table[
                 "sha256"
             ].tolist()
 
@@ -122,19 +122,19 @@ def test_a_label_that_is_missing_is_too_few():
     with pytest.raises(
         FractureMaeError, match=r"--n-folds 2: X-rays found in some: 5 fractured, .* Expected: 2 or more"
     ):
-        folds.check_enough(made.xrays("some", [1] * 5), 2, "--n-folds 2")
+        folds.check_enough(builders.xrays("some", [1] * 5), 2, "--n-folds 2")
 
 
 def test_two_folds_need_four_xrays_of_a_label():
     """Of three, one fold gets two, and the one that is left cannot both train and validate."""
-    few = made.xrays("few", [1, 1, 1, *[0] * 9])
+    few = builders.xrays("few", [1, 1, 1, *[0] * 9])
     with pytest.raises(FractureMaeError, match=r"3 fractured, 8 not fractured.* Expected: 4 or more"):
-        cross_validation_sets(made.split_dataset(few, validation=[0, 4], test=[11]), 2, 0)
+        cross_validation_sets(builders.split_dataset(few, validation=[0, 4], test=[11]), 2, 0)
 
 
 def test_the_inner_validation_part_is_about_a_sixth():
     group = np.arange(240)
-    whole = made.xrays("many", group % 2)
-    sets = cross_validation_sets(made.split_dataset(whole, validation=[0, 1], test=[2, 3]), 5, 0)
+    whole = builders.xrays("many", group % 2)
+    sets = cross_validation_sets(builders.split_dataset(whole, validation=[0, 1], test=[2, 3]), 5, 0)
     assert {len(data.validation) for data in sets} <= set(range(28, 36))  # 238 · 4/5 / 6 = 32
     assert folds._INNER_FOLDS == 6

@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fracture_mae import data
-from fracture_mae.data import duplicates, splits
-from fracture_mae.data.groups import families
+from fracture_mae.data import loading, splits
+from fracture_mae.data.copies import search
+from fracture_mae.data.copies.groups import families
 
 pytestmark = pytest.mark.data
 
@@ -55,12 +55,12 @@ def named():
 @pytest.fixture
 def found(root):
     """The links under names that tell nothing, a and b as in the listing; and the group of each image."""
-    dataset = data.load(str(root / "nameless"), image_size=32)
+    dataset = loading.load(str(root / "nameless"), image_size=32)
     images = _listing().drop_duplicates("image")["image"].reset_index(drop=True)
     number = dataset.index["path"].map(lambda path: int(Path(path).stem))
     image = pd.Series(images[number].to_numpy(), index=dataset.index["sha256"])
     links = dataset.links.assign(a=image[dataset.links["a"]].to_numpy(), b=image[dataset.links["b"]].to_numpy())
-    return links, duplicates.groups(links, image.tolist())
+    return links, search.groups(links, image.tolist())
 
 
 def test_rotated_copies_are_found_under_names_that_tell_nothing(found, named):
@@ -82,7 +82,7 @@ def test_hardly_a_link_joins_different_xrays(found, named):
 
 
 def test_grouped_split_of_the_published_tree(root):
-    dataset = data.load(str(root / "published"), image_size=32)
+    dataset = loading.load(str(root / "published"), image_size=32)
     assert len(dataset.index) + len(dataset.rejected) == 7_367
     assert dataset.rejected["reason"].str.contains("truncated").all()
     assert len(dataset.rejected) < 20
@@ -96,7 +96,7 @@ def test_grouped_split_of_the_published_tree(root):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_each_side_has_its_share_though_some_xrays_have_a_hundred_copies(root, seed):
-    table = data.load(str(root / "published"), image_size=32, split_seed=seed).index.drop_duplicates("sha256")
+    table = loading.load(str(root / "published"), image_size=32, split_seed=seed).index.drop_duplicates("sha256")
     xrays = table.groupby("group").agg(label=("label", "first"), split=("split", "first"), size=("sha256", "size"))
     assert xrays["size"].max() > 60
     for _, mine in xrays.groupby("label"):
@@ -109,4 +109,4 @@ def test_each_side_has_its_share_though_some_xrays_have_a_hundred_copies(root, s
 
 
 def test_almost_all_of_the_published_test_leaks(root):
-    assert data.load(str(root / "published"), image_size=32, split="published").leakage > 0.9
+    assert loading.load(str(root / "published"), image_size=32, split="published").leakage > 0.9

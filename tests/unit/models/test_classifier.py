@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from fracture_mae.calibration import Isotonic
 from fracture_mae.errors import FractureMaeError
+from fracture_mae.metrics.calibration import Isotonic
 from fracture_mae.models import classifier as classifier_model
+from fracture_mae.models.autoencoder import Normalisation
 from fracture_mae.models.classifier import Decision
-from fracture_mae.models.mae import Normalisation
 
 
 def classifier_on(mae, pool="mean", **options):

@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.frozen_features import fingerprint
+from fracture_mae.evaluation.frozen_features import fingerprint
 from fracture_mae.models import encoders
 
 SMALL = {

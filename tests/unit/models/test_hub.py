@@ -15,9 +15,9 @@ import pytest
 
 import fracture_mae
 from fracture_mae.errors import FractureMaeError
+from fracture_mae.models import autoencoder as mae_model
 from fracture_mae.models import hub
-from fracture_mae.models import mae as mae_model
-from fracture_mae.models.mae import Normalisation
+from fracture_mae.models.autoencoder import Normalisation
 
 LOADER = """
 import json, sys, time

@@ -12,14 +12,14 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from PIL import Image
 
-from fracture_mae import serving
-from fracture_mae.calibration import Isotonic, apply
-from fracture_mae.models import classifier, mae
+from fracture_mae.metrics.calibration import Isotonic, apply
+from fracture_mae.models import autoencoder, classifier
 from fracture_mae.models.classifier import Decision
-from tests import made
+from fracture_mae.serving import models
+from tests import builders
 
 DECISION = Decision(("healthy", "broken"), threshold=0.55, temperature=2.0, split_fingerprint="5" * 16)
-PICTURES = made.xrays("train", [0, 1, 0, 1, 0]).pixels
+PICTURES = builders.xrays("train", [0, 1, 0, 1, 0]).pixels
 
 
 def as_base64(picture):
@@ -46,7 +46,7 @@ def network(tiny_mae):
 def served(network, tmp_path):
     folder = tmp_path / "artifacts" / "network"
     classifier.save(network, DECISION, folder)
-    return open_model(serving.ServedClassifier(), folder)
+    return open_model(models.ServedClassifier(), folder)
 
 
 def logits_of(network):
@@ -61,7 +61,7 @@ def probability(network):
 
 
 def test_answers_are_the_classifiers_in_order(served, probability, monkeypatch):
-    monkeypatch.setattr(serving, "_BATCH", 2)  # the last batch holds one
+    monkeypatch.setattr(models, "_BATCH", 2)  # the last batch holds one
     answers = served.predict(None, rows(*map(as_base64, PICTURES)))
     assert answers.columns.tolist() == ["label", "probability", "threshold", "model_id"]
     np.testing.assert_allclose(answers["probability"], probability, rtol=1e-5)
@@ -75,7 +75,7 @@ def test_an_isotonic_classifier_answers_with_its_map(network, tmp_path):
     isotonic = Isotonic((low, middle, high), (0.2, 0.6, 0.6))
     folder = tmp_path / "artifacts" / "network"
     classifier.save(network, replace(DECISION, threshold=0.6, isotonic=isotonic), folder)
-    answers = open_model(serving.ServedClassifier(), folder).predict(None, rows(*map(as_base64, PICTURES)))
+    answers = open_model(models.ServedClassifier(), folder).predict(None, rows(*map(as_base64, PICTURES)))
     # Single precision moves a logit by some 1e-8.
     np.testing.assert_allclose(answers["probability"], isotonic.apply(logit), atol=1e-4)
     assert (answers["label"] == "broken").sum() >= 2  # all on the upper step but, by rounding, the one at its edge
@@ -136,8 +136,8 @@ def test_pictures_of_any_size_are_letterboxed(served, probability):
 
 def test_features_are_the_mean_patch_tokens(tiny_mae, network, tmp_path):
     folder = tmp_path / "artifacts" / "network"
-    mae.save(tiny_mae, folder)
-    features = open_model(serving.ServedFeatures(), folder).predict(None, rows(*map(as_base64, PICTURES)))
+    autoencoder.save(tiny_mae, folder)
+    features = open_model(models.ServedFeatures(), folder).predict(None, rows(*map(as_base64, PICTURES)))
     with torch.inference_mode():
         expected = network.features(torch.from_numpy(PICTURES).unsqueeze(1) / 255)
     np.testing.assert_allclose(np.array(features["features"].tolist()), expected, rtol=1e-4, atol=1e-5)

@@ -10,7 +10,7 @@ from fracture_mae.errors import NonFiniteError
 from fracture_mae.tuning import heads
 from fracture_mae.tuning.depths import FinetuneDepth, HeadDepth
 from fracture_mae.tuning.results import command
-from tests import made
+from tests import builders
 
 HEAD = {"head": "logistic", "pool": "mean", "regularisation": 0.1, "class_weight": 2.0}
 FINETUNE = {
@@ -46,7 +46,7 @@ def test_an_xray_is_predicted_by_a_head_that_never_saw_it(head):
 
 
 def test_the_refitted_head_is_fitted_on_all_and_classifies_pixels(head, accelerator):
-    from fracture_mae.prediction import predict
+    from fracture_mae.evaluation.prediction import predict
 
     logits = predict(head.refit(HEAD), head.xrays, batch_size=4, accelerator=accelerator)["logit"]
     expected = head._fit(HEAD, np.full(len(head.xrays), True)).logit(head.normed["mean"])
@@ -113,7 +113,7 @@ def test_the_refit_trains_on_training_and_validation(finetune, monkeypatch):
     def train(classifier, dataset, config, **options):
         seen["sha256"] = set(dataset.train.table["sha256"])
 
-    monkeypatch.setattr("fracture_mae.classification.train", train)
+    monkeypatch.setattr("fracture_mae.stages.train_classifier.train", train)
     finetune.refit(FINETUNE)
     assert seen["sha256"] == set(folds.joined(finetune.dataset).table["sha256"])
 
@@ -127,7 +127,7 @@ class Poisoned:
 
 @pytest.mark.parametrize(("kind", "params"), [(HeadDepth, HEAD), (FinetuneDepth, FINETUNE)])
 def test_test_xrays_are_not_touched(kind, params, tiny_mae, accelerator):
-    dataset = dataclasses.replace(made.dataset(), test=Poisoned())
+    dataset = dataclasses.replace(builders.dataset(), test=Poisoned())
     depth = kind(tiny_mae, dataset, Tune(n_folds=2, batch_size=4), accelerator)
     depth.predict(params)
     depth.refit(params)

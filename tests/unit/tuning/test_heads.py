@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from fracture_mae.batches import batch_of
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models.classifier import Decision
+from fracture_mae.training.batches import batch_of
 from fracture_mae.tuning import heads
-from tests import made
+from tests import builders
 
 KINDS = ["logistic", "ridge", "mlp"]
 
@@ -77,13 +77,13 @@ def test_weighing_a_file_twice_is_showing_it_twice(points):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_installed_head_answers_what_it_answered_on_the_features(tmp_path, kind):
-    xrays = made.training_xrays()
+    xrays = builders.training_xrays()
     with torch.inference_mode():
         pixels = batch_of(xrays, np.arange(len(xrays)), torch.device("cpu")).pixels
-        features = classifier_model.from_mae(made.tiny_mae(), pool="cls").eval().features(pixels).numpy()
+        features = classifier_model.from_mae(builders.tiny_mae(), pool="cls").eval().features(pixels).numpy()
         normed = heads.layer_normed(features)
         head = heads.fit(normed, xrays.label, np.ones(len(xrays)), params(kind))
-        classifier = classifier_model.from_mae(made.tiny_mae(), pool="cls", hidden=head.hidden)
+        classifier = classifier_model.from_mae(builders.tiny_mae(), pool="cls", hidden=head.hidden)
         head.install(classifier)
         np.testing.assert_allclose(classifier.eval()(pixels), head.logit(normed), atol=1e-3)
 
@@ -94,7 +94,7 @@ def test_an_installed_head_answers_what_it_answered_on_the_features(tmp_path, ki
 
 
 def test_a_classifier_saved_before_heads_could_have_a_hidden_layer_still_loads(tmp_path):
-    classifier = classifier_model.from_mae(made.tiny_mae(), pool="mean").eval()
+    classifier = classifier_model.from_mae(builders.tiny_mae(), pool="mean").eval()
     classifier_model.save(classifier, Decision(("no", "yes"), 0.3), tmp_path)
     file = tmp_path / "classifier.json"
     described = json.loads(file.read_text())

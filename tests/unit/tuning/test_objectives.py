@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from scipy.special import logit
 
-from fracture_mae import threshold
 from fracture_mae.config import Tune
+from fracture_mae.metrics import thresholds
 from fracture_mae.tuning.objectives import Objective, judge
 
 # Of three fractured X-rays two are found; of six others two are flagged: TP 2, FN 1, FP 2, TN 4.
@@ -98,7 +98,7 @@ def test_a_decision_is_made_at_the_threshold_of_the_other_folds():
     assert verdict.metrics["specificity"] == pytest.approx(2 / 4)  # fold 1's others are flagged at fold 0's
     assert verdict.values == pytest.approx((5 / 8,))
     # Chosen on all, and so better: between 0.3 and 0.69 or between 0.7 and 0.9, three quarters of either class and more.
-    decision = threshold.decide(1 / (1 + np.exp(-one["logit"] / verdict.temperature)), verdict.threshold)
+    decision = thresholds.decide(1 / (1 + np.exp(-one["logit"] / verdict.temperature)), verdict.threshold)
     in_sample = Objective("balanced_accuracy").values(one["label"].to_numpy(), None, decision, np.ones(8))
     assert in_sample == pytest.approx((7 / 8,))
 

@@ -1,0 +1,24 @@
+"""How fast the project is on the machine it runs on, each figure measured beside its alternative in the same run."""
+
+import gc
+from collections.abc import Iterator
+
+import torch
+
+from benchmarks.parts import PARTS
+from benchmarks.results import Outcome, Skipped
+from benchmarks.subject import Subject
+
+
+def measure(subject: Subject) -> Iterator[Outcome]:
+    """Run the parts that the config names, one after the other."""
+    for name in subject.config.parts:
+        try:
+            yield PARTS[name](subject)
+        except torch.OutOfMemoryError:
+            reason = f"memory does not suffice for batches of {subject.config.batch_size}; take a smaller --batch-size"
+            yield Outcome([Skipped(name, name.replace("_", "-"), reason)])
+        subject.accelerator.free_memory()  # it would keep the models of all parts before
+        gc.collect()
+        if subject.device.type == "cuda":
+            torch.cuda.empty_cache()

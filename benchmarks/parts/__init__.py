@@ -1,0 +1,22 @@
+"""The parts of the benchmark by the names that `only` takes."""
+
+from collections.abc import Callable
+
+from benchmarks.parts.growing import growth
+from benchmarks.parts.judging import evaluation, tuning
+from benchmarks.parts.parallel import processes
+from benchmarks.parts.reading import loading
+from benchmarks.parts.training import ceiling, fine_tuning, step
+from benchmarks.results import Outcome
+from benchmarks.subject import Subject
+
+PARTS: dict[str, Callable[[Subject], Outcome]] = {
+    "fine_tuning": fine_tuning,
+    "step": step,
+    "ceiling": ceiling,
+    "loading": loading,
+    "tuning": tuning,
+    "evaluation": evaluation,
+    "processes": processes,
+    "growth": growth,
+}

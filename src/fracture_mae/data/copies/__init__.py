@@ -1,0 +1,1 @@
+"""Which files show the same X-ray: keypoints, candidates, alignment, links, groups."""

@@ -1,0 +1,314 @@
+"""From files to X-rays: reading, grouping copies, splitting, and pixels from the cache."""
+
+import hashlib
+import logging
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fracture_mae.data import splits
+from fracture_mae.data.copies import groups, search
+from fracture_mae.data.copies.keypoints import FeatureStore
+from fracture_mae.data.copies.links import LinkStore, as_table
+from fracture_mae.data.reading import index
+from fracture_mae.data.reading.cache import ImageStore, cache_root
+from fracture_mae.data.reading.decoding import UnreadableImage, decode
+from fracture_mae.data.reading.hashes import sha256_of
+from fracture_mae.errors import FractureMaeError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class XRays:
+    """The X-ray files of one split.
+
+    Attributes:
+        name: "train", "validation" or "test".
+        table: a row per file: path, label, label_name, sha256, bytes, height, width, group, source and more; together is equal for
+            files that no split may part: those of an X-ray, or of a patient who has X-rays under both labels.
+        pixels: uint8 [N, image_size, image_size], memory-mapped, of all X-rays in the cache.
+        rows: int64 [n], where in `pixels` each file of `table` stands.
+    """
+
+    name: str
+    table: pd.DataFrame
+    pixels: np.ndarray
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def label(self) -> np.ndarray:
+        """int64 [n], 1 is positive."""
+        return self.table["label"].to_numpy()
+
+    @property
+    def group(self) -> np.ndarray:
+        """[n], equal for files made from one X-ray."""
+        return self.table["group"].to_numpy()
+
+    def images(self, positions: np.ndarray) -> np.ndarray:
+        """uint8 [len(positions), image_size, image_size]."""
+        return self.pixels[self.rows[positions]]
+
+    def subset(self, positions: np.ndarray) -> "XRays":
+        return XRays(self.name, self.table.iloc[positions].reset_index(drop=True), self.pixels, self.rows[positions])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """X-rays, split.
+
+    Attributes:
+        name: short name of where they come from.
+        index: a row per usable file, byte-identical ones too, see `XRays.table`, with split and split_published.
+        rejected: files that are not used: path and reason.
+        label_names: of the negative and the positive class.
+        leakage: share of X-rays in test that have a file in training or validation too; 0 for the grouped split.
+        fingerprint: 16 hexadecimal digits of all contents and their labels.
+        split_fingerprint: the same of contents, labels and splits.
+        links: pairs of contents that show the same X-ray, with the evidence: columns of `links.Link`, a and b as sha256; none
+            unless grouped by content.
+        group_by: what made files copies of one X-ray: "content", "names" or "column".
+    """
+
+    name: str
+    index: pd.DataFrame
+    rejected: pd.DataFrame
+    train: XRays
+    validation: XRays
+    test: XRays
+    label_names: tuple[str, str]
+    leakage: float
+    fingerprint: str
+    split_fingerprint: str
+    links: pd.DataFrame = field(default_factory=as_table)
+    group_by: str = "content"
+
+
+def load(
+    data_dir: str,
+    *,
+    image_size: int = 224,
+    split: str = "grouped",
+    split_seed: int = 0,
+    group_by: str = "content",
+    positive_label: str = "fractured",
+    num_workers: int | None = None,
+) -> Dataset:
+    """Read, decode, group and split X-rays.
+
+    Of byte-identical files on one side of a split only the first is kept: a further one costs time and tells nothing.
+
+    Args:
+        data_dir: folder, CSV, or the word `synthetic`.
+        image_size: side of the letterboxed pictures [pixels].
+        split: "grouped" or "published".
+        group_by: what makes files copies of one X-ray, besides equal bytes and the groups of a CSV: "content", the picture itself
+            and families of names; "names", these alone; "column", nothing else.
+        num_workers: threads that decode; None: one for each core.
+
+    Raises:
+        FractureMaeError: the data cannot be used; says what was found and what is expected.
+    """
+    num_workers = num_workers or os.cpu_count()
+    table, label_names = index.read(data_dir, positive_label)
+    if group_by == "column":
+        _check_given_groups(table, data_dir)
+    table, pixels, unreadable = _read_pictures(table, image_size, num_workers)
+    links = find_links(table, num_workers) if group_by == "content" else as_table()
+    table, conflicts = _group(table, links, by_name=group_by != "column")
+    rejected = pd.concat([unreadable, conflicts], ignore_index=True)
+    _warn_of(rejected, len(table) + len(rejected))
+    table["split"] = splits.grouped(table, split_seed) if split == "grouped" else splits.published(table)
+    if split == "grouped":
+        splits.check(table)
+    splits.check_labels(table)
+    leakage = splits.leakage(table)
+    table["together"] = table["group"]
+    table["group"] = _one_label_each(table)
+    return Dataset(
+        name=_name_of(data_dir),
+        index=table,
+        rejected=rejected,
+        **{name: _side(table, name, pixels) for name in splits.NAMES},
+        label_names=label_names,
+        leakage=leakage,
+        fingerprint=fingerprint(table),
+        split_fingerprint=_fingerprint(table, ["sha256", "label", "split"]),
+        links=links,
+        group_by=group_by,
+    )
+
+
+def resplit(dataset: Dataset, train: XRays, validation: XRays, test: XRays) -> Dataset:
+    """The same data split otherwise, into sides that share no X-ray."""
+    sides = {"train": train, "validation": validation, "test": test}
+    index = pd.concat([side.table.assign(split=name) for name, side in sides.items()], ignore_index=True)
+    splits.check(index)
+    fingerprint = _fingerprint(index, ["sha256", "label", "split"])
+    return replace(dataset, index=index, **sides, leakage=0.0, split_fingerprint=fingerprint)
+
+
+@dataclass(frozen=True)
+class Files:
+    """Every readable file, before any is set aside: byte-identical ones too, and those under both labels.
+
+    Attributes:
+        name: short name of where they come from.
+        table: a row per file: path, label, label_name, split_published, scope, given_group, given_source, sha256, bytes, row, height,
+            width and those of `encoding.Encoding`; index 0, 1, 2, …
+        rejected: files that cannot be read: path and reason.
+        label_names: of the negative and the positive class.
+        pixels: uint8 [N, image_size, image_size] that `row` points into.
+    """
+
+    name: str
+    table: pd.DataFrame
+    rejected: pd.DataFrame
+    label_names: tuple[str, str]
+    pixels: np.ndarray
+
+    def xrays(self, table: pd.DataFrame) -> XRays:
+        """Rows of the table as X-rays."""
+        table = table.reset_index(drop=True)
+        return XRays("all", table, self.pixels, table["row"].to_numpy(dtype=np.int64))
+
+
+def read_files(
+    data_dir: str, *, image_size: int = 224, positive_label: str = "fractured", num_workers: int | None = None
+) -> Files:
+    """Read and decode all files, and do nothing else with them; arguments and errors as of `load`."""
+    table, label_names = index.read(data_dir, positive_label)
+    table, pixels, rejected = _read_pictures(table, image_size, num_workers or os.cpu_count())
+    _warn_of(rejected, len(table) + len(rejected))
+    return Files(_name_of(data_dir), table, rejected, label_names, pixels)
+
+
+def _name_of(data_dir: str) -> str:
+    return "synthetic" if data_dir.startswith("synthetic") else Path(data_dir).expanduser().resolve().stem
+
+
+def find_links(table: pd.DataFrame, num_workers: int | None = None) -> pd.DataFrame:
+    """The contents that show the same X-ray whatever the files' names, remembered in the cache.
+
+    A set of contents that was searched once keeps its links: no search, no decoding. Of a set that differs from a searched one,
+    only the pictures that are new are described and compared. So for a set of contents the result depends neither on names, order
+    or threads, nor on what else is in the cache, but in one respect: candidates come from an approximate index, and whether a
+    set was searched at once or grew file by file can decide about a pair that barely is, or is not, a candidate.
+
+    Args:
+        table: columns path and sha256 of readable files.
+        num_workers: threads; None: one for each core.
+
+    Returns:
+        Columns of `links.Link`, with a sha256 in a and b: enough pairs to join each group, not all pairs.
+    """
+    path = table.drop_duplicates("sha256").set_index("sha256")["path"]
+    folder = cache_root() / "links-v1"
+
+    def search_all(known: search.Searched) -> pd.DataFrame:
+        store = FeatureStore(folder / "features.bin")
+        options = {"searched": known, "store": store, "num_workers": num_workers or os.cpu_count()}
+        return search.find(lambda content: read_picture(path[content]), list(path.index), **options)
+
+    return LinkStore(folder).find(list(path.index), search_all)
+
+
+def read_picture(path: str) -> np.ndarray:
+    """uint8 [height, width] of a file that could be decoded a moment ago."""
+    try:
+        return decode(Path(path).read_bytes())
+    except (OSError, UnreadableImage) as error:
+        raise FractureMaeError(f"{path} cannot be read any more: {error}. Run again.") from None
+
+
+def _check_given_groups(table: pd.DataFrame, data_dir: str) -> None:
+    if (table["given_group"] == "").all():
+        found = "its column group is missing or empty" if data_dir.lower().endswith(".csv") else "it is no CSV"
+        raise FractureMaeError(
+            f"--group-by column: {data_dir} gives no groups, {found}. Expected: a CSV whose column group says which files show the "
+            "same patient or X-ray. Or use --group-by content."
+        )
+
+
+def _read_pictures(
+    table: pd.DataFrame, image_size: int, num_workers: int
+) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
+    """The readable files with sha256, bytes, row, height and width; the pixels that `row` points into; the rejected files."""
+    store = ImageStore(cache_root() / "images-v2", image_size)
+    table["sha256"] = sha256_of(table["path"], cache_root() / "hashes.csv", num_workers)
+    table, unreadable = _set_aside(table, table["sha256"] == "", "the file cannot be opened")
+    table["bytes"] = table["path"].map(os.path.getsize)
+    contents = table.drop_duplicates("sha256").set_index("sha256")["path"]
+    table = table.join(store.add(contents, num_workers), on="sha256")
+    table, undecodable = _set_aside(table, table["reason"] != "", table["reason"])
+    return table.drop(columns="reason"), store.pixels(), pd.concat([unreadable, undecodable])
+
+
+def _group(table: pd.DataFrame, links: pd.DataFrame, *, by_name: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The files with group and source, and those rejected because copies of them stand under both labels."""
+    reason = groups.label_conflicts(table, groups.assign(table, links=[_rows(links, table)], by_name=by_name))
+    table, conflicts = _set_aside(table, reason != "", reason)
+    given = table["given_group"]
+    table["group"] = groups.assign(table, given=given, links=[_rows(links, table)], by_name=by_name)
+    table["source"] = groups.source_of(table["path"], table["group"], given=table["given_source"])
+    return table, conflicts
+
+
+def _rows(links: pd.DataFrame, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Links between contents as pairs of row positions, where both are in the table."""
+    first = table.drop_duplicates("sha256")
+    position = pd.Series(first.index, index=first["sha256"])
+    left, right = (position.reindex(links[side]).to_numpy() for side in ("a", "b"))
+    there = ~(np.isnan(left) | np.isnan(right))
+    return left[there].astype(np.int64), right[there].astype(np.int64)
+
+
+def _one_label_each(table: pd.DataFrame) -> pd.Series:
+    """The groups, but that a patient with X-rays under both labels, kept on one side of the split as one, counts as two."""
+    mixed = _holds_both_labels(table, table["group"])
+    return table["group"].where(~mixed, table["group"] + " " + table["label_name"])
+
+
+def _holds_both_labels(table: pd.DataFrame, group: pd.Series) -> pd.Series:
+    return table["label"].groupby(group).transform("nunique") > 1
+
+
+def _warn_of(rejected: pd.DataFrame, n_files: int) -> None:
+    if len(rejected):
+        reasons = "; ".join(f"{n:,} {reason}" for reason, n in rejected["reason"].value_counts().head(3).items())
+        logger.warning("%d of %d files are not used; rejected.csv lists them. %s", len(rejected), n_files, reasons)
+
+
+def _set_aside(table: pd.DataFrame, unusable: pd.Series, reason: pd.Series | str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The usable rows, and path and reason of the others; an error if no row is left."""
+    rejected = table[["path"]].assign(reason=reason)[unusable]
+    if unusable.all():
+        first = rejected.iloc[0]
+        raise FractureMaeError(
+            f"none of the {len(table)} files can be used; the first, {first['path']}: {first['reason']}."
+        )
+    return table[~unusable].reset_index(drop=True), rejected
+
+
+def _side(table: pd.DataFrame, name: str, pixels: np.ndarray) -> XRays:
+    rows = table[table["split"] == name].drop_duplicates("sha256").reset_index(drop=True)
+    return XRays(name, rows, pixels, rows["row"].to_numpy(dtype=np.int64))
+
+
+def fingerprint(table: pd.DataFrame) -> str:
+    """16 hexadecimal digits of all contents and their labels."""
+    return _fingerprint(table, ["sha256", "label"])
+
+
+def _fingerprint(table: pd.DataFrame, columns: list[str]) -> str:
+    first, *others = columns
+    known = table[columns].drop_duplicates().astype(str)
+    lines = known[first].str.cat(known[others], sep=" ").sort_values()
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

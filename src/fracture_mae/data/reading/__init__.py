@@ -1,0 +1,1 @@
+"""From a folder or a CSV to decoded pictures: index, hashes, decoding, cache."""

@@ -1,0 +1,166 @@
+"""From a folder, a CSV or the word `synthetic` to a table of files; what the labels mean is decided here alone."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from fracture_mae.data.reading.cache import cache_root
+from fracture_mae.errors import FractureMaeError
+
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+}
+_IGNORED = {".csv", ".txt", ".json", ".md", ".yaml", ".yml", ".xml", ".html", ".ini", ".db"}
+_CSV_COLUMNS = ("path", "label", "group", "split", "source")
+
+
+def read(data_dir: str, positive_label: str) -> tuple[pd.DataFrame, tuple[str, str]]:
+    """The files to use, and the names of the negative and the positive class.
+
+    Returns:
+        Columns path, label (1 is positive), label_name, split_published, scope (within which names are compared), given_group and
+        given_source (empty unless a CSV gives them), sorted by path.
+
+    Raises:
+        FractureMaeError: nothing to read there, or not exactly two classes with the positive one among them.
+    """
+    root = _root(data_dir)
+    table = _from_csv(root) if root.suffix.lower() == ".csv" else _from_folder(root)
+    names = _label_names(table, positive_label, root)
+    table["label"] = (table["label_name"] == positive_label).astype("int64")
+    return table.sort_values("path", ignore_index=True), names
+
+
+def _root(data_dir: str) -> Path:
+    word, _, options = data_dir.partition(":")
+    if word == "synthetic":
+        from fracture_mae.data.synthetic import dataset
+
+        return dataset.materialise(cache_root() / "synthetic", **_synthetic_options(options))
+    root = Path(data_dir).expanduser().resolve()
+    if not root.exists():
+        raise FractureMaeError(
+            f"--data-dir {data_dir}: there is no such folder or CSV ({root}). Relative paths start at the project: give an "
+            "absolute one."
+        )
+    if root.is_file() and root.suffix.lower() != ".csv":
+        raise FractureMaeError(
+            f"--data-dir {data_dir}: is a file, but no CSV. Expected: a folder, a CSV, or the word synthetic."
+        )
+    return root
+
+
+def _synthetic_options(text: str) -> dict[str, float]:
+    kinds = {"n_xrays": int, "copies": float, "seed": int, "size": int}
+    try:
+        pairs = (pair.split("=") for pair in text.split(",") if pair)
+        return {name: kinds[name](value) for name, value in pairs}
+    except (KeyError, ValueError) as error:
+        raise FractureMaeError(
+            f"--data-dir synthetic:{text}: {error} is not understood. Expected: synthetic, or such as synthetic:n_xrays=500,seed=1 "
+            f"with any of {', '.join(kinds)}."
+        ) from None
+
+
+def _from_folder(root: Path) -> pd.DataFrame:
+    """DIR/[train|val|test/]LABEL/…/FILE."""
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    published = [folder for folder in folders if folder.name.lower() in SPLITS]
+    if published and len(published) < len(folders):
+        others = ", ".join(folder.name for folder in folders if folder not in published)
+        raise FractureMaeError(
+            f"{root} holds folders of splits ({', '.join(folder.name for folder in published)}) beside others ({others}). "
+            "Expected: either train, val and test with a folder for each label inside, or a folder for each label."
+        )
+    rows = []
+    for folder in published or [root]:
+        split = SPLITS[folder.name.lower()] if published else ""
+        for label in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
+            rows += [(str(file), label.name, split, _scope(file, label), "", "") for file in _files(label)]
+    if not rows:
+        raise FractureMaeError(
+            f"{root} holds no files in label folders. Expected: DIR/[train|val|test/]LABEL/FILE, such as DIR/fractured/1.jpg."
+        )
+    try:
+        return pd.DataFrame(
+            rows, columns=["path", "label_name", "split_published", "scope", "given_group", "given_source"]
+        )
+    except UnicodeEncodeError as error:
+        raise FractureMaeError(f"the name of a file is not valid UTF-8: {error.object!a}. Rename it.") from None
+
+
+def _scope(file: Path, label: Path) -> str:
+    """Files of one name are one X-ray across published splits, but not in two patients' folders below a label."""
+    return str(label.name / file.parent.relative_to(label))
+
+
+def _files(folder: Path) -> list[Path]:
+    return [
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() not in _IGNORED
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and (path.is_file() or path.is_symlink())
+    ]
+
+
+def _from_csv(file: Path) -> pd.DataFrame:
+    try:
+        given = pd.read_csv(file, dtype=str, keep_default_na=False, index_col=False)
+    except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
+        raise FractureMaeError(f"{file} is no CSV that can be read: {error}. Expected: columns path,label.") from None
+    if "label" not in given:  # the splits.csv of a run is such a CSV
+        given = given.rename(columns={"label_name": "label"})
+    missing = [name for name in ("path", "label") if name not in given]
+    misspelt = [name for name in given if name not in _CSV_COLUMNS and name.strip().lower() in _CSV_COLUMNS]
+    if missing or misspelt:
+        raise FractureMaeError(
+            f"{file} has the columns {', '.join(given)}. Expected: path,label and, where known, group, split, source"
+            f"{'; spelt so, not ' + ', '.join(misspelt) if misspelt else ''}."
+        )
+    if given.empty:
+        raise FractureMaeError(f"{file} has no rows below its header. Expected: a row for each X-ray.")
+    given = given.apply(lambda column: column.str.strip())
+    for name in ("path", "label"):
+        _refuse_rows(file, given[name] == "", f"have no {name}")
+    paths = given["path"].map(lambda path: (file.parent / path).resolve())
+    _refuse_rows(
+        file, ~paths.map(Path.is_file), "name files that do not exist (relative paths start at the CSV's folder)"
+    )
+    column = {name: given.get(name, pd.Series("", index=given.index)) for name in ("group", "split", "source")}
+    unknown = ~column["split"].str.lower().isin([*SPLITS, ""])
+    _refuse_rows(file, unknown, f"have a split other than {', '.join(SPLITS)}")
+    return pd.DataFrame(
+        {
+            "path": paths.map(str),
+            "label_name": given["label"],
+            "split_published": column["split"].str.lower().map(SPLITS).fillna(""),
+            "scope": paths.map(lambda path: str(path.parent)) + "/" + given["label"],
+            "given_group": column["group"],
+            "given_source": column["source"],
+        }
+    )
+
+
+def _refuse_rows(file: Path, wrong: pd.Series, what: str) -> None:
+    if wrong.any():
+        lines = [str(position + 2) for position in wrong.to_numpy().nonzero()[0][:5]]
+        raise FractureMaeError(
+            f"{file}: {wrong.sum()} rows {what}: line {', '.join(lines)}{' and more' if wrong.sum() > 5 else ''}."
+        )
+
+
+def _label_names(table: pd.DataFrame, positive_label: str, root: Path) -> tuple[str, str]:
+    counts = table["label_name"].value_counts()
+    if len(counts) != 2 or positive_label not in counts:
+        found = ", ".join(f"{name!r} ({n:,} files)" for name, n in counts.items())
+        raise FractureMaeError(
+            f"{root} holds the labels {found}. Expected: exactly two, one of them the positive class {positive_label!r}. "
+            "Name the positive one with --positive-label; move other folders away; a folder without images is no class."
+        )
+    return next(name for name in counts.index if name != positive_label), positive_label

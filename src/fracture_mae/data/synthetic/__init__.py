@@ -1,0 +1,1 @@
+"""The built-in X-rays: limbs that are made up, sent rays through, and recorded."""

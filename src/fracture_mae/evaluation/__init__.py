@@ -1,0 +1,1 @@
+"""From predictions to a report: prediction, reconstruction, operating points, out of fold, references."""

@@ -1,0 +1,281 @@
+"""Predictions to findings: metrics with intervals, tables and figures, for files and for whole X-rays."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from fracture_mae import plots
+from fracture_mae.metrics import calibration, scores, thresholds
+from fracture_mae.metrics.intervals import bootstrap_intervals, intervals, paired_difference
+from fracture_mae.models.classifier import Decision
+
+SPLITS = ("train", "validation", "test")
+CLASSIFIER = "classifier"
+WITH_INTERVAL = ("auroc", "average_precision", "balanced_accuracy", "sensitivity", "specificity")
+_ECE = "expected_calibration_error"
+_UNCALIBRATED_ECE = f"{_ECE}_uncalibrated"
+_FEWEST_XRAYS = 2  # of each class, for a source to be judged by itself
+_LONGEST_SLUG = 80
+
+
+@dataclass
+class Findings:
+    """What an evaluation has to say, by the path or name under which it is logged."""
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    figures: dict[str, Figure] = field(default_factory=dict)
+    documents: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, other: "Findings") -> None:
+        for name in ("metrics", "tables", "figures", "documents"):
+            getattr(self, name).update(getattr(other, name))
+
+
+@dataclass(frozen=True)
+class Certainty:
+    """Bootstrap over X-rays.
+
+    Attributes:
+        n_draws: number of draws.
+        seed: of the draws.
+    """
+
+    n_draws: int
+    seed: int
+
+
+def levels(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Predictions for files (`image`), and for X-rays by the mean logit of their files (`xray`).
+
+    Args:
+        predictions: columns group, label, logit, and more; weight, where it is given, says how much a file counts among files:
+            those of weight 0 are left out, and X-rays are the mean over all their files nevertheless.
+    """
+    counted = predictions[predictions["weight"] > 0] if "weight" in predictions else predictions
+    return {"image": counted, "xray": scores.per_group(predictions)}
+
+
+def judge_split(
+    predictions: pd.DataFrame, decision: Decision, split: str, remark: str, certainty: Certainty
+) -> Findings:
+    """Everything about one split.
+
+    Args:
+        predictions: one row per file: path, sha256, label, group, source, logit and, where files differ in it, weight, see `levels`.
+        remark: stands in every title, such as a warning of leakage; may be empty.
+    """
+    found = Findings()
+    decided = _decided(predictions, decision)
+    found.tables[f"{split}/predictions.csv"] = decided
+    for level, rows in levels(predictions).items():
+        title = title_of(split, level, rows if level == "image" else predictions, remark)
+        found.add(_judge_level(rows, decision, f"{split}/{level}", title, certainty))
+    return found
+
+
+def _decided(predictions: pd.DataFrame, decision: Decision) -> pd.DataFrame:
+    probability = decision.probability(predictions["logit"])
+    names = np.array(decision.label_names)
+    answer = names[thresholds.decide(probability, decision.threshold)]
+    return predictions.assign(
+        probability=probability, threshold=decision.threshold, answer=answer, truth=names[predictions["label"]]
+    )
+
+
+def _judge_level(rows: pd.DataFrame, decision: Decision, place: str, title: str, certainty: Certainty) -> Findings:
+    label, logit = rows["label"].to_numpy(), rows["logit"].to_numpy()
+    probability = decision.probability(logit)
+    weight = weight_of(rows)
+    options = {"n_draws": certainty.n_draws, "seed": certainty.seed, "weight": weight}
+    table = bootstrap_intervals(label, probability, rows["group"], decision.threshold, **options)
+    table = pd.concat([table, _uncalibrated_error(rows, certainty)])
+    report = scores.classification_report(label, probability, decision.threshold, decision.label_names, weight)
+    matrix = scores.confusion(label, probability, decision.threshold, weight)
+    at = f"threshold {decision.threshold:.3f}"
+    curve = {CLASSIFIER: (label, probability, weight)}
+
+    def of(metric: str) -> dict[str, tuple[float, float]]:
+        return {CLASSIFIER: _ends(table, metric)}
+
+    return Findings(
+        metrics=flat_metrics(table, place, (*WITH_INTERVAL, _ECE, _UNCALIBRATED_ECE)),
+        tables={
+            f"{place}/metrics.csv": table.reset_index(),
+            f"{place}/classification_report.csv": report.rename_axis("class").reset_index(),
+        },
+        documents={f"{place}/confusion_matrix.json": _as_document(matrix, decision)},
+        figures={
+            f"{place}/confusion_matrix.png": plots.confusion_matrix(matrix, decision.label_names, f"{title}\n{at}"),
+            f"{place}/roc.png": plots.roc_curves(curve, of("auroc"), f"ROC · {title}"),
+            f"{place}/precision_recall.png": plots.precision_recall_curves(
+                curve, of("average_precision"), f"Precision-recall · {title}"
+            ),
+            f"{place}/reliability.png": plots.reliability(
+                label,
+                probability,
+                before=calibration.apply(logit, 1.0) if decision.calibrated else None,
+                intervals={"before": _ends(table, _UNCALIBRATED_ECE), "after": _ends(table, _ECE)},
+                title=f"Reliability · {title}",
+                weight=weight,
+            ),
+            f"{place}/threshold_sweep.png": plots.threshold_sweep(
+                scores.threshold_sweep(label, probability, weight), decision.threshold, f"Threshold sweep · {title}"
+            ),
+        },
+    )
+
+
+def weight_of(rows: pd.DataFrame) -> np.ndarray | None:
+    """How much each row counts, [n]; None where all count the same."""
+    return rows["weight"].to_numpy() if "weight" in rows else None
+
+
+def _uncalibrated_error(rows: pd.DataFrame, certainty: Certainty) -> pd.DataFrame:
+    """The calibration error of the plain sigmoid of the logits, as a further row for `bootstrap_intervals`."""
+    label, probability = _label_and_probability(rows)
+
+    def error(weights: np.ndarray) -> dict[str, np.ndarray]:
+        return {_UNCALIBRATED_ECE: calibration.calibration_errors(label, probability, weights)}
+
+    options = {"n_draws": certainty.n_draws, "seed": certainty.seed, "weight": weight_of(rows)}
+    return intervals(error, label, rows["group"], **options)
+
+
+def _ends(table: pd.DataFrame, metric: str) -> tuple[float, float]:
+    return table.loc[metric, "low"], table.loc[metric, "high"]
+
+
+def flat_metrics(table: pd.DataFrame, place: str, with_interval: Sequence[str] = WITH_INTERVAL) -> dict[str, float]:
+    """Every estimate as PLACE/METRIC and, of those named, the ends as PLACE/METRIC_low and PLACE/METRIC_high."""
+    flat = {f"{place}/{name}": row["estimate"] for name, row in table.iterrows()}
+    for name in with_interval:
+        flat |= {f"{place}/{name}_{end}": table.loc[name, end] for end in ("low", "high")}
+    return {name: value for name, value in flat.items() if np.isfinite(value)}
+
+
+def _as_document(matrix: np.ndarray, decision: Decision) -> dict[str, Any]:
+    negative, positive = decision.label_names
+    return {
+        "labels": [negative, positive],
+        "matrix": matrix.tolist(),
+        "rows": "true class",
+        "columns": "predicted class",
+        "threshold": decision.threshold,
+    }
+
+
+def title_of(split: str, level: str, predictions: pd.DataFrame, remark: str) -> str:
+    """What a figure was drawn from: level, split, files and X-rays, and the remark where there is one."""
+    n_groups = predictions["group"].nunique()
+    unit = per_file(predictions) if level == "image" else "per X-ray"
+    title = plots.heading(unit, split, len(predictions), n_groups)
+    return f"{title}\n{remark}" if remark else title
+
+
+def per_file(counted: pd.DataFrame) -> str:
+    """What is counted where files are, in words for a title."""
+    if "weight" not in counted:
+        return "per file"
+    return "per file, X-rays weighing the same" if counted["group"].duplicated().any() else "one file per X-ray"
+
+
+def compare(predictions: Mapping[str, pd.DataFrame], split: str, remark: str, certainty: Certainty) -> Findings:
+    """The classifier beside the references, per X-ray: on all of a split and within each source.
+
+    Args:
+        predictions: name of the model (`classifier` first) → its predictions for the same files.
+    """
+    parts = dict(_by_source(predictions))
+    table = pd.concat([_aurocs(part, certainty).assign(source=source) for source, part in parts.items()])
+    differences = pd.concat([_differences(part, certainty).assign(source=source) for source, part in parts.items()])
+    overall = table[table["source"] == "all"]
+    title = title_of(split, "xray", predictions[CLASSIFIER], remark)
+    curves = {name: _label_and_probability(scores.per_group(rows)) for name, rows in predictions.items()}
+    return Findings(
+        metrics={
+            f"{split}/xray/auroc/{slug(source)}/{slug(model)}": estimate
+            for model, source, estimate in table[["source", "estimate"]].itertuples()
+            if np.isfinite(estimate)
+        },
+        tables={
+            f"{split}/comparison.csv": table.reset_index(),
+            f"{split}/comparison_differences.csv": differences.reset_index(),
+        },
+        figures={
+            f"{split}/comparison.png": plots.sources(
+                table.set_index(table["source"] + " · " + table.index), f"AUROC · {title}"
+            ),
+            f"{split}/comparison_roc.png": plots.roc_curves(
+                curves, {model: (row["low"], row["high"]) for model, row in overall.iterrows()}, f"ROC · {title}"
+            ),
+        },
+    )
+
+
+def _aurocs(predictions: Mapping[str, pd.DataFrame], certainty: Certainty) -> pd.DataFrame:
+    """Index: model; columns: estimate, low, high, n_groups, n_files."""
+    rows = {}
+    for model, files in predictions.items():
+        per_xray = scores.per_group(files)
+        options = {"n_draws": certainty.n_draws, "seed": certainty.seed}
+        intervals = bootstrap_intervals(*_label_and_probability(per_xray), per_xray["group"], 0.5, **options)
+        rows[model] = {**intervals.loc["auroc"], "n_files": len(files)}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+
+
+def _differences(predictions: Mapping[str, pd.DataFrame], certainty: Certainty) -> pd.DataFrame:
+    """How much higher the classifier's AUROC is than each reference's: estimate, low and high by the same draws for both."""
+    per_xray = {name: scores.per_group(rows) for name, rows in predictions.items()}
+    first = per_xray.pop(CLASSIFIER)
+    label, probability = _label_and_probability(first)
+    options = {"n_draws": certainty.n_draws, "seed": certainty.seed}
+    rows = {
+        name: paired_difference(label, probability, _label_and_probability(other)[1], first["group"], **options)
+        for name, other in per_xray.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("classifier minus")
+
+
+def _by_source(predictions: Mapping[str, pd.DataFrame]) -> Iterator[tuple[str, dict[str, pd.DataFrame]]]:
+    """Yields `all`, then every source that holds enough X-rays of both classes."""
+    yield "all", dict(predictions)
+    first = predictions[CLASSIFIER]
+    for source, rows in first.groupby("source", sort=True):
+        n_xrays = rows.groupby("label")["group"].nunique()
+        if len(n_xrays) == 2 and n_xrays.min() >= _FEWEST_XRAYS and len(rows) < len(first):
+            yield source, {name: table.loc[rows.index] for name, table in predictions.items()}
+
+
+def _label_and_probability(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    return rows["label"].to_numpy(), calibration.apply(rows["logit"], 1.0)
+
+
+def slug(name: str) -> str:
+    """A name as a part of a metric's name, of which MLflow refuses empty and long ones."""
+    return "".join(letter if letter.isalnum() else "_" for letter in name).strip("_")[:_LONGEST_SLUG] or "_"
+
+
+def remark_on(leakage: float) -> str:
+    """What every title must say of a split of whose test X-rays a share was seen in training; empty for none."""
+    return f"LEAKY: {leakage:.0%} of the test X-rays stand in training too" if leakage else ""
+
+
+def digest(findings: Findings, splits: Sequence[str]) -> pd.DataFrame:
+    """The figures to print: for each split, and for files and X-rays, the main metrics with their intervals."""
+    rows = {}
+    for split in splits:
+        files = per_file(levels(findings.tables[f"{split}/predictions.csv"])["image"]).removeprefix("per ")
+        for level in ("image", "xray"):
+            table = findings.tables[f"{split}/{level}/metrics.csv"].set_index("metric")
+            texts = {name: with_ends(table.loc[name]) for name in WITH_INTERVAL}
+            rows[split, files if level == "image" else "X-ray"] = texts
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["split", "per"])
+
+
+def with_ends(row: pd.Series) -> str:
+    return f"{row['estimate']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"

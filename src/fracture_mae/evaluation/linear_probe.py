@@ -1,0 +1,85 @@
+"""How much of a label can be read from features by a straight line: a logistic regression, cross-validated twice over.
+
+The outer folds give every X-ray an answer from a model that never saw it; the inner ones, within the outer training part, choose
+the regularisation. All files of an X-ray, and all X-rays that belong together, are in one fold of both.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from fracture_mae.data import folds
+from fracture_mae.metrics.scores import equal_group_weight
+
+# Inverse strengths of the penalty, the strongest first: it wins a tie.
+C_GRID = tuple(float(value) for value in np.logspace(-5, 0, 6))
+N_INNER_FOLDS = 4
+
+
+@dataclass(frozen=True)
+class Probed:
+    """Out-of-fold answers.
+
+    Attributes:
+        logit: float64 [n], of each file by the model of the other folds.
+        inverse_penalties: the C that was chosen in each outer fold.
+    """
+
+    logit: np.ndarray
+    inverse_penalties: tuple[float, ...]
+
+
+def out_of_fold(features: np.ndarray, table: pd.DataFrame, fold: np.ndarray, *, seed: int) -> Probed:
+    """Fit and answer fold by fold; classes weigh the same, and within a class X-rays, so that 1/2 is a fair threshold.
+
+    Args:
+        features: [n, d].
+        table: columns group, label and together, in the order of the features.
+        fold: [n], of `folds.assign`.
+    """
+    logit = np.empty(len(table))
+    chosen = []
+    for number in range(fold.max() + 1):
+        training, held_out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+        best = _choose(features[training], table.iloc[training], seed)
+        *_, (_, logit[held_out]) = _path(features, table, training, held_out, C_GRID[: C_GRID.index(best) + 1])
+        chosen.append(best)
+    return Probed(logit, tuple(chosen))
+
+
+def balanced_weight(table: pd.DataFrame) -> np.ndarray:
+    """Weights [n] under which both classes, and within a class all X-rays, count the same; their sum is the number of X-rays."""
+    weight = equal_group_weight(table["group"])
+    label = table["label"].to_numpy()
+    return weight * weight.sum() / 2 / np.bincount(label, weights=weight)[label]
+
+
+def _choose(features: np.ndarray, table: pd.DataFrame, seed: int) -> float:
+    """The C with the least log loss on inner folds."""
+    n_xrays = table.groupby("label")["together"].nunique()
+    fold = folds.assign(table, int(np.clip(n_xrays.min(), 2, N_INNER_FOLDS)), seed)
+    loss = dict.fromkeys(C_GRID, 0.0)
+    weight, sign = balanced_weight(table), 1 - 2 * table["label"].to_numpy()
+    for number in range(fold.max() + 1):
+        held_out = np.flatnonzero(fold == number)
+        for inverse_penalty, logit in _path(features, table, np.flatnonzero(fold != number), held_out, C_GRID):
+            loss[inverse_penalty] += float(weight[held_out] @ np.logaddexp(0, sign[held_out] * logit))
+    return min(loss, key=loss.get)
+
+
+def _path(
+    features: np.ndarray, table: pd.DataFrame, training: np.ndarray, held_out: np.ndarray, inverse_penalties: tuple
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Each C and its logits for the files held out; every fit starts from the one before, which saves most of its time."""
+    rows = table.iloc[training]
+    label, weight = rows["label"].to_numpy(), balanced_weight(rows)
+    scaler = StandardScaler().fit(features[training], sample_weight=weight)
+    known, unknown = scaler.transform(features[training]), scaler.transform(features[held_out])
+    model = LogisticRegression(warm_start=True, max_iter=2000)
+    for inverse_penalty in inverse_penalties:
+        model.set_params(C=inverse_penalty).fit(known, label, sample_weight=weight)
+        yield inverse_penalty, model.decision_function(unknown)

@@ -1,0 +1,182 @@
+"""What a cross-validation says: every X-ray judged by a model that never saw it, all folds pooled, and fold by fold."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from fracture_mae import plots
+from fracture_mae.evaluation.judging import (
+    WITH_INTERVAL,
+    Certainty,
+    Findings,
+    flat_metrics,
+    levels,
+    per_file,
+    weight_of,
+    with_ends,
+)
+from fracture_mae.metrics import scores, thresholds
+from fracture_mae.metrics.intervals import bootstrap_intervals
+from fracture_mae.models.classifier import Decision
+
+PLACE = "cross_validation"
+
+
+def pool(folds: Iterable[tuple[pd.DataFrame, Decision]]) -> pd.DataFrame:
+    """The held-out predictions of all folds in one table, each with the choices of its own fold's model.
+
+    Args:
+        folds: predictions (path, sha256, label, group, source, logit and perhaps weight) and decision of each fold.
+
+    Returns:
+        These columns, and fold (from 1), threshold, probability, answer and truth, sorted by path.
+    """
+    parts = []
+    for number, (predictions, decision) in enumerate(folds, start=1):
+        names = np.array(decision.label_names)
+        probability = decision.probability(predictions["logit"])
+        answer = names[thresholds.decide(probability, decision.threshold)]
+        parts.append(
+            predictions.assign(
+                fold=number,
+                threshold=decision.threshold,
+                probability=probability,
+                answer=answer,
+                truth=names[predictions["label"]],
+            )
+        )
+    return pd.concat(parts, ignore_index=True).sort_values("path", ignore_index=True)
+
+
+def judge(pooled: pd.DataFrame, decisions: Sequence[Decision], remark: str, certainty: Certainty) -> Findings:
+    """Pooled metrics with intervals, metrics of each fold and their mean with its interval, tables and figures.
+
+    Scores of several models are pooled after each one's own calibration, and decided at each one's own threshold. Where folds
+    differ in scale all the same, pooled AUROC is a little lower than the mean of the folds' (Forman & Scholz, "Apples-to-apples
+    in cross-validation studies", SIGKDD Explorations 2010); both are given.
+
+    Args:
+        pooled: see `pool`.
+        decisions: of the folds, in their order.
+        remark: stands in every title; may be empty.
+    """
+    found = Findings(tables={f"{PLACE}/predictions.csv": pooled})
+    for level, rows in calibrated_levels(pooled, decisions).items():
+        unit, n_files = (per_file(rows), len(rows)) if level == "image" else ("per X-ray", None)
+        title = plots.heading(f"{rows['fold'].max()} folds", unit, n_files, rows["group"].nunique())
+        title = f"{title}\n{remark}".strip()
+        found.add(_judge_level(rows, f"{PLACE}/{level}", decisions[0].label_names, title, certainty))
+    return found
+
+
+def calibrated_levels(pooled: pd.DataFrame, decisions: Sequence[Decision]) -> dict[str, pd.DataFrame]:
+    """Files (`image`) and X-rays (`xray`): label, group, fold, threshold, probability and, of files, perhaps weight.
+
+    All files of an X-ray are in one fold, so an X-ray has one calibration.
+    """
+    tables: dict[str, list[pd.DataFrame]] = {}
+    for number, files in pooled.groupby("fold", sort=True):
+        decision = decisions[number - 1]
+        for level, rows in levels(files).items():
+            probability = decision.probability(rows["logit"])
+            choices = {"fold": number, "threshold": decision.threshold, "probability": probability}
+            tables.setdefault(level, []).append(rows.assign(**choices))
+    return {level: pd.concat(parts, ignore_index=True) for level, parts in tables.items()}
+
+
+def per_fold(rows: pd.DataFrame) -> pd.DataFrame:
+    """Every metric (columns) of each fold (index), and n, how many files or X-rays it holds."""
+    return pd.DataFrame.from_dict(
+        {number: {"n": len(fold)} | _summary(fold) for number, fold in rows.groupby("fold", sort=True)}, orient="index"
+    ).rename_axis("fold")
+
+
+def over_folds(folds: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
+    """The mean over K folds of each metric, with an interval that knows that the folds' models share X-rays.
+
+    mean ± t · s · √(1/K + 1/(K - 1)), where s is the standard deviation over folds (divisor K - 1), t the quantile
+    (1 + level) / 2 of Student's distribution with K - 1 degrees of freedom, and 1/(K - 1) the ratio of held-out to training
+    X-rays. Without that last term it would be the usual t interval, too narrow because two models share most of their
+    training X-rays (Nadeau & Bengio, "Inference for the generalization error", Machine Learning 52, 2003). An interval is not
+    cut off at 0 or 1.
+
+    Args:
+        folds: a row per fold, a column per metric; folds in which a metric is undefined (NaN) are left out of its mean, and
+            count no more in the first 1/K and in the degrees of freedom.
+
+    Returns:
+        Index: metric. Columns: mean, sd, mean_low, mean_high, n_folds. Of one fold the interval is NaN.
+    """
+    defined = folds.count()
+    sd = folds.std(ddof=1)
+    student = pd.Series(stats.t.ppf((1 + level) / 2, np.maximum(defined - 1, 1)), index=folds.columns)
+    reach = student * sd * np.sqrt(1 / defined + 1 / max(len(folds) - 1, 1))
+    mean = folds.mean()
+    table = pd.DataFrame(
+        {"mean": mean, "sd": sd, "mean_low": mean - reach, "mean_high": mean + reach, "n_folds": defined}
+    )
+    return table.rename_axis("metric")
+
+
+def digest(found: Findings) -> pd.DataFrame:
+    """The figures to print: for files and X-rays, the main metrics pooled and as the mean over folds, with intervals."""
+    files = per_file(levels(found.tables[f"{PLACE}/predictions.csv"])["image"]).removeprefix("per ")
+    rows = {}
+    for level, unit in (("image", files), ("xray", "X-ray")):
+        table = found.tables[f"{PLACE}/{level}/metrics.csv"].set_index("metric").loc[list(WITH_INTERVAL)]
+        means = table[["mean", "mean_low", "mean_high"]].set_axis(["estimate", "low", "high"], axis=1)
+        rows["pooled", unit] = {name: with_ends(row) for name, row in table.iterrows()}
+        rows["mean of folds", unit] = {name: with_ends(row) for name, row in means.iterrows()}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["out of fold", "per"])
+
+
+def _judge_level(
+    rows: pd.DataFrame, place: str, label_names: Sequence[str], title: str, certainty: Certainty
+) -> Findings:
+    scores = _scores(rows)
+    label, probability, limits, weight = scores
+    options = {"n_draws": certainty.n_draws, "seed": certainty.seed, "weight": weight}
+    pooled = bootstrap_intervals(label, probability, rows["group"], limits, **options)
+    folds = per_fold(rows)
+    means = over_folds(folds.drop(columns="n"))
+    matrix = scores.confusion(label, probability, limits, weight)
+    chosen = list(WITH_INTERVAL)
+    curves = {number: (*_scores(fold)[:2], _scores(fold)[3]) for number, fold in rows.groupby("fold")}
+    return Findings(
+        metrics=flat_metrics(pooled, place) | _flat_means(means, place),
+        tables={
+            f"{place}/metrics.csv": pooled.join(means).reset_index(),
+            f"{place}/folds.csv": folds.reset_index(),
+        },
+        figures={
+            f"{place}/roc.png": plots.fold_roc_curves(
+                (label, probability, weight), curves, pooled.loc["auroc"], f"ROC out of fold\n{title}"
+            ),
+            f"{place}/folds.png": plots.fold_spread(
+                folds[chosen], means.loc[chosen], pooled.loc[chosen], f"Spread of the folds\n{title}"
+            ),
+            f"{place}/confusion_matrix.png": plots.confusion_matrix(
+                matrix, label_names, f"Out of fold, each fold at its own threshold\n{title}"
+            ),
+        },
+    )
+
+
+def _scores(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """Label, probability, threshold and weight, each [n]."""
+    label, probability, limits = (rows[name].to_numpy() for name in ("label", "probability", "threshold"))
+    return label, probability, limits, weight_of(rows)
+
+
+def _summary(rows: pd.DataFrame) -> dict[str, float]:
+    label, probability, limits, weight = _scores(rows)
+    return scores.summary(label, probability, limits, weight)
+
+
+def _flat_means(means: pd.DataFrame, place: str) -> dict[str, float]:
+    flat = {f"{place}/{name}_mean": value for name, value in means["mean"].items()}
+    for name in WITH_INTERVAL:
+        flat |= {f"{place}/{name}_{end}": means.loc[name, end] for end in ("mean_low", "mean_high")}
+    return {name: value for name, value in flat.items() if np.isfinite(value)}

@@ -1,0 +1,96 @@
+"""Two classifiers that never learn what a bone looks like: what a network adds over them is its worth."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from skimage.feature import hog
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from fracture_mae.data.loading import Dataset, XRays
+from fracture_mae.evaluation import properties
+from fracture_mae.metrics.scores import equal_group_weight
+
+_HOG_SIZE = 128  # pixels
+_LOWEST, _HIGHEST = 1e-6, 1 - 1e-6
+
+FILE_PROPERTIES = "file and border properties"
+GRADIENT_HISTOGRAMS = "gradient histograms"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A classifier without a network.
+
+    Attributes:
+        describe: from X-rays, and the name of a progress bar, to features [n, d].
+        model: fitted anew by each `fit`.
+    """
+
+    describe: Callable[[XRays, str], np.ndarray]
+    model: Pipeline
+
+
+def models(seed: int) -> dict[str, Reference]:
+    """Both references by their names, not fitted yet."""
+    return {
+        FILE_PROPERTIES: Reference(_file_properties, forest(seed)),
+        GRADIENT_HISTOGRAMS: Reference(gradient_histograms, gradient_classifier()),
+    }
+
+
+def fit_and_predict(dataset: Dataset, seed: int) -> dict[str, dict[str, np.ndarray]]:
+    """Fit both references on training alone, every X-ray weighing the same, and apply them to every split.
+
+    Returns:
+        Name of the reference → name of the split → logits [n] of its files.
+    """
+    train = dataset.train
+    logits: dict[str, dict[str, np.ndarray]] = {}
+    for name, reference in models(seed).items():
+        features = {
+            xrays.name: reference.describe(xrays, f"References, {xrays.name}")
+            for xrays in (train, dataset.validation, dataset.test)
+        }
+        model = fit(reference.model, features[train.name], train.label, equal_group_weight(train.group))
+        logits[name] = {split: logit(model, values) for split, values in features.items()}
+    return logits
+
+
+def forest(seed: int) -> Pipeline:
+    """What guesses a label from `properties`; in one thread, since several add up their trees in any order."""
+    return make_pipeline(RandomForestClassifier(300, min_samples_leaf=5, random_state=seed))
+
+
+def gradient_classifier() -> Pipeline:
+    """What guesses a label from `gradient_histograms`."""
+    return make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=2000))
+
+
+def fit(model: Pipeline, features: np.ndarray, label: np.ndarray, weight: np.ndarray) -> Pipeline:
+    """Fit every step of a model with these weights of the files."""
+    return model.fit(features, label, **{f"{step}__sample_weight": weight for step in model.named_steps})
+
+
+def logit(model: Pipeline, features: np.ndarray) -> np.ndarray:
+    """Logits [n] of the positive class; even where a forest is sure, they are finite."""
+    clipped = model.predict_proba(features)[:, 1].clip(_LOWEST, _HIGHEST)
+    return np.log(clipped / (1 - clipped))
+
+
+def gradient_histograms(xrays: XRays, progress: str = "") -> np.ndarray:
+    """Histograms of oriented gradients (Dalal & Triggs, CVPR 2005) at 128 × 128 pixels: float32 [n, 1764]."""
+    shrunk = (
+        cv2.resize(image, (_HOG_SIZE, _HOG_SIZE), interpolation=cv2.INTER_AREA)
+        for image in properties.each_image(xrays, progress)
+    )
+    options = {"orientations": 9, "pixels_per_cell": (16, 16), "cells_per_block": (2, 2)}
+    return np.array([hog(image, **options) for image in shrunk], dtype=np.float32)
+
+
+def _file_properties(xrays: XRays, progress: str) -> np.ndarray:
+    return properties.of_files(xrays, progress).to_numpy()

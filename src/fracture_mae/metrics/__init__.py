@@ -1,0 +1,1 @@
+"""Arrays in, numbers out: scores, thresholds, calibration and intervals; no torch, no MLflow."""

@@ -1,0 +1,1 @@
+"""Which process this is, and what several of them do together."""

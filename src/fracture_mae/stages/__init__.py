@@ -1,0 +1,1 @@
+"""A module for each entry point's work."""

@@ -1,0 +1,186 @@
+"""Encoders side by side: frozen features, the same folds, the same head, on training and validation X-rays. Test is not read."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from accelerate import Accelerator
+
+from fracture_mae import plots
+from fracture_mae.config import Compare
+from fracture_mae.data.loading import XRays
+from fracture_mae.errors import FractureMaeError
+from fracture_mae.evaluation import frozen_features, linear_probe, references
+from fracture_mae.evaluation.frozen_features import Embedder, PooledEncoder
+from fracture_mae.evaluation.judging import Certainty, Findings, levels, slug
+from fracture_mae.metrics.calibration import apply
+from fracture_mae.metrics.intervals import bootstrap_intervals, paired_difference
+from fracture_mae.metrics.scores import equal_group_weight
+from fracture_mae.models import encoders
+from fracture_mae.models.autoencoder import PRESETS
+from fracture_mae.stages import inputs
+from fracture_mae.tracking import registry
+
+METRICS = ("auroc", "average_precision", "balanced_accuracy", "sensitivity", "specificity")
+THRESHOLD = 0.5  # fair, because the head weighs both classes the same
+DIFFERENCE = "auroc_difference"
+_DIFFERENCE_COLUMNS = [f"{DIFFERENCE}{end}" for end in ("", "_low", "_high")]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An encoder to be compared.
+
+    Attributes:
+        name: as it was given, with its version where it is registered.
+        embedder: pixels → features by pooling.
+        image_size: side of the images that it takes [pixels].
+    """
+
+    name: str
+    embedder: Embedder
+    image_size: int
+
+    @property
+    def n_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.embedder.parameters())
+
+
+def names_of(encoders_given: str) -> list[str]:
+    """The names in a comma-separated list.
+
+    Raises:
+        FractureMaeError: one is empty, or stands there twice.
+    """
+    names = [registry.exact(name.strip()) for name in encoders_given.split(",")]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if not all(names) or twice:
+        raise FractureMaeError(
+            f"--encoders {encoders_given!r}: found {'an empty name' if not all(names) else ' and '.join(twice) + ' twice'}, expected "
+            "different names with commas between them, such as facebook/vit-mae-base,models:/xray-mae/latest."
+        )
+    return names
+
+
+def open_candidate(name: str, config: Compare) -> Candidate:
+    """An encoder by any of its names: MLflow's, a preset's, a folder's or the hub's.
+
+    Raises:
+        FractureMaeError: there is none, it is of an unknown kind, or a classifier, which has seen labels.
+    """
+    size = None if config.image_size == "auto" else config.image_size
+    place = str(registry.fetch(name)) if registry.is_model_uri(name) else name
+    if (Path(place).expanduser() / "classifier.json").exists():
+        raise FractureMaeError(
+            f"{name} is a classifier: it has seen labels of X-rays that the folds hold out, and would win for that. Compare the "
+            "encoders that classifiers start from, such as models:/xray-mae/latest."
+        )
+    if name in PRESETS or encoders.type_of(place) == encoders.MAE_TYPE:
+        mae = inputs.load_mae(name, config)
+        return Candidate(name, PooledEncoder(mae), mae.image_size)
+    encoder = encoders.load(place, size)
+    return Candidate(name, encoder, encoder.image_size)
+
+
+def probe(
+    candidate: Candidate, xrays: XRays, fold: np.ndarray, config: Compare, accelerator: Accelerator
+) -> tuple[pd.DataFrame, dict[str, object]]:
+    """Out-of-fold predictions of a head on an encoder's features, and what there is to tell of both.
+
+    Args:
+        xrays: at the encoder's image size.
+        fold: [n], of each file.
+    """
+    options = {"batch_size": config.batch_size, "accelerator": accelerator}
+    features = frozen_features.features(candidate.embedder, xrays, **options)[config.pool]
+    probed = linear_probe.out_of_fold(features, xrays.table, fold, seed=config.seed)
+    told = {
+        "image_size": candidate.image_size,
+        "n_parameters": candidate.n_parameters,
+        "n_features": features.shape[1],
+        "inverse_penalties": " ".join(f"{value:g}" for value in probed.inverse_penalties),
+    }
+    return _predictions(xrays, fold, probed.logit), told
+
+
+def reference_predictions(xrays: XRays, fold: np.ndarray, seed: int) -> dict[str, pd.DataFrame]:
+    """Out-of-fold predictions of the two references in the same folds."""
+    weight = equal_group_weight(xrays.group)
+    found = {}
+    for name, reference in references.models(seed).items():
+        features, logit = reference.describe(xrays, f"References, {name}"), np.empty(len(xrays))
+        for number in range(fold.max() + 1):
+            training, held_out = fold != number, fold == number
+            model = references.fit(reference.model, features[training], xrays.label[training], weight[training])
+            logit[held_out] = references.logit(model, features[held_out])
+        found[name] = _predictions(xrays, fold, logit)
+    return found
+
+
+def judge(predictions: Mapping[str, pd.DataFrame], title: str, certainty: Certainty) -> Findings:
+    """All models in one table, the first one the yardstick, with the figure of it.
+
+    Args:
+        predictions: name of the model → its out-of-fold predictions for the same files.
+    """
+    per_xray = {name: levels(files)["xray"] for name, files in predictions.items()}
+    first, *_ = per_xray
+    table = pd.DataFrame({name: measure(rows, certainty) for name, rows in per_xray.items()}).T.rename_axis("model")
+    table[_DIFFERENCE_COLUMNS] = np.nan
+    for name, rows in per_xray.items():
+        if name != first:
+            found = difference(rows, per_xray[first], certainty)
+            table.loc[name, _DIFFERENCE_COLUMNS] = found["estimate"], found["low"], found["high"]
+    return Findings(
+        tables={"comparison.csv": table.reset_index()}
+        | {f"predictions/{slug(name)}.csv": files for name, files in predictions.items()},
+        figures={"comparison.png": plots.encoders(table, METRICS[:3], DIFFERENCE, title)},
+        metrics={
+            f"{slug(name)}/xray/{column}": value
+            for name, row in table.iterrows()
+            for column, value in row.items()
+            if np.isfinite(value)
+        },
+    )
+
+
+def measure(rows: pd.DataFrame, certainty: Certainty) -> dict[str, float]:
+    """The metrics of a model, each with its interval: METRIC, METRIC_low, METRIC_high.
+
+    Args:
+        rows: a row per X-ray: group, label, logit.
+    """
+    options = {"n_draws": certainty.n_draws, "seed": certainty.seed}
+    found = bootstrap_intervals(rows["label"], apply(rows["logit"], 1.0), rows["group"], THRESHOLD, **options)
+    ends = {"": "estimate", "_low": "low", "_high": "high"}
+    return {f"{name}{end}": float(found.loc[name, column]) for name in METRICS for end, column in ends.items()}
+
+
+def difference(rows: pd.DataFrame, others: pd.DataFrame, certainty: Certainty) -> dict[str, float]:
+    """How much higher the first AUROC is than the other, by the same draws for both."""
+    mine, theirs = (apply(each["logit"], 1.0) for each in (rows, others))
+    options = {"n_draws": certainty.n_draws, "seed": certainty.seed}
+    return paired_difference(rows["label"], mine, theirs, rows["group"], **options)
+
+
+def digest(findings: Findings) -> str:
+    """The table to print."""
+    table = findings.tables["comparison.csv"].set_index("model")
+    columns: dict[str, Callable[[pd.Series], str]] = {
+        name.replace("_", " "): lambda row, name=name: _with_ends(row, name, "") for name in METRICS
+    }
+    columns["AUROC minus the first's"] = lambda row: _with_ends(row, DIFFERENCE, "+")
+    shown = {name: {column: text(row) for column, text in columns.items()} for name, row in table.iterrows()}
+    return pd.DataFrame.from_dict(shown, orient="index").rename_axis("model").to_string()
+
+
+def _with_ends(row: pd.Series, name: str, sign: str) -> str:
+    value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
+    return "" if np.isnan(low) else f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
+
+
+def _predictions(xrays: XRays, fold: np.ndarray, logit: np.ndarray) -> pd.DataFrame:
+    columns = ["path", "sha256", "label", "group", "source"]
+    return xrays.table[columns].assign(fold=fold, logit=logit)

@@ -1,0 +1,155 @@
+"""Cross-validation of the classifier: a model and a child run for each fold, resumed where a run was killed."""
+
+import copy
+from dataclasses import asdict, dataclass
+
+import pandas as pd
+from accelerate import Accelerator
+from tqdm import tqdm
+
+from fracture_mae.config import TrainClassifier
+from fracture_mae.data.folds import cross_validation_sets
+from fracture_mae.data.loading import Dataset, XRays
+from fracture_mae.evaluation import judging, out_of_fold
+from fracture_mae.evaluation.judging import Certainty, Findings
+from fracture_mae.evaluation.prediction import COLUMNS, predict
+from fracture_mae.models.autoencoder import PRESETS, Mae
+from fracture_mae.models.classifier import Decision
+from fracture_mae.processes import collectives, ranks
+from fracture_mae.stages import inputs, train_classifier
+from fracture_mae.tracking.runs import Run
+from fracture_mae.training.checkpoints import Checkpoints
+from fracture_mae.training.schedule import Progress
+
+N_DRAWS = 1000
+_BY_ENCODER_SPLIT = {
+    "the same": "the encoder was fine-tuned, without labels, on X-rays of the folds held out here",
+    "another": "the encoder may have been fine-tuned, without labels, on X-rays of the folds held out here",
+}
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A fold that is done.
+
+    Attributes:
+        predictions: for the X-rays held out, a row per file.
+        decision: temperature and threshold, chosen on the fold's own validation X-rays.
+        progress: of the training.
+        checkpoints: where its result is kept in the meantime.
+    """
+
+    predictions: pd.DataFrame
+    decision: Decision
+    progress: Progress
+    checkpoints: Checkpoints
+
+    def forget(self) -> None:
+        """Remove its result from the cache, once the run that it belongs to has ended well."""
+        with self.checkpoints as kept:
+            kept.remove()
+
+
+def train_folds(
+    mae: Mae, dataset: Dataset, config: TrainClassifier, *, accelerator: Accelerator, run: Run
+) -> list[Fold]:
+    """Train and judge a classifier for each of `config.cross_validate` folds, every one from the same encoder.
+
+    A fold that an earlier, killed run of the same configuration on the same data has finished is not trained again. The test
+    X-rays of `dataset` are not read.
+
+    Raises:
+        FractureMaeError: there are too few X-rays for so many folds, or another process is at the same fold.
+    """
+    if not config.cross_validate:
+        return []
+    sets = cross_validation_sets(dataset, config.cross_validate, config.split_seed)
+    folds = []
+    for number, data in enumerate(tqdm(sets, desc="Cross-validation", unit="fold"), start=1):
+        with run.child(f"fold {number} of {len(sets)}") as child:
+            child.tags({"fold": number, "split.fingerprint": data.split_fingerprint})
+            fold = _train_fold(mae, data, config, accelerator, child)
+            if ranks.is_first():
+                _log(fold, data, config, child)
+            tqdm.write(f"fold {number} of {len(sets)} is done: {len(fold.predictions):,} files held out")
+        folds.append(fold)
+    return folds
+
+
+def report(folds: list[Fold], config: TrainClassifier, encoder_split: str, run: Run) -> str:
+    """Log what the folds say together; the main figures, to print.
+
+    Args:
+        encoder_split: as `pipeline.check_encoder_split` tells it.
+    """
+    tag, remark = remark_on_encoder(config.encoder, encoder_split)
+    found = judge(folds, config, remark)
+    run.findings(found)
+    run.tags({"cross_validation.encoder": tag})
+    return out_of_fold.digest(found).to_string()
+
+
+def judge(folds: list[Fold], config: TrainClassifier, remark: str) -> Findings:
+    """What the folds say together, see `out_of_fold.judge`."""
+    pooled = out_of_fold.pool((fold.predictions, fold.decision) for fold in folds)
+    return out_of_fold.judge(pooled, [fold.decision for fold in folds], remark, Certainty(N_DRAWS, config.seed))
+
+
+def remark_on_encoder(encoder: str, encoder_split: str) -> tuple[str, str]:
+    """What must be said of an encoder that met held-out X-rays before the folds were made: for a tag, and for titles.
+
+    Self-supervised fine-tuning reads no label, but it is done once, on the training X-rays of the ordinary split: a fold's
+    held-out X-rays are among them.
+
+    Args:
+        encoder_split: as `pipeline.check_encoder_split` tells it.
+    """
+    if encoder in PRESETS:
+        return "random weights, which saw no X-ray", ""
+    remark = _BY_ENCODER_SPLIT.get(encoder_split, "")
+    return remark or "unknown: it is not known on what it was trained", remark
+
+
+def _train_fold(mae: Mae, data: Dataset, config: TrainClassifier, accelerator: Accelerator, run: Run) -> Fold:
+    classifier = train_classifier.build(copy.deepcopy(mae), config)
+    with inputs.open_checkpoints(classifier, data, config, run) as checkpoints:
+        finished = collectives.from_first(checkpoints.result)
+        if finished is None:
+            options = {"accelerator": accelerator, "checkpoints": checkpoints, "log": run.metrics}
+            choice = train_classifier.train_and_choose(classifier, data, config, **options)
+            held_out = predict(classifier, data.test, batch_size=config.batch_size, accelerator=accelerator)
+            accelerator.free_memory()  # or the next fold's checkpoints would hold this one's model too
+            finished = {
+                "validation": _logits(choice.predictions),
+                "held_out": _logits(held_out),
+                "progress": asdict(choice.progress),
+            }
+            checkpoints.finish(finished)
+        else:
+            finished["progress"]["run_ids"].append(run.id)
+            for epoch, row in enumerate(finished["progress"]["history"], start=1):
+                run.metrics(row, epoch)
+    held_out = inputs.weighed(_predictions(data.test, finished["held_out"]), data.test, config)
+    # Chosen here, because a later run may go on from the same training with another wish for the threshold.
+    decision = train_classifier.decide(_predictions(data.validation, finished["validation"]), config, data)
+    return Fold(held_out, decision, Progress(**finished["progress"]), checkpoints)
+
+
+def _logits(predictions: pd.DataFrame) -> dict[str, float]:
+    return dict(zip(predictions["sha256"], predictions["logit"], strict=True))
+
+
+def _predictions(xrays: XRays, logits: dict[str, float]) -> pd.DataFrame:
+    """As `predict` made them."""
+    table = xrays.table[COLUMNS]
+    return table.assign(logit=table["sha256"].map(logits))
+
+
+def _log(fold: Fold, data: Dataset, config: TrainClassifier, run: Run) -> None:
+    run.training(fold.progress)
+    run.metrics({"threshold": fold.decision.threshold, "temperature": fold.decision.temperature})
+    parts = {"train": data.train, "validation": data.validation, "held_out": data.test}
+    for name, part in parts.items():
+        run.metrics({f"{name}/n_images": len(part), f"{name}/n_xrays": len(set(part.group))})
+    certainty = Certainty(N_DRAWS, config.seed)
+    run.findings(judging.judge_split(fold.predictions, fold.decision, "held_out", "", certainty))

@@ -1,0 +1,90 @@
+"""Fine-tuning the masked autoencoder on X-rays."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from fracture_mae.config import FinetuneMae
+from fracture_mae.data.loading import Dataset
+from fracture_mae.evaluation.reconstruction import Masks, masked_errors
+from fracture_mae.models.autoencoder import Mae, squared_error
+from fracture_mae.training.augmentation import Augment
+from fracture_mae.training.batches import Batch
+from fracture_mae.training.checkpoints import Checkpoints
+from fracture_mae.training.loss_weights import LossWeights, loss_weight
+from fracture_mae.training.schedule import Progress, Schedule
+from fracture_mae.training.step_options import Computation
+from fracture_mae.training.step_random import Draws
+from fracture_mae.training.trainer import StepLoss, Trainer, visiting_order
+
+
+def finetune(
+    mae: Mae,
+    dataset: Dataset,
+    config: FinetuneMae,
+    *,
+    accelerator: Accelerator,
+    checkpoints: Checkpoints,
+    log: Callable[[dict[str, float], int], None],
+) -> Progress:
+    """Train `mae` in place on the training X-rays; the epoch with the least masked error on validation is kept."""
+    trainer = make_trainer(mae, config, accelerator)
+    masks = Masks(config.mask_ratio, config.seed)
+
+    def validate(model: Mae) -> dict[str, float]:
+        errors = masked_errors(model, dataset.validation, masks, batch_size=config.batch_size, accelerator=accelerator)
+        return {f"validation/{name}": value for name, value in errors.items()}
+
+    weight = loss_weight(dataset.train, config.weight_by, config.sampler)
+    weights = LossWeights(weight, np.ones_like(weight))
+    order = visiting_order(dataset.train, config.sampler)
+    return trainer.fit(dataset.train, order, validate, checkpoints, log, weights)
+
+
+def make_trainer(mae: Mae, config: FinetuneMae, accelerator: Accelerator) -> Trainer:
+    """What trains `mae` in place as `config` says."""
+    schedule = Schedule(
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        monitor="validation/masked_mse",
+        maximise=False,
+        warmup_epochs=config.warmup_epochs,
+        cosine=config.optimizer == "adamw",
+        keep_best=config.recipe == "default",
+        seed=config.seed,
+    )
+    return Trainer(
+        mae,
+        _parameter_groups(mae, config.learning_rate, config.weight_decay),
+        optimizer=config.optimizer,
+        schedule=schedule,
+        step_loss=_step_loss(config, mae.n_patches),
+        accelerator=accelerator,
+        computation=Computation.of(config),
+    )
+
+
+def _step_loss(config: FinetuneMae, n_patches: int) -> StepLoss:
+    augment = Augment(config.crop_scale, config.rotation, config.flip, config.intensity)
+
+    def loss(model: Mae, batch: Batch, draws: Draws) -> torch.Tensor:
+        pixels = augment(batch.pixels, draws)
+        prediction, target, mask = model(pixels, draws.uniform(n_patches), config.train_mask_ratio)
+        return squared_error(prediction, target, mask, config.loss_region)
+
+    return loss
+
+
+def _parameter_groups(mae: Mae, learning_rate: float, weight_decay: float) -> list[dict]:
+    """Weight decay for matrices alone, as in He et al.'s code."""
+    trained = [parameter for parameter in mae.parameters() if parameter.requires_grad]
+    return [
+        {
+            "params": [p for p in trained if p.ndim == 2 or p.ndim == 4],
+            "lr": learning_rate,
+            "weight_decay": weight_decay,
+        },
+        {"params": [p for p in trained if p.ndim not in (2, 4)], "lr": learning_rate, "weight_decay": 0.0},
+    ]

@@ -1,0 +1,262 @@
+"""Which version of the classifier is champion: the better one on X-rays that neither was shown. And the way back.
+
+The rule, for two versions made from the same split: both answer for the same test X-rays, and the challenger wins if the metric, per
+X-ray, is better by more than a margin, and is so in at least the wanted share of bootstrap draws over those X-rays, the same draws for
+both. Each decides at its own threshold, with its own calibration. A classifier that was shown test X-rays never wins.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pandas as pd
+from accelerate import Accelerator
+
+from fracture_mae.config import PROMOTION_METRICS, Evaluate
+from fracture_mae.data.loading import Dataset
+from fracture_mae.errors import FractureMaeError
+from fracture_mae.evaluation.judging import Findings, levels
+from fracture_mae.evaluation.prediction import predict
+from fracture_mae.metrics.intervals import paired_difference
+from fracture_mae.metrics.scores import summary
+from fracture_mae.metrics.thresholds import TIE
+from fracture_mae.models.classifier import Decision
+from fracture_mae.stages import evaluate, inputs
+from fracture_mae.stages.evaluate import Subject
+from fracture_mae.tracking import registry
+from fracture_mae.tracking.registry import ModelVersion
+
+LOWER_IS_BETTER = PROMOTION_METRICS[-2:]
+JUDGED_ON, TEST_AUROC = "evaluation.split_fingerprint", "evaluation.test_xray_auroc"
+PREVIOUS = "promotion.previous_champion"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a challenger.
+
+    Attributes:
+        promoted: whether it is champion now.
+        reason: the rest of the sentence.
+        challenger, champion: version numbers, the champion's as it was before; None where there is none.
+        comparison: what was measured; empty where nothing could be.
+    """
+
+    promoted: bool
+    reason: str
+    challenger: str | None = None
+    champion: str | None = None
+    comparison: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{'promoted to champion' if self.promoted else 'not promoted'}: {self.reason}"
+
+    def findings(self) -> Findings:
+        """The decision as `promotion.json`, and its numbers as metrics."""
+        names = ("difference", "difference_low", "difference_high", "share_above_margin", "challenger", "champion")
+        numbers = {f"promotion/{name}": self.comparison[name] for name in names if name in self.comparison}
+        return Findings(
+            metrics={name: value for name, value in numbers.items() if value is not None},
+            documents={"promotion.json": asdict(self) | {"winner": self.winner, "loser": self.loser}},
+        )
+
+    @property
+    def winner(self) -> str | None:
+        return self.challenger if self.promoted else self.champion
+
+    @property
+    def loser(self) -> str | None:
+        return self.champion if self.promoted else self.challenger
+
+    def tags(self) -> dict[str, str]:
+        """For the run."""
+        return {"promotion": str(self), "promotion.winner": str(self.winner), "promotion.loser": str(self.loser)}
+
+
+def consider(
+    subject: Subject, findings: Findings, dataset: Dataset, config: Evaluate, accelerator: Accelerator
+) -> Verdict:
+    """Decide whether the subject becomes champion; nothing in the registry is changed.
+
+    Args:
+        findings: of the subject, with its predictions for test.
+        dataset: whose leakage counts what the subject was shown.
+    """
+    if subject.version is None:
+        return Verdict(False, f"the classifier is not registered as {registry.CLASSIFIER}")
+    found = registry.find(f"models:/{registry.CLASSIFIER}@{registry.CHAMPION}")
+    champion_version = str(found.version) if found else None  # MLflow gives numbers or text, as its store is made
+    is_champion = subject.version == champion_version
+    versions = {"challenger": None if is_champion else subject.version, "champion": champion_version}
+    if dataset.leakage and config.promote == "auto":
+        return Verdict(False, f"{_shown(dataset.leakage)}, so its figures prove nothing", **versions)
+    if is_champion:
+        return Verdict(False, f"version {subject.version} is the champion already", **versions)
+    if config.promote != "auto":
+        shown = f" ({_shown(dataset.leakage)})" if dataset.leakage else ""
+        return Verdict(config.promote == "always", f"--promote {config.promote}{shown}", **versions)
+    if found is None:
+        auroc = findings.metrics["test/xray/auroc"]
+        return Verdict(True, f"the first one; AUROC per X-ray on test {auroc:.3f}", **versions)
+    try:
+        champion = evaluate.open_subject(f"models:/{registry.CLASSIFIER}/{found.version}")
+        _check_comparable(subject, champion, found, dataset)
+    except FractureMaeError as obstacle:
+        return Verdict(False, f"no comparison with the champion, version {found.version}: {obstacle}", **versions)
+    mine = findings.tables["test/predictions.csv"]
+    theirs = _predictions(champion, mine, dataset, config, accelerator)
+    comparison = compare(mine, subject.decision, theirs, champion.decision, config)
+    better = is_better(comparison, config.promote_margin, config.promote_confidence)
+    return Verdict(better, _in_words(comparison, champion_version), **versions, comparison=comparison)
+
+
+def compare(
+    mine: pd.DataFrame, my_decision: Decision, theirs: pd.DataFrame, their_decision: Decision, config: Evaluate
+) -> dict[str, Any]:
+    """How much better the challenger is per X-ray, from predictions for the same files in the same order.
+
+    Returns:
+        metric, rule, the metric of `challenger` and `champion`, and `difference` (above 0: the challenger is better) with its
+        95 % interval and the share of draws in which it is above the margin; None for what is undefined.
+    """
+    ours, others = levels(mine)["xray"], levels(theirs)["xray"]
+    sides = [
+        {"probability": decision.probability(rows["logit"]), "threshold": decision.threshold}
+        for rows, decision in ((ours, my_decision), (others, their_decision))
+    ]
+    values = [summary(ours["label"], **side)[config.promote_metric] for side in sides]
+    first, second = reversed(sides) if config.promote_metric in LOWER_IS_BETTER else sides
+    found = paired_difference(
+        ours["label"],
+        first["probability"],
+        second["probability"],
+        ours["group"],
+        config.promote_metric,
+        threshold_a=first["threshold"],
+        threshold_b=second["threshold"],
+        margin=config.promote_margin,
+        n_draws=config.n_draws,
+        seed=config.seed,
+    )
+    numbers = {
+        "challenger": values[0],
+        "champion": values[1],
+        "difference": found["estimate"],
+        "difference_low": found["low"],
+        "difference_high": found["high"],
+        "share_above_margin": found["share_above"],
+    }
+    return {
+        "metric": config.promote_metric,
+        "margin": config.promote_margin,
+        "confidence": config.promote_confidence,
+        "n_xrays": len(ours),
+        "n_draws": config.n_draws,
+        **{name: None if pd.isna(value) else float(value) for name, value in numbers.items()},
+    }
+
+
+def is_better(comparison: dict[str, Any], margin: float, confidence: float) -> bool:
+    """The rule itself; what is undefined is no victory."""
+    difference, share = comparison["difference"], comparison["share_above_margin"]
+    if difference is None or difference <= margin + TIE:
+        return False
+    return confidence == 0 or (share is not None and share >= confidence)
+
+
+def carry_out(verdict: Verdict, subject: Subject, findings: Findings, dataset: Dataset, run_id: str) -> None:
+    """Move the alias if the subject won, and tag both versions with what was decided, where, and the way back."""
+    if subject.version is None:
+        return
+    tags = {JUDGED_ON: dataset.split_fingerprint, TEST_AUROC: findings.metrics["test/xray/auroc"]}
+    if verdict.challenger:
+        tags |= {"promotion": verdict, "promotion.run": run_id}
+    if verdict.promoted:
+        tags[PREVIOUS] = verdict.champion or "none"
+    registry.tag_version(registry.CLASSIFIER, subject.version, tags)
+    if verdict.challenger and verdict.champion:
+        fate = "lost to" if verdict.promoted else "kept against"
+        tags = {"promotion.last_challenge": f"{fate} version {verdict.challenger}: {verdict.reason}"}
+        registry.tag_version(registry.CLASSIFIER, verdict.champion, tags | {"promotion.last_challenge.run": run_id})
+    if verdict.promoted:
+        registry.promote(verdict.challenger)
+
+
+def roll_back(version: str | None = None) -> str:
+    """Make an earlier version champion again; what was done, in a sentence.
+
+    Args:
+        version: its number; None: the one that the present champion replaced.
+
+    Raises:
+        FractureMaeError: there is no champion, no way back is known, or there is no such version.
+    """
+    champion = registry.find(f"models:/{registry.CLASSIFIER}@{registry.CHAMPION}")
+    if champion is None:
+        raise FractureMaeError(f"{registry.CLASSIFIER} has no champion, so there is nothing to roll back.")
+    target = version or champion.tags.get(PREVIOUS, "none")
+    if target == "none":
+        raise FractureMaeError(
+            f"the champion, version {champion.version}, replaced none that is known. Name the one to return to, such as "
+            "-P version=1; the UI lists them."
+        )
+    if target == str(champion.version):
+        raise FractureMaeError(f"version {target} is the champion already. Name another one with version.")
+    if registry.find(f"models:/{registry.CLASSIFIER}/{target}") is None:
+        raise FractureMaeError(f"{registry.CLASSIFIER} has no version {target}. Name one that there is with version.")
+    registry.promote(target)
+    registry.tag_version(registry.CLASSIFIER, str(champion.version), {"promotion.rolled_back": f"to version {target}"})
+    return f"champion is version {target} again, instead of version {champion.version}"
+
+
+def _check_comparable(subject: Subject, champion: Subject, found: ModelVersion, dataset: Dataset) -> None:
+    """Refuse a comparison in which one side knows the X-rays, or was made for others."""
+    champion.check(dataset)
+    if shown := champion.leakage(dataset):
+        raise FractureMaeError(
+            f"of these test X-rays it was shown {shown:.0%} while it was made, which would favour it."
+        )
+    ways_out = "Train a challenger on the champion's data, split and split_seed, or decide by hand with promote=always."
+    if champion.decision.split_fingerprint != dataset.split_fingerprint:
+        same_data = found.tags.get("data.fingerprint") == dataset.fingerprint
+        raise FractureMaeError(
+            f"it was made from {'another split of these' if same_data else 'other'} data "
+            f"({champion.decision.split_fingerprint}) than these ({dataset.split_fingerprint}). {ways_out}"
+        )
+    if subject.decision.split_fingerprint != dataset.split_fingerprint:
+        raise FractureMaeError(
+            f"the challenger was made from other data or another split ({subject.decision.split_fingerprint}) than these "
+            f"({dataset.split_fingerprint}), which are the champion's. {ways_out}"
+        )
+
+
+def _predictions(
+    champion: Subject, mine: pd.DataFrame, dataset: Dataset, config: Evaluate, accelerator: Accelerator
+) -> pd.DataFrame:
+    """The champion's predictions for the files of `mine`, in their order, from pictures of its own size."""
+    test = dataset.test
+    if test.pixels.shape[1] != champion.classifier.image_size:
+        test = inputs.load_data(config, champion.classifier.image_size).test
+    theirs = predict(champion.classifier, test, batch_size=config.batch_size, accelerator=accelerator)
+    return theirs.set_index("sha256").loc[mine["sha256"]].reset_index()
+
+
+def _shown(leakage: float) -> str:
+    return f"{leakage:.0%} of the test X-rays were seen in training"
+
+
+def _in_words(comparison: dict[str, Any], champion: str) -> str:
+    value, other = comparison["challenger"], comparison["champion"]
+    name = {"auroc": "AUROC", "mcc": "MCC", "f1": "F1"}.get(
+        comparison["metric"], comparison["metric"].replace("_", " ")
+    )
+    if comparison["difference"] is None:
+        return f"{name} per X-ray on test is undefined for it or for the champion, version {champion}"
+    interval = ""
+    if comparison["difference_low"] is not None:
+        interval = f" [{comparison['difference_low']:+.3f}, {comparison['difference_high']:+.3f}]"
+    share = comparison["share_above_margin"]
+    draws = "" if share is None else f", above the margin of {comparison['margin']:g} in {share:.1%} of draws"
+    return (
+        f"{name} per X-ray on test {value:.3f} against {other:.3f} of the champion, version {champion}: better by "
+        f"{comparison['difference']:+.3f}{interval}{draws}; wanted: {comparison['confidence']:.1%}"
+    )

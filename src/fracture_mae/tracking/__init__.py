@@ -1,0 +1,1 @@
+"""MLflow, which nobody else imports but what is served: runs, registry, registered models."""

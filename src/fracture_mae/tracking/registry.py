@@ -1,0 +1,147 @@
+"""The MLflow model registry: what is registered, under which name, and how it comes back."""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+
+from fracture_mae.errors import FractureMaeError
+
+MAE, CLASSIFIER = "xray-mae", "fracture-classifier"
+CHALLENGER, CHAMPION = "challenger", "champion"
+
+NETWORK = "network"  # the network's folder among a model's artifacts
+_PACKAGE = Path(__file__).parents[1]
+_REQUIREMENTS = [
+    "accelerate",
+    "click",
+    "filelock",
+    "huggingface_hub",
+    "matplotlib",
+    "mlflow",
+    "numpy",
+    "opencv-python-headless",
+    "pandas",
+    "pillow",
+    "psutil",
+    "pydantic",
+    "PyYAML",
+    "safetensors",
+    "scikit-image",
+    "scikit-learn",
+    "scipy",
+    "threadpoolctl",
+    "torch",
+    "tqdm",
+    "transformers",
+]
+_IMAGE = Schema([ColSpec("string", "image")])
+_ANSWER = Schema(
+    [
+        ColSpec("string", "label"),
+        ColSpec("double", "probability"),
+        ColSpec("double", "threshold"),
+        ColSpec("string", "model_id"),
+    ]
+)
+
+
+def register_mae(folder: Path, tags: Mapping[str, Any]) -> str:
+    """Register an MAE's folder, named NETWORK, as `xray-mae`, a model that answers with the features of X-rays; its version."""
+    return _register(MAE, folder, "features.py", ModelSignature(_IMAGE), tags)
+
+
+def register_classifier(folder: Path, threshold: float, tags: Mapping[str, Any]) -> str:
+    """Register a classifier's folder, named NETWORK, as `fracture-classifier`, with the alias `challenger`; its version."""
+    params = ParamSchema([ParamSpec("threshold", "double", threshold)])
+    number = _register(CLASSIFIER, folder, "classifier.py", ModelSignature(_IMAGE, _ANSWER, params), tags)
+    MlflowClient().set_registered_model_alias(CLASSIFIER, CHALLENGER, number)
+    return number
+
+
+def is_model_uri(name: str) -> bool:
+    """Whether a name is MLflow's to resolve, rather than a folder's or the hub's."""
+    return name.startswith(("models:/", "runs:/", "mlflow-artifacts:/"))
+
+
+def fetch(uri: str) -> Path:
+    """The network's folder behind `models:/NAME/VERSION`, `models:/NAME@ALIAS` or `runs:/ID/PATH`.
+
+    Raises:
+        FractureMaeError: there is no such model.
+    """
+    try:
+        folder = Path(mlflow.artifacts.download_artifacts(uri))
+    except (MlflowException, OSError) as error:
+        raise FractureMaeError(
+            f"{uri} is not to be had from {mlflow.get_tracking_uri()}: {str(error).rstrip('.')}. {_registered()} A model gets "
+            "there by running finetune_mae (xray-mae) and train_classifier (fracture-classifier)."
+        ) from error
+    inside = folder / "artifacts" / NETWORK
+    return inside if inside.is_dir() else folder
+
+
+def find(uri: str) -> ModelVersion | None:
+    """The registered version behind `models:/NAME/VERSION` or `models:/NAME@ALIAS`; None where there is none."""
+    if not uri.startswith("models:/"):
+        return None
+    client = MlflowClient()
+    name, separator, alias = uri.removeprefix("models:/").partition("@")
+    try:
+        if separator:
+            return client.get_model_version_by_alias(name, alias)
+        name, _, number = name.partition("/")
+        if number != "latest":
+            return client.get_model_version(name, number)
+        return max(client.search_model_versions(f"name = '{name}'"), key=lambda found: int(found.version), default=None)
+    except MlflowException:
+        return None
+
+
+def exact(uri: str) -> str:
+    """`models:/NAME/VERSION` for a URI with an alias or `latest`; any other name as it is."""
+    found = find(uri)
+    return f"models:/{found.name}/{found.version}" if found else uri
+
+
+def version_tags(uri: str) -> dict[str, str]:
+    """The tags of a registered version; none where there is no such version."""
+    found = find(uri)
+    return dict(found.tags) if found else {}
+
+
+def tag_version(name: str, number: str, tags: Mapping[str, Any]) -> None:
+    for key, value in tags.items():
+        MlflowClient().set_model_version_tag(name, number, key, str(value))
+
+
+def promote(number: str) -> None:
+    """Give a version of the classifier the alias `champion`."""
+    MlflowClient().set_registered_model_alias(CLASSIFIER, CHAMPION, number)
+
+
+def _register(name: str, folder: Path, script: str, signature: ModelSignature, tags: Mapping[str, Any]) -> str:
+    info = mlflow.pyfunc.log_model(
+        name=name,
+        python_model=str(_PACKAGE / "serving" / script),
+        artifacts={NETWORK: str(folder)},
+        code_paths=[str(_PACKAGE)],
+        pip_requirements=[f"{package}=={version(package).partition('+')[0]}" for package in _REQUIREMENTS],
+        signature=signature,
+        registered_model_name=name,
+    )
+    number = str(info.registered_model_version)
+    tag_version(name, number, tags)
+    return number
+
+
+def _registered() -> str:
+    names = [model.name for model in MlflowClient().search_registered_models()]
+    return f"Registered there: {', '.join(names) or 'nothing yet'}."

@@ -1,0 +1,303 @@
+"""MLflow runs: how one starts and ends, and what it logs. Only this module, `registry`, `stages.chain`, `serving`
+and `tuning.trial_runs` import mlflow."""
+
+import logging
+import os
+import signal
+import socket
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+import psutil
+import yaml
+from matplotlib.figure import Figure
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+
+from fracture_mae import plots
+from fracture_mae.config import Config
+from fracture_mae.data.loading import Dataset
+from fracture_mae.errors import FractureMaeError, first_line
+from fracture_mae.evaluation.judging import Findings
+from fracture_mae.processes import ranks
+from fracture_mae.training.schedule import Progress
+
+EXPERIMENT = "fracture-mae"
+REASON_TAG = "failure_reason"
+_HOST_TAG, _PROCESS_TAG = "process.host", "process.id"
+_LONGEST_REASON = 1000
+_CLOCK_TOLERANCE = 60.0  # seconds by which a process's start may seem to move when the clock is set
+
+logger = logging.getLogger(__name__)
+
+
+class Run:
+    """The active MLflow run."""
+
+    def __init__(self, run_id: str):
+        self.id = run_id
+        self._client = MlflowClient()
+
+    def tags(self, tags: Mapping[str, Any]) -> None:
+        self._client.log_batch(self.id, tags=[RunTag(key, str(value)) for key, value in tags.items()])
+
+    def note(self, markdown: str) -> None:
+        """The description that the UI shows on top of the run."""
+        self.tags({"mlflow.note.content": markdown})
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        now = int(time.time() * 1000)
+        self._client.log_batch(
+            self.id, metrics=[Metric(name, float(value), now, step) for name, value in values.items()]
+        )
+
+    def figure(self, figure: Figure, path: str) -> None:
+        mlflow.log_figure(figure, path)
+
+    def table(self, table: pd.DataFrame, path: str, *, index: bool = False) -> None:
+        """A table as CSV."""
+        mlflow.log_text(table.to_csv(index=index), path)
+
+    def json(self, values: Any, path: str) -> None:
+        mlflow.log_dict(values, path)
+
+    def figures(self, figures: Mapping[str, Figure]) -> None:
+        for path, figure in figures.items():
+            self.figure(figure, path)
+
+    @contextmanager
+    def child(self, name: str) -> Iterator["Run"]:
+        """A run below this active one; it ends as FINISHED, or as FAILED with the reason, and this one is active again.
+
+        What is logged by the active run (figures, tables) goes to the child meanwhile.
+        """
+        experiment_id = self._client.get_run(self.id).info.experiment_id
+        active = mlflow.start_run(run_name=name, nested=True, parent_run_id=self.id, experiment_id=experiment_id)
+        current = Run(active.info.run_id)
+        try:
+            current.tags(_process_tags())
+            yield current
+        except BaseException as error:
+            _end_as_failed(current.id, error)
+            raise
+        mlflow.end_run("FINISHED")
+
+    def training(self, progress: Progress) -> None:
+        """The learning curves, the kept epoch and its metrics, how steps were computed, and which runs this one went on from."""
+        history = pd.DataFrame(progress.history).rename_axis("epoch").reset_index()
+        history["epoch"] += 1
+        self.table(history, "learning_curves.csv")
+        self.figure(plots.learning_curves(history, progress.kept_epoch), "learning_curves.png")
+        self.metrics(
+            {f"kept/{name}": value for name, value in progress.kept.items()} | {"kept/epoch": progress.kept_epoch}
+        )
+        self.tags({f"step.{name}": value for name, value in progress.computed_by.items()})
+        self.tags({"resumed_from": ", ".join(progress.run_ids[:-1])} if len(progress.run_ids) > 1 else {})
+
+    def findings(self, findings: Findings, folder: str = "") -> None:
+        """Everything an evaluation has to say, its files below `folder`."""
+        self.metrics(findings.metrics)
+        for path, table in findings.tables.items():
+            self.table(table, folder + path)
+        self.figures({folder + path: figure for path, figure in findings.figures.items()})
+        for path, document in findings.documents.items():
+            self.json(document, folder + path)
+
+    def input(self, table: pd.DataFrame, name: str, context: str) -> None:
+        """Files as an MLflow dataset."""
+        columns = ["sha256", "label", "label_name", "group", "source", "height", "width"]
+        mlflow.log_input(mlflow.data.from_pandas(table[columns], targets="label", name=name), context=context)
+
+    def dataset(self, dataset: Dataset) -> None:
+        """The splits as MLflow datasets, `splits.csv`, `rejected.csv`, and tags that tell runs on other data apart."""
+        for xrays, context in ((dataset.train, "training"), (dataset.validation, "validation"), (dataset.test, "test")):
+            self.input(xrays.table, f"{dataset.name}-{xrays.name}", context)
+            self.metrics({f"{xrays.name}/n_images": len(xrays), f"{xrays.name}/n_xrays": len(set(xrays.group))})
+        self.table(dataset.index[["path", "sha256", "label_name", "group", "source", "split"]], "data/splits.csv")
+        self.table(dataset.rejected, "data/rejected.csv")
+        self.table(dataset.links, "data/links.csv")
+        self.tags(
+            {
+                "data": dataset.name,
+                "data.fingerprint": dataset.fingerprint,
+                "data.rejected": len(dataset.rejected),
+                "group_by": dataset.group_by,
+                "split.fingerprint": dataset.split_fingerprint,
+                "leakage": f"{dataset.leakage:.0%}",
+            }
+        )
+
+
+def _nothing(*_: object, **__: object) -> None:
+    pass
+
+
+class SilentRun(Run):
+    """What a process that is not the first has in place of a run: it takes all that a run takes, and does nothing with it."""
+
+    def __init__(self) -> None:
+        self.id = ""
+
+    tags = note = metrics = figure = figures = table = json = training = findings = input = dataset = _nothing
+
+    @contextmanager
+    def child(self, name: str) -> Iterator["SilentRun"]:
+        yield self
+
+
+@contextmanager
+def run(entry_point: str, config: Config) -> Iterator[Run]:
+    """A run that ends as FINISHED, or as FAILED with the reason in the tag `failure_reason`.
+
+    Under `mlflow run` it is the run that MLflow made (MLFLOW_RUN_ID); started directly it is a new one in the experiment
+    MLFLOW_EXPERIMENT_NAME, or `fracture-mae`. Of several processes of a training the first has the run, the others a `SilentRun`.
+    """
+    if not ranks.is_first():
+        yield SilentRun()
+        return
+    _quieten()
+    active = _start(entry_point)
+    previous_handler = signal.signal(signal.SIGTERM, _raise_terminated)
+    try:
+        current = Run(active.info.run_id)
+        if not ranks.is_led():  # or its leader, whose run it is, has done so
+            _check_artifact_store(active.info.artifact_uri)
+            _close_dead_runs(active.info.experiment_id)
+            current.tags({"entry_point": entry_point} | _process_tags())
+            _log_config(current, config)
+        yield current
+    except BaseException as error:
+        _end_as_failed(active.info.run_id, error)
+        raise
+    else:
+        mlflow.end_run("FINISHED")
+    finally:
+        signal.signal(signal.SIGTERM, previous_handler)
+
+
+@contextmanager
+def temporary_store(folder: Path) -> Iterator[Run]:
+    """A run in a new store below `folder`, which is where everything is tracked meanwhile; no run is active in it.
+
+    Other processes find the store at `sqlite:///FOLDER/mlflow.db`, and in it the experiment `EXPERIMENT`, whose artifacts are in
+    FOLDER/artifacts.
+    """
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    try:
+        client = MlflowClient()
+        experiment = client.create_experiment(EXPERIMENT, artifact_location=(folder / "artifacts").as_uri())
+        yield Run(client.create_run(experiment).info.run_id)
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
+def _process_tags() -> dict[str, str]:
+    """Which process a run belongs to, so that the next run can tell if it was killed."""
+    return {
+        _HOST_TAG: socket.gethostname(),
+        _PROCESS_TAG: f"{os.getpid()}@{psutil.Process().create_time():.2f}",
+    }
+
+
+def _start(entry_point: str) -> mlflow.ActiveRun:
+    try:
+        if "MLFLOW_RUN_ID" in os.environ:
+            return mlflow.start_run()
+        mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
+        return mlflow.start_run(run_name=entry_point)
+    except Exception as error:  # whatever a damaged, read-only or outdated database, or a server, comes up with
+        raise FractureMaeError(
+            f"no run can be started in {mlflow.get_tracking_uri()}: {first_line(error)}. Mend it or move it away, or name another "
+            "place for runs with MLFLOW_TRACKING_URI."
+        ) from error
+
+
+def record_failure(error: BaseException) -> None:
+    """Where `mlflow run` made a run for this process: end it as FAILED with the reason, unless that is done."""
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    if run_id and REASON_TAG not in MlflowClient().get_run(run_id).data.tags:
+        _end_as_failed(run_id, error)
+
+
+def database_folder() -> Path:
+    """The folder of the SQLite database that runs live in; the working folder where they live elsewhere."""
+    uri = mlflow.get_tracking_uri()
+    return Path(uri.removeprefix("sqlite:///")).resolve().parent if uri.startswith("sqlite:///") else Path.cwd()
+
+
+def _end_as_failed(run_id: str, error: BaseException) -> None:
+    reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{error}" or type(error).__name__
+    MlflowClient().set_tag(run_id, REASON_TAG, f"{type(error).__name__}: {reason}"[:_LONGEST_REASON])
+    if mlflow.active_run():
+        mlflow.end_run("FAILED")
+    else:
+        MlflowClient().set_terminated(run_id, "FAILED")
+
+
+def _raise_terminated(*_: object) -> None:
+    raise SystemExit(1 if ranks.is_led() else "ended by SIGTERM")  # a leader speaks for its ranks
+
+
+def _log_config(current: Run, config: Config) -> None:
+    """Parameters that `mlflow run` has not logged already, and all values as they are really used in config.yaml.
+
+    MLflow refuses to change a parameter, and what `mlflow run` logged is text as it was typed (1e-4, auto).
+    """
+    values = config.model_dump()
+    client = MlflowClient()
+    logged = client.get_run(current.id).data.params
+    fresh = {name: value for name, value in values.items() if name not in logged}
+    filled = {f"{name}.used": value for name, value in values.items() if logged.get(name) == "auto" and value != "auto"}
+    client.log_batch(current.id, params=[Param(name, str(value)) for name, value in (fresh | filled).items()])
+    mlflow.log_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), "config.yaml")
+    if "recipe" in values:
+        current.tags({"recipe": values["recipe"]})
+
+
+def _check_artifact_store(artifact_uri: str) -> None:
+    tracking_uri = mlflow.get_tracking_uri()
+    if artifact_uri.startswith("mlflow-artifacts:") and not tracking_uri.startswith("http"):
+        raise FractureMaeError(
+            f"this experiment keeps its artifacts behind an MLflow server ({artifact_uri}), but runs are tracked in "
+            f"{tracking_uri}: figures and models would have no place to go. It was made by the UI or a server; set "
+            "MLFLOW_TRACKING_URI to that server's address, or choose another experiment with MLFLOW_EXPERIMENT_NAME "
+            "(mlflow run: --experiment-name)."
+        )
+
+
+def _close_dead_runs(experiment_id: str) -> None:
+    """End as FAILED the runs whose process on this machine is gone: a process killed outright cannot do it itself."""
+    client = MlflowClient()
+    running = client.search_runs(
+        [experiment_id], f"attributes.status = 'RUNNING' and tags.`{_HOST_TAG}` = '{socket.gethostname()}'"
+    )
+    for other in running:
+        if not _is_alive(other.data.tags[_PROCESS_TAG]):
+            client.set_tag(other.info.run_id, REASON_TAG, "its process was killed")
+            client.set_terminated(other.info.run_id, "FAILED")
+
+
+def _is_alive(process_id: str) -> bool:
+    """Whether `PID@START` still runs; its start tells it from a later process with the same number."""
+    pid, start = process_id.split("@")
+    try:
+        process = psutil.Process(int(pid))
+        started_then = abs(process.create_time() - float(start)) < _CLOCK_TOLERANCE
+        return started_then and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _quieten() -> None:
+    """Keep chatter that a user can do nothing about out of a run's output."""
+    warnings.filterwarnings("ignore", message="Hint: Inferred schema contains integer column")
+    warnings.filterwarnings("ignore", message=".*input example was not provided")
+    for name in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.WARNING)

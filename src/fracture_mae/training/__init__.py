@@ -1,0 +1,1 @@
+"""The loop: trainer, steps, batches, augmentation, loss weights, schedule, checkpoints."""

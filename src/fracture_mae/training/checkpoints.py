@@ -1,0 +1,186 @@
+"""Checkpoints of a training run: whole or not there, found again by what was trained rather than by a run's name."""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.optim import Optimizer
+
+from fracture_mae.errors import FractureMaeError
+from fracture_mae.training.schedule import Progress
+
+_WEIGHTS, _OPTIMIZER = "model.safetensors", "optimizer.bin"
+_KEPT_WEIGHTS = "kept.safetensors"
+_RESULT = "result.json"
+_CHEAP_SECONDS = 1.0
+_SHARE = 0.1  # of the time that dearer checkpoints may take
+
+
+class Checkpoints:
+    """The checkpoints of one training, in a folder named by what is trained; use as a context manager.
+
+    Args:
+        root: folder of all trainings' checkpoints.
+        name: of this training, see `training_name`.
+        resume: go on from the last checkpoint; otherwise earlier ones are removed.
+        run_id: of the present run, remembered in `Progress.run_ids`.
+
+    Raises:
+        FractureMaeError: on entering, another process is at the same training.
+    """
+
+    def __init__(self, root: Path, name: str, *, resume: bool, run_id: str = ""):
+        self.folder = root / name
+        self.resume = resume
+        self.run_id = run_id
+        self._lock = FileLock(root / f"{name}.lock")
+        self._kept: dict[str, torch.Tensor] | None = None  # weights to keep that no checkpoint holds yet
+        self._written, self._took = 0.0, 0.0
+
+    def __enter__(self) -> "Checkpoints":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise FractureMaeError(
+                f"another process is training this very configuration on these X-rays (it holds {self._lock.lock_file}). "
+                "Wait for it, or change a parameter, such as --seed."
+            ) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def restore(self, model: nn.Module, optimizer: Optimizer) -> Progress:
+        """Load the last whole checkpoint, whatever processes wrote it; an empty `Progress` where there is none."""
+        latest = self._latest() if self.resume else None
+        if latest is None:
+            shutil.rmtree(self.folder)
+            self.folder.mkdir()
+            return Progress(run_ids=[self.run_id])
+        model.load_state_dict(load_file(latest / _WEIGHTS))
+        optimizer.load_state_dict(torch.load(latest / _OPTIMIZER, map_location="cpu", weights_only=True))
+        progress = Progress(**json.loads((latest / "progress.json").read_text(encoding="utf-8")))
+        progress.run_ids.append(self.run_id)
+        return progress
+
+    def offer(
+        self, model: nn.Module, optimizer: Optimizer, progress: Progress, *, keep: bool, is_last: bool = False
+    ) -> None:
+        """Write an epoch's state, or leave it to a later epoch where writing would take a good part of the time.
+
+        The last epoch's is always written, and every epoch's where that takes less than a second. Otherwise at most a tenth of the
+        time is spent on writing, and a training that is killed goes on from a few epochs earlier.
+
+        Args:
+            keep: whether these weights are the ones to keep; they are remembered until they are written.
+        """
+        is_cheap = self._took < _CHEAP_SECONDS
+        if is_last or is_cheap or time.monotonic() - self._written > self._took / _SHARE:
+            started = time.monotonic()
+            self.write(model, optimizer, progress, keep=keep)
+            self._written = time.monotonic()
+            self._took = self._written - started
+        elif keep:
+            self._kept = {name: value.clone() for name, value in _state_of(model).items()}
+
+    def write(self, model: nn.Module, optimizer: Optimizer, progress: Progress, *, keep: bool) -> None:
+        """Write an epoch's state beside the last one's, then let a rename make it the valid one."""
+        previous = self._latest()
+        target = self.folder / f"epoch-{progress.epochs_done:06d}"
+        beside = self.folder / f"unfinished-{target.name}"
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir()
+        save_file(_state_of(model), beside / _WEIGHTS)
+        torch.save(optimizer.state_dict(), beside / _OPTIMIZER)
+        if keep:
+            os.link(beside / _WEIGHTS, beside / _KEPT_WEIGHTS)
+        elif self._kept:
+            save_file(self._kept, beside / _KEPT_WEIGHTS)
+        else:
+            os.link(previous / _KEPT_WEIGHTS, beside / _KEPT_WEIGHTS)
+        self._kept = None
+        (beside / "progress.json").write_text(json.dumps(asdict(progress)), encoding="utf-8")
+        os.replace(beside, target)
+        for earlier in set(self.folder.glob("epoch-*")) - {target}:
+            shutil.rmtree(earlier)
+
+    def load_kept(self, model: nn.Module) -> None:
+        """Put the kept epoch's weights into `model`."""
+        model.load_state_dict(load_file(self._latest() / _KEPT_WEIGHTS))
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Keep the result of the finished training, as JSON, instead of its checkpoints."""
+        beside = self.folder / f"unfinished-{_RESULT}"
+        beside.write_text(json.dumps(result), encoding="utf-8")
+        os.replace(beside, self.folder / _RESULT)
+        for epoch in self.folder.glob("epoch-*"):
+            shutil.rmtree(epoch)
+
+    def result(self) -> dict[str, Any] | None:
+        """What `finish` kept, unless the training is to start anew."""
+        kept = self.folder / _RESULT
+        return json.loads(kept.read_text(encoding="utf-8")) if self.resume and kept.exists() else None
+
+    def remove(self) -> None:
+        """Forget this training, once its result is stored elsewhere."""
+        shutil.rmtree(self.folder)
+
+    def _latest(self) -> Path | None:
+        return max(self.folder.glob("epoch-*"), default=None)
+
+
+class NoCheckpoints(Checkpoints):
+    """What a process that is not the first has in their place: it reads and writes nothing, the first does that for all."""
+
+    def __init__(self) -> None:
+        self.run_id = ""
+
+    def __enter__(self) -> "NoCheckpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def restore(self, model: nn.Module, optimizer: Optimizer) -> Progress:
+        return Progress()
+
+    def offer(
+        self, model: nn.Module, optimizer: Optimizer, progress: Progress, *, keep: bool, is_last: bool = False
+    ) -> None:
+        pass
+
+    def load_kept(self, model: nn.Module) -> None:
+        pass
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        pass
+
+    def result(self) -> dict[str, Any] | None:
+        return None
+
+    def remove(self) -> None:
+        pass
+
+
+def training_name(kind: str, model: nn.Module, settings: Mapping[str, Any]) -> str:
+    """A name that two trainings share only if they do the same: same kind, same settings, same initial weights."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    for name, value in sorted(_state_of(model).items()):
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().view(torch.uint8).numpy())
+    return f"{kind}-{digest.hexdigest()[:16]}"
+
+
+def _state_of(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.contiguous() for name, value in model.state_dict().items()}

@@ -1,0 +1,59 @@
+"""How much each file of an X-ray counts, in the training loss and in tables per file."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fracture_mae.data.copies.originals import is_original
+from fracture_mae.data.loading import XRays
+from fracture_mae.metrics.scores import equal_group_weight
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """How the loss of a step comes from the losses of its X-rays: Σ weight · loss / Σ counts.
+
+    Attributes:
+        weight: float64 [n], of each training X-ray's loss.
+        counts: float64 [n], what each adds to the number that the sum is divided by.
+    """
+
+    weight: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def equal(cls, n: int) -> "LossWeights":
+        """The plain mean."""
+        return cls(np.ones(n), np.ones(n))
+
+    def within(self, positions: np.ndarray) -> np.ndarray:
+        """Of each X-ray's loss in a step that holds those at `positions`: float64 [len(positions)]."""
+        return self.weight[positions] / self.counts[positions].sum()
+
+
+def table_weight(xrays: XRays, weight_by: str, copies: str) -> np.ndarray:
+    """Weight of each file in tables per file: float64 [n], 0 for a copy that is left out.
+
+    Args:
+        weight_by: "file": each file 1; "group": each of an X-ray's n files 1/n.
+        copies: "all", or "one": the original of each X-ray alone, see `is_original`.
+    """
+    counts = is_original(xrays.table) if copies == "one" else np.ones(len(xrays), dtype=bool)
+    weight = np.zeros(len(xrays))
+    weight[counts] = equal_group_weight(xrays.group[counts]) if weight_by == "group" else 1.0
+    return weight
+
+
+def loss_weight(xrays: XRays, weight_by: str, sampler: str) -> np.ndarray:
+    """Weight of each training file in the loss: float64 [n], with the mean 1.
+
+    By "group" the loss is in expectation the mean over X-rays, whatever the number of their files: what the samplers `xray` and
+    `xray_class` reach by drawing X-rays equally, weights reach by letting every file be seen. Where the sampler draws both classes
+    equally, the mean is 1 within each class, so that they stay equal.
+    """
+    if weight_by == "file":
+        return np.ones(len(xrays))
+    weight = equal_group_weight(xrays.group)
+    drawn_from = xrays.label if sampler == "class" else np.zeros(len(xrays), dtype=np.int64)
+    total, n = np.bincount(drawn_from, weight), np.bincount(drawn_from)
+    return weight * (n / total)[drawn_from]

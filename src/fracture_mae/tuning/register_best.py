@@ -1,0 +1,123 @@
+"""The end of a campaign: tables and figures of its study, and the best trial as a registered classifier."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+from optuna import Study
+from optuna.trial import FrozenTrial
+
+from fracture_mae.config import Tune
+from fracture_mae.data.loading import Dataset
+from fracture_mae.evaluation import judging
+from fracture_mae.evaluation.judging import Certainty, Findings
+from fracture_mae.models.classifier import Decision
+from fracture_mae.stages import inputs
+from fracture_mae.tracking.runs import Run
+from fracture_mae.tuning import figures, results, trials
+from fracture_mae.tuning.depths import FinetuneDepth, HeadDepth
+from fracture_mae.tuning.objectives import Objective, judge
+from fracture_mae.tuning.space import Space
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What a study has come to, and what is made of it.
+
+    Attributes:
+        study: with all its trials.
+        depth, objective, space: what they were made with.
+        dataset: the X-rays; those of test are not touched.
+    """
+
+    study: Study
+    depth: HeadDepth | FinetuneDepth
+    objective: Objective
+    space: Space
+    dataset: Dataset
+    config: Tune
+
+    def report(self, run: Run) -> FrozenTrial:
+        """Log the study's table and figures, and the best trial as tags; returns it.
+
+        Raises:
+            FractureMaeError: no trial completed.
+        """
+        table = results.table(self.study, self.objective)
+        run.table(table, "study/trials.csv")
+        counts = table["state"].value_counts()
+        run.metrics({f"trials/{state.replace('-', '_')}": count for state, count in counts.items()})
+        best = results.best_trial(self.study, self.objective)
+        run.figures(self._figures(table, best))
+        run.tags(self._tags(best))
+        return best
+
+    def register(self, best: FrozenTrial, run: Run) -> str:
+        """Judge, refit and register the best trial; what was found in a few lines to print."""
+        predictions = self.depth.predict(best.params)
+        verdict = judge(predictions, self.objective, best.params)
+        decision = Decision(
+            self.dataset.label_names,
+            threshold=verdict.threshold,
+            temperature=verdict.temperature,
+            split_fingerprint=self.dataset.split_fingerprint,
+            data_fingerprint=self.dataset.fingerprint,
+            objective=str(self.objective),
+        )
+        run.metrics({"threshold": decision.threshold, "temperature": decision.temperature})
+        findings = self._judged(predictions, decision)
+        run.findings(findings)
+        contributed = results.contributions(self.depth, self.objective, best.params, predictions)
+        self._log_contributions(contributed, best, run)
+        classifier = self.depth.refit(best.params)
+        version = inputs.register_classifier(classifier, decision, self.dataset, self.config, run)
+        corners = results.corners(contributed, best.params["class_weight"])
+        shown = corners[["score", "sensitivity", "specificity"]].round(3).to_string()
+        digest = judging.digest(findings, [self.depth.judged_on]).to_string()
+        return f"{digest}\n{shown}\nregistered as models:/fracture-classifier/{version}, alias challenger"
+
+    def _judged(self, predictions: pd.DataFrame, decision: Decision) -> Findings:
+        """The report on X-rays that the models behind `predictions` were not trained on; the threshold was chosen on them."""
+        remark = judging.remark_on(self.dataset.leakage)
+        certainty = Certainty(n_draws=1000, seed=self.config.seed)
+        table = predictions.drop(columns="fold")
+        return judging.judge_split(table, decision, self.depth.judged_on, remark, certainty)
+
+    def _log_contributions(self, contributed: pd.DataFrame, best: FrozenTrial, run: Run) -> None:
+        run.table(contributed, "study/contributions.csv")
+        shown = results.scored_as(self.objective)
+        weight = best.params["class_weight"]
+        title = self._title(f"What class weight and threshold add to trial {best.number}")
+        run.figure(figures.contributions(contributed, weight, shown, title), "study/contributions.png")
+        for (weight_name, kind), row in results.corners(contributed, weight).iterrows():
+            place = f"contribution/class_weight_{'none' if weight_name == 'none' else 'found'}/threshold_{kind}"
+            run.metrics({f"{place}/{name}": row[name] for name in ("score", "sensitivity", "specificity")})
+
+    def _figures(self, table: pd.DataFrame, best: FrozenTrial) -> dict:
+        found = {
+            "study/history.png": figures.history(table, self.objective, self._title("Trials")),
+            "study/slices.png": figures.slices(table, self.space, self.objective, self._title("Parameters")),
+            "study/importances.png": figures.importances(
+                results.importances(self.study, self.objective), self._title("Importances")
+            ),
+            "study/pareto_front.png": figures.rates(table, best.number, self._title("Sensitivity and specificity")),
+        }
+        by_trial = {
+            trial.number: {epoch: abs(value) for epoch, value in trial.intermediate_values.items()}
+            for trial in self.study.get_trials(deepcopy=False)
+        }
+        if any(by_trial.values()):
+            ends = dict(zip(table["number"], table["state"], strict=True))
+            title = self._title("Trials by epoch")
+            found["study/learning_curves.png"] = figures.learning(by_trial, ends, self.depth.monitor, title)
+        return found
+
+    def _title(self, what: str) -> str:
+        return f"{what} · {self.study.study_name}"
+
+    def _tags(self, best: FrozenTrial) -> dict[str, object]:
+        tags: dict[str, object] = {f"best.{name}": value for name, value in best.params.items()}
+        values = zip(self.objective.value_names, best.values, strict=True)
+        tags |= {"best.trial": best.number, **{f"best.objective.{name}": value for name, value in values}}
+        tags |= {"best.threshold": trials.verdict_of(best)["threshold"], "best.feasible": trials.is_feasible(best)}
+        tags["best.command"] = results.command(self.depth.training(best.params), tags["best.threshold"])
+        return tags

@@ -1,0 +1,113 @@
+"""A worker's session: it opens or joins a study, takes its share of the trials, and concludes the campaign if it is to."""
+
+import hashlib
+import json
+from datetime import datetime
+from typing import Any
+
+import psutil
+from accelerate import Accelerator
+from optuna import Study
+from optuna.storages import RDBStorage
+
+from fracture_mae.config import Tune
+from fracture_mae.data.loading import Dataset
+from fracture_mae.models.autoencoder import Mae
+from fracture_mae.tracking.runs import Run, database_folder
+from fracture_mae.tuning.campaign import Campaign, Tally
+from fracture_mae.tuning.depths import Depth, depth_of
+from fracture_mae.tuning.interruption import Interruption
+from fracture_mae.tuning.objectives import Objective
+from fracture_mae.tuning.pruning import pruner_of
+from fracture_mae.tuning.register_best import Conclusion
+from fracture_mae.tuning.sampling import NumberedSampler
+from fracture_mae.tuning.space import Space, described, space_of
+from fracture_mae.tuning.study import Lock, hidden, open_storage, open_study
+from fracture_mae.tuning.trial_runs import TrialRuns
+from fracture_mae.tuning.trials import evaluator
+
+
+def open_database(config: Tune) -> RDBStorage:
+    """The database of the campaign's study; worth opening before anything that takes long, since it may be out of reach.
+
+    Raises:
+        FractureMaeError: it cannot be used; says why.
+    """
+    url = f"sqlite:///{database_folder()}/optuna.db" if config.storage == "auto" else config.storage
+    return open_storage(url, config.heartbeat)
+
+
+def tune(mae: Mae, dataset: Dataset, config: Tune, *, storage: RDBStorage, accelerator: Accelerator, run: Run) -> str:
+    """Take part in a campaign; what came of it in a few lines to print. Test X-rays are not touched.
+
+    Args:
+        storage: as `open_database` gives it.
+
+    Raises:
+        FractureMaeError: the study holds other trials, or no trial completed.
+    """
+    objective, space = Objective.of(config), space_of(config)
+    depth = depth_of(mae, dataset, config, accelerator)
+    study, lock = _open(storage, config, objective, _signature(depth, objective, space, dataset, config), run)
+    campaign = Campaign(study, lock, config.n_trials, run.id, started=_process_start())
+    intermediate = f"validation/xray/{depth.monitor}" if config.depth == "finetune" else ""
+    with TrialRuns(campaign, objective.value_names, intermediate) as runs:
+        stopped = _work(campaign, depth, objective, space, runs)
+        if not (stopped or campaign.may_conclude()):
+            return f"Nothing is left to do in the study {study.study_name}: another worker concludes its campaign."
+        runs.write_missing(study)
+        tally = Tally.of(study)
+    conclusion = Conclusion(study, depth, objective, space, dataset, config)
+    best = conclusion.report(run)
+    summary = f"study {study.study_name}: {tally.taken} trials, the best is number {best.number}: {_values(objective, best.values)}"
+    if stopped:
+        run.tags({"stopped": True})
+        return (
+            f"{summary}\nStopped. The same command goes on; with -P n_trials=0 it registers the best of what is there."
+        )
+    return f"{summary}\n{conclusion.register(best, run)}"
+
+
+def _open(
+    storage: RDBStorage, config: Tune, objective: Objective, signature: dict[str, Any], run: Run
+) -> tuple[Study, Lock]:
+    name = config.study_name
+    if name == "auto":
+        digest = hashlib.sha256(json.dumps(signature, sort_keys=True).encode()).hexdigest()[:8]
+        name = f"{config.depth}-{config.objective}-{digest}"
+    pruner, pruning = pruner_of(config)
+    lock = Lock(storage, name)
+    with lock:
+        sampler = NumberedSampler(config.seed)
+        study = open_study(
+            storage, name, directions=objective.directions, signature=signature, sampler=sampler, pruner=pruner
+        )
+    run.tags({"study": name, "study.storage": hidden(storage.url), "study.sampler": "TPE", "study.pruner": pruning})
+    return study, lock
+
+
+def _signature(depth: Depth, objective: Objective, space: Space, dataset: Dataset, config: Tune) -> dict[str, Any]:
+    """What trials must have in common to be compared."""
+    signature = {"depth": config.depth, **objective.described(), "search space": described(space)}
+    signature |= {"data and split": dataset.split_fingerprint, "encoder": depth.encoder_fingerprint}
+    signature |= {"n_folds": config.n_folds}
+    return signature | ({"batch_size": config.batch_size} if config.depth == "finetune" else {})
+
+
+def _work(campaign: Campaign, depth: Depth, objective: Objective, space: Space, runs: TrialRuns) -> bool:
+    """Take trials to the end; whether the user stopped it before."""
+    with Interruption() as interruption:
+        try:
+            campaign.work(evaluator(depth, objective, space, interruption), runs.write, interruption)
+        except KeyboardInterrupt:
+            campaign.stop()
+            return True
+    return False
+
+
+def _process_start() -> datetime:
+    return datetime.fromtimestamp(psutil.Process().create_time())
+
+
+def _values(objective: Objective, values: list[float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in zip(objective.value_names, values, strict=True))

@@ -1,0 +1,92 @@
+"""X-rays from arrays and a tiny network, for tests that need no files and no real weights."""
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from fracture_mae.data.loading import Dataset, XRays
+
+SIDE = 32  # pixels
+
+
+def tiny_mae():
+    """16 patches of 8 × 8 pixels, grey, two encoder layers 16 wide."""
+    # Imported here, because tests of the data need no torch, which takes seconds.
+    from transformers import ViTMAEConfig
+
+    from fracture_mae.models.autoencoder import Mae, Normalisation, random_start
+
+    config = ViTMAEConfig(
+        image_size=SIDE,
+        patch_size=8,
+        num_channels=1,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        decoder_hidden_size=16,
+        decoder_num_hidden_layers=1,
+        decoder_num_attention_heads=2,
+        decoder_intermediate_size=32,
+    )
+    return Mae(random_start(config, seed=0), Normalisation(), "tiny")
+
+
+def xrays(name, label, group=None):
+    """A bright bone on black in each, which a dark line breaks where the label is 1; each of its own group unless told."""
+    label = np.asarray(label)
+    group = np.arange(len(label)) if group is None else group
+    pixels = np.random.default_rng(list(name.encode())).integers(0, 40, (len(label), SIDE, SIDE), dtype=np.uint8)
+    pixels[:, :, 10:22] += 180
+    pixels[label == 1, 14:18] = 0
+    table = pd.DataFrame(
+        {
+            "path": [f"/{name}/{i}.png" for i in range(len(label))],
+            "label": label,
+            "label_name": np.where(label == 1, "fractured", "not fractured"),
+            "sha256": [hashlib.sha256(picture.tobytes()).hexdigest() for picture in pixels],
+            "bytes": SIDE**2,
+            "height": SIDE,
+            "width": SIDE,
+            "format": "PNG",
+            "channels": 1,
+            "bit_depth": 8,
+            "jpeg_quality": 101.0,
+            "jpeg_deviation": 0.0,
+            "group": [f"{name}-{member}" for member in group],
+            "source": "made",
+            "together": [f"{name}-{member}" for member in group],
+        }
+    )
+    return XRays(name, table, pixels, np.arange(len(label)))
+
+
+def training_xrays():
+    """Nine files of six X-rays: of the fractured ones one has three files, of the others one has two."""
+    return xrays("train", [1, 1, 1, 1, 0, 0, 0, 0, 0], group=[0, 0, 0, 1, 2, 2, 3, 4, 5])
+
+
+def dataset():
+    sides = {"train": training_xrays()} | {name: xrays(name, [0, 1, 0, 1, 0, 1]) for name in ("validation", "test")}
+    return Dataset(
+        name="made",
+        index=pd.concat([side.table.assign(split=name) for name, side in sides.items()], ignore_index=True),
+        rejected=pd.DataFrame(columns=["path", "reason"]),
+        **sides,
+        label_names=("not fractured", "fractured"),
+        leakage=0.0,
+        fingerprint="f" * 16,
+        split_fingerprint="5" * 16,
+    )
+
+
+def split_dataset(whole, *, validation, test):
+    """A dataset whose sides share their pixels, as those of files do; positions that are not named are for training."""
+    train = np.setdiff1d(np.arange(len(whole)), [*validation, *test])
+    positions = {"train": train, "validation": np.array(validation), "test": np.array(test)}
+    parts = {name: whole.subset(where) for name, where in positions.items()}
+    sides = {name: XRays(name, part.table, part.pixels, part.rows) for name, part in parts.items()}
+    index = pd.concat([side.table.assign(split=name) for name, side in sides.items()], ignore_index=True)
+    return replace(dataset(), index=index, **sides)

@@ -1,0 +1,139 @@
+import io
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from fracture_mae.data.reading.decoding import UnreadableImage, decode, letterbox
+
+RAMP = np.tile(np.arange(0, 200, 2, dtype=np.uint8), (60, 1))  # 60 x 100, dark left, bright right
+
+
+def encoded(picture: np.ndarray, ending: str = ".png") -> bytes:
+    return cv2.imencode(ending, picture)[1].tobytes()
+
+
+def saved(picture: Image.Image, kind: str = "PNG", **options) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("ending", [".png", ".bmp", ".tiff", ".webp"])
+def test_grey_comes_back_as_it_was(ending):
+    tolerance = 0 if ending != ".webp" else 6
+    assert np.abs(decode(encoded(RAMP, ending)).astype(int) - RAMP).max() <= tolerance
+
+
+def test_jpeg_comes_back_nearly():
+    assert np.abs(decode(encoded(RAMP, ".jpg")).astype(int) - RAMP).max() <= 4
+
+
+def test_colour_becomes_luma():
+    blue_green_red = np.zeros((4, 4, 3), np.uint8)
+    blue_green_red[..., 1] = 100
+    assert np.abs(decode(encoded(blue_green_red)).astype(int) - 59).max() <= 1  # 0.587 * 100
+
+
+def test_palette_is_looked_up():
+    palette = Image.fromarray(RAMP).convert("RGB").convert("P", palette=Image.Palette.ADAPTIVE, colors=256)
+    assert np.abs(decode(saved(palette)).astype(int) - RAMP).max() <= 2
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparent_is_black_and_half_transparent_half_as_bright(mode):
+    picture = Image.new(mode, (2, 1))
+    bright = (200, 200, 200) if mode == "RGBA" else (200,)
+    picture.putpixel((0, 0), (*bright, 0))
+    picture.putpixel((1, 0), (*bright, 128))
+    assert decode(saved(picture)).tolist() == [[0, 100]]
+
+
+def test_16_bit_is_stretched_from_darkest_to_brightest():
+    twelve_bits = np.array([[100, 2100, 4100]], np.uint16)
+    assert decode(encoded(twelve_bits)).tolist() == [[0, 128, 255]]
+
+
+def test_exif_turn_is_applied():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown after a quarter turn clockwise
+    turned = decode(saved(Image.fromarray(RAMP), "JPEG", exif=exif, quality=95))
+    assert turned.shape == (100, 60)
+    assert turned[-1].mean() > turned[0].mean() + 100
+
+
+def test_a_truncated_jpeg_is_refused_and_says_so():
+    whole = encoded(np.random.default_rng(0).integers(0, 255, (200, 200), np.uint8), ".jpg")
+    with pytest.raises(UnreadableImage, match="truncated"):
+        decode(whole[: len(whole) // 2])
+
+
+def test_a_truncated_png_is_refused_and_says_so():
+    whole = encoded(np.random.default_rng(0).integers(0, 255, (200, 200), np.uint8))
+    with pytest.raises(UnreadableImage, match="truncated"):
+        decode(whole[: len(whole) // 2])
+
+
+def test_a_progressive_jpeg_cut_between_scans_is_refused():
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200), np.uint8))
+    whole = saved(picture, "JPEG", progressive=True)
+    last_scan = whole.rfind(b"\xff\xda")
+    assert decode(whole).shape == (200, 200)
+    with pytest.raises(UnreadableImage, match="truncated"):
+        decode(whole[:last_scan])
+
+
+def test_bytes_behind_the_end_of_a_jpeg_do_no_harm():
+    assert decode(encoded(RAMP, ".jpg") + bytes(9000)).shape == RAMP.shape
+
+
+def test_the_first_of_several_frames_is_taken():
+    first, second = Image.fromarray(RAMP), Image.new("L", (100, 60))
+    for kind in ("GIF", "TIFF", "PNG"):
+        assert (decode(saved(first, kind, save_all=True, append_images=[second])) == RAMP).all()
+
+
+def test_four_ink_jpeg():
+    assert np.abs(decode(saved(Image.fromarray(RAMP).convert("CMYK"), "JPEG")).astype(int) - RAMP).max() <= 6
+
+
+def test_a_picture_with_holes_in_its_values_is_refused():
+    holed = RAMP.astype(np.float32)
+    holed[0, 0] = np.nan
+    with pytest.raises(UnreadableImage, match="no number"):
+        decode(encoded(holed, ".tiff"))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", "empty"), (b"no picture at all", "not an image"), (bytes(128) + b"DICM" + bytes(99), "DICOM.*export")],
+)
+def test_what_is_no_picture_is_refused(content, reason):
+    with pytest.raises(UnreadableImage, match=reason):
+        decode(content)
+
+
+def test_pixels_are_counted_before_decoding():
+    with pytest.raises(UnreadableImage, match="100 × 60 pixels are more than the 5,999 allowed"):
+        decode(encoded(RAMP), max_pixels=5_999)
+    assert decode(encoded(RAMP), max_pixels=6_000).shape == (60, 100)
+
+
+def test_letterbox_keeps_proportions_and_centres_on_black():
+    square = letterbox(np.full((50, 100), 200, np.uint8), 32)
+    assert square.shape == (32, 32)
+    assert (square[8:24] == 200).all()
+    assert (square[:8] == 0).all()
+    assert (square[24:] == 0).all()
+
+
+def test_letterbox_of_an_upright_picture_enlarges_it_and_has_bars_at_the_sides():
+    square = letterbox(np.full((8, 4), 200, np.uint8), 32)
+    assert (square[:, 8:24] == 200).all()
+    assert not square[:, :8].any()
+    assert not square[:, 24:].any()
+
+
+def test_letterbox_of_a_sliver_keeps_a_row():
+    assert letterbox(np.full((1, 1000), 9, np.uint8), 32).any()

@@ -1,0 +1,155 @@
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from fracture_mae.data.reading import index
+from fracture_mae.errors import FractureMaeError
+
+
+def touch(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+    return root
+
+
+def rows(table, root: Path, *columns: str) -> list[tuple]:
+    return [
+        (str(Path(row.path).relative_to(root)), *(getattr(row, name) for name in columns)) for row in table.itertuples()
+    ]
+
+
+def test_label_folders(tmp_path):
+    touch(
+        tmp_path,
+        "fractured/1.jpg",
+        "fractured/deep/2.JPG",
+        "healthy/1.png",
+        "healthy/.hidden",
+        "healthy/.ipynb_checkpoints/1.png",
+        "healthy/notes.txt",
+        "README.md",
+    )
+    table, names = index.read(str(tmp_path), "fractured")
+    assert rows(table, tmp_path, "label", "label_name", "split_published") == [
+        ("fractured/1.jpg", 1, "fractured", ""),
+        ("fractured/deep/2.JPG", 1, "fractured", ""),
+        ("healthy/1.png", 0, "healthy", ""),
+    ]
+    assert names == ("healthy", "fractured")
+
+
+def test_the_positive_class_is_named_not_guessed(tmp_path):
+    touch(tmp_path, "a/1.jpg", "b/1.jpg")
+    for positive, expected in (("a", [1, 0]), ("b", [0, 1])):
+        assert index.read(str(tmp_path), positive)[0]["label"].tolist() == expected
+
+
+@pytest.mark.parametrize("validation", ["val", "valid", "Validation"])
+def test_published_splits(tmp_path, validation):
+    touch(tmp_path, "Train/fractured/1.jpg", f"{validation}/fractured/2.jpg", "test/not fractured/1.jpg")
+    table, _ = index.read(str(tmp_path), "fractured")
+    assert sorted(table["split_published"]) == ["test", "train", "validation"]
+
+
+def test_names_are_compared_across_splits_but_not_across_folders_below_a_label(tmp_path):
+    touch(tmp_path, "train/fractured/p1/1.jpg", "train/fractured/p2/1.jpg", "test/fractured/p1/1.jpg", "test/not/1.jpg")
+    table, _ = index.read(str(tmp_path), "fractured")
+    assert table.set_index(table["path"].str[len(str(tmp_path)) + 1 :])["scope"].to_dict() == {
+        "train/fractured/p1/1.jpg": "fractured/p1",
+        "test/fractured/p1/1.jpg": "fractured/p1",
+        "train/fractured/p2/1.jpg": "fractured/p2",
+        "test/not/1.jpg": "not",
+    }
+
+
+def csv(tmp_path: Path, text: str) -> str:
+    touch(tmp_path, "x/1.jpg", "x/2.jpg")
+    (tmp_path / "x.csv").write_text(text, encoding="utf-8")
+    return str(tmp_path / "x.csv")
+
+
+def test_csv(tmp_path):
+    text = "path,label,group,split,other\nx/1.jpg,fractured,007,val,-\nx/2.jpg,no,,train,-\n"
+    table, names = index.read(csv(tmp_path, text), "fractured")
+    assert table[["label", "given_group", "split_published", "given_source"]].to_numpy().tolist() == [
+        [1, "007", "validation", ""],
+        [0, "", "train", ""],
+    ]
+    assert names == ("no", "fractured")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,Label\nx/1.jpg,a\n", "spelt so, not Label"),
+        ("file,label\nx/1.jpg,a\n", "has the columns file, label"),
+        ("path,label\nx/1.jpg,fractured\nx/2.jpg,\n", "1 rows have no label: line 3"),
+        ("path,label\nx/1.jpg,fractured\nx/9.jpg,no\n", "1 rows name files that do not exist.*line 3"),
+        ("path,label,split\nx/1.jpg,fractured,dev\nx/2.jpg,no,test\n", "1 rows have a split other than"),
+        ("path,label\n", "no rows"),
+        ("", "no CSV that can be read"),
+        ('path,label\n"x/1.jpg,a\nx\n', "no CSV that can be read"),
+    ],
+)
+def test_bad_csvs_say_what_and_where(tmp_path, text, message):
+    with pytest.raises(FractureMaeError, match=message):
+        index.read(csv(tmp_path, text), "fractured")
+
+
+@pytest.mark.filterwarnings("ignore:Length of header")
+def test_a_csv_as_spreadsheets_write_it(tmp_path):
+    text = "\ufeffpath,label\r\nx/1.jpg,fractured ,\r\n\r\nx/2.jpg, no,\r\n"
+    table, names = index.read(csv(tmp_path, text), "fractured")
+    assert table["label"].tolist() == [1, 0]
+    assert names == ("no", "fractured")
+
+
+def test_labels_found_are_listed_when_they_do_not_fit(tmp_path):
+    touch(tmp_path, "broken/1.jpg", "whole/1.jpg", "whole/2.jpg")
+    with pytest.raises(
+        FractureMaeError, match=r"'whole' \(2 files\), 'broken' \(1 files\).*'fractured'.*--positive-label"
+    ):
+        index.read(str(tmp_path), "fractured")
+    touch(tmp_path, "cast/1.jpg")
+    with pytest.raises(FractureMaeError, match="exactly two"):
+        index.read(str(tmp_path), "broken")
+
+
+def test_an_empty_class_is_no_class(tmp_path):
+    touch(tmp_path, "fractured/1.jpg")
+    (tmp_path / "healthy").mkdir()
+    with pytest.raises(FractureMaeError, match="exactly two"):
+        index.read(str(tmp_path), "fractured")
+
+
+def test_split_folders_beside_others_are_refused(tmp_path):
+    touch(tmp_path, "train/fractured/1.jpg", "fractured/1.jpg")
+    with pytest.raises(FractureMaeError, match=r"\(train\) beside others \(fractured\)"):
+        index.read(str(tmp_path), "fractured")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("nowhere", "no such folder"), ("file.zip", "is a file, but no CSV"), ("empty", "holds no files")],
+)
+def test_what_is_no_data(tmp_path, name, message):
+    (tmp_path / "file.zip").write_bytes(b"x")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FractureMaeError, match=message):
+        index.read(str(tmp_path / name), "fractured")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names themselves")
+def test_a_name_that_is_no_text_is_told(tmp_path):
+    touch(tmp_path, "fractured/1.jpg", "healthy/1.jpg")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/healthy/r\xf6ntgen.jpg")).write_bytes(b"x")
+    with pytest.raises(FractureMaeError, match=r"not valid UTF-8: .*r\\udcf6ntgen"):
+        index.read(str(tmp_path), "fractured")
+
+
+def test_options_of_synthetic_are_checked():
+    with pytest.raises(FractureMaeError, match="n_xray=5"):
+        index.read("synthetic:n_xray=5", "fractured")

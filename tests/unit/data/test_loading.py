@@ -1,0 +1,295 @@
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from fracture_mae.data import loading, splits
+from fracture_mae.data.synthetic.xray import xray
+from fracture_mae.errors import FractureMaeError
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Five X-rays of each class; of the first of each also a byte-identical and a rotated copy in another split."""
+    monkeypatch.setenv("FRACTURE_MAE_CACHE", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    for label in ("fractured", "healthy"):
+        for split, numbers in {"train": (0, 1, 2), "val": (3,), "test": (4,)}.items():
+            (tmp_path / "xrays" / split / label).mkdir(parents=True)
+            for number in numbers:
+                picture = rng.integers(0, 255, (40, 30), np.uint8)
+                cv2.imwrite(str(tmp_path / "xrays" / split / label / f"{number}.png"), picture)
+        source = tmp_path / "xrays" / "train" / label / "0.png"
+        (tmp_path / "xrays" / "test" / label / "0 (1).png").write_bytes(source.read_bytes())
+        turned = np.rot90(cv2.imread(str(source), cv2.IMREAD_GRAYSCALE))
+        cv2.imwrite(str(tmp_path / "xrays" / "test" / label / "0-rotated1.png"), turned)
+    return tmp_path / "xrays"
+
+
+def test_grouped_keeps_copies_together_and_exact_ones_once(folder):
+    dataset = loading.load(str(folder), image_size=32)
+    assert dataset.leakage == 0
+    assert dataset.index.groupby("group")["split"].nunique().eq(1).all()
+    assert dataset.index["group"].nunique() == 10
+    assert len(dataset.index) == 14
+    assert sum(map(len, (dataset.train, dataset.validation, dataset.test))) == 12
+
+
+def test_published_leaks_and_says_so(folder):
+    dataset = loading.load(str(folder), image_size=32, split="published")
+    assert dataset.leakage == pytest.approx(2 / 4)  # of four X-rays in test two stand in training too
+    assert [len(dataset.train), len(dataset.validation), len(dataset.test)] == [6, 2, 6]
+
+
+def test_pixels_and_labels_belong_together(folder):
+    dataset = loading.load(str(folder), image_size=40)
+    for xrays in (dataset.train, dataset.validation, dataset.test):
+        for position, path in enumerate(xrays.table["path"]):
+            picture = cv2.imread(path, cv2.IMREAD_GRAYSCALE)
+            if picture.shape == (40, 30):
+                assert (xrays.images(np.array([position]))[0][:, 5:35] == picture).all()
+            assert xrays.label[position] == ("/fractured/" in path)
+
+
+def test_fingerprints_follow_contents_labels_and_split_but_not_names(folder):
+    first = loading.load(str(folder), image_size=32)
+    again = loading.load(str(folder.rename(folder.parent / "moved")), image_size=32, split_seed=1)
+    assert first.fingerprint == again.fingerprint
+    assert first.split_fingerprint != again.split_fingerprint
+    other = loading.load(str(folder.parent / "moved"), image_size=32, positive_label="healthy")
+    assert other.fingerprint != first.fingerprint
+
+
+def test_rejected_files_are_listed_and_counted(folder, caplog):
+    (folder / "train" / "healthy" / "broken.jpg").write_bytes(b"nothing")
+    (folder / "train" / "healthy" / "gone.jpg").symlink_to(folder / "nowhere")
+    with caplog.at_level(logging.WARNING):
+        dataset = loading.load(str(folder), image_size=32)
+    assert sorted(dataset.rejected["reason"]) == ["not an image file", "the file cannot be opened"]
+    assert "2 of 16 files are not used" in caplog.text
+    assert len(dataset.index) == 14
+
+
+def test_an_xray_under_both_labels_is_set_aside(folder):
+    content = (folder / "train" / "healthy" / "1.png").read_bytes()
+    (folder / "train" / "fractured" / "77.png").write_bytes(content)
+    dataset = loading.load(str(folder), image_size=32)
+    assert len(dataset.rejected) == 2
+    assert dataset.rejected["reason"].str.startswith("label conflict").all()
+
+
+def test_nothing_readable_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setenv("FRACTURE_MAE_CACHE", str(tmp_path / "cache"))
+    for label in ("fractured", "healthy"):
+        (tmp_path / "xrays" / label).mkdir(parents=True)
+        (tmp_path / "xrays" / label / "1.jpg").write_bytes(label.encode())
+    with pytest.raises(FractureMaeError, match=r"none of the 2 files can be used.*not an image"):
+        loading.load(str(tmp_path / "xrays"), image_size=32)
+
+
+@pytest.fixture
+def patients(tmp_path):
+    """A CSV of 24 X-rays: patient 0 has a healthy and a fractured one, all others one each; two clinics."""
+    rng = np.random.default_rng(0)
+    lines = ["path,label,group,source"]
+    for number in range(24):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), rng.integers(0, 255, (40, 30), np.uint8))
+        label = "fractured" if number % 2 else "healthy"
+        lines.append(f"{number}.png,{label},patient {number if number > 1 else 0},clinic {number // 12}")
+    (tmp_path / "patients.csv").write_text("\n".join(lines), encoding="utf-8")
+    return tmp_path / "patients.csv"
+
+
+def test_a_patient_with_both_labels_is_kept_on_one_side_as_two_xrays(patients):
+    dataset = loading.load(str(patients), image_size=32)
+    assert dataset.rejected.empty
+    assert dataset.index.groupby("group")["label"].nunique().eq(1).all()
+    assert dataset.index["group"].nunique() == 24
+    first = dataset.index[dataset.index["given_group"] == "patient 0"]
+    assert first["label"].tolist() == [0, 1]
+    assert first["split"].nunique() == 1
+    assert first["together"].nunique() == 1  # for those who split again
+    assert dataset.index["together"].nunique() == 23
+
+
+def test_sources_come_from_the_csv(patients):
+    assert set(loading.load(str(patients), image_size=32).index["source"]) == {"clinic 0", "clinic 1"}
+
+
+def test_a_saved_split_can_be_loaded_as_published(patients):
+    first = loading.load(str(patients), image_size=32, split_seed=7)
+    splits.save(first.index, patients.parent / "splits.csv")
+    again = loading.load(str(patients.parent / "splits.csv"), image_size=32, split="published")
+    assert again.split_fingerprint == first.split_fingerprint
+    assert again.leakage == 0
+
+
+def test_an_xray_of_the_same_patient_in_training_is_a_leak(patients):
+    text = patients.read_text(encoding="utf-8").splitlines()
+    sides = ["train", "train", "validation", "validation", "test", "test"] * 4
+    sides[1] = "test"  # patient 0's fractured X-ray, the healthy one is in training
+    patients.write_text(
+        "\n".join([text[0] + ",split", *map(",".join, zip(text[1:], sides, strict=True))]), encoding="utf-8"
+    )
+    assert loading.load(str(patients), image_size=32, split="published").leakage == pytest.approx(1 / 9)
+
+
+def test_copies_by_name_of_a_conflicting_xray_are_set_aside_too(folder):
+    content = (folder / "train" / "healthy" / "0.png").read_bytes()  # of which there is a rotated copy in test
+    (folder / "train" / "fractured" / "77.png").write_bytes(content)
+    dataset = loading.load(str(folder), image_size=32)
+    assert len(dataset.rejected) == 4
+    assert not dataset.rejected["path"].str.contains("fractured/0").any()
+
+
+def test_a_class_without_readable_files_is_an_error(folder):
+    for file in folder.glob("*/healthy/*"):
+        file.write_bytes(b"nothing " + bytes(str(file), "utf-8"))
+    with pytest.raises(FractureMaeError, match="0 negative"):
+        loading.load(str(folder), image_size=32)
+
+
+def test_published_without_a_class_in_test_is_an_error(folder):
+    for file in (folder / "test" / "healthy").iterdir():
+        file.unlink()
+    with pytest.raises(FractureMaeError, match="test: 0 negative, 2 positive"):
+        loading.load(str(folder), image_size=32, split="published")
+
+
+def test_files_renamed_in_bulk_stay_different_xrays(tmp_path):
+    rng = np.random.default_rng(0)
+    for label in ("fractured", "healthy"):
+        (tmp_path / "xrays" / label).mkdir(parents=True)
+        for number in range(1, 6):
+            picture = rng.integers(0, 255, (40, 30), np.uint8)
+            cv2.imwrite(str(tmp_path / "xrays" / label / f"wrist ({number}).png"), picture)
+    assert loading.load(str(tmp_path / "xrays"), image_size=32).index["group"].nunique() == 10
+
+
+def test_a_cache_that_cannot_be_made_says_how_to_move_it(folder, monkeypatch):
+    (folder.parent / "file").write_bytes(b"")
+    monkeypatch.setenv("FRACTURE_MAE_CACHE", str(folder.parent / "file" / "cache"))
+    with pytest.raises(FractureMaeError, match="FRACTURE_MAE_CACHE"):
+        loading.load(str(folder), image_size=32)
+
+
+@pytest.fixture
+def renamed(tmp_path):
+    """Six X-rays under names that tell nothing; 0 and 1 were also turned, with the copy in test, as X-rays 6 and 7."""
+    lines = ["path,label,split"]
+    pictures = [xray(np.random.default_rng(seed), fractured=False, size=128) for seed in range(6)]
+    pictures += [cv2.warpAffine(x, cv2.getRotationMatrix2D((64, 64), 20, 1), x.shape[::-1]) for x in pictures[:2]]
+    for number, picture in enumerate(pictures):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), picture)
+        side = ("train", "train", "train", "val", "val", "test", "test", "test")[number]
+        lines.append(f"{number}.png,{('healthy', 'fractured')[number % 2]},{side}")
+    return _csv(tmp_path, lines)
+
+
+def _csv(folder, lines):
+    (folder / "xrays.csv").write_text("\n".join(lines), encoding="utf-8")
+    return str(folder / "xrays.csv")
+
+
+def test_copies_are_found_whatever_their_names_unless_told_otherwise(renamed):
+    dataset = loading.load(renamed, image_size=32, split="published")
+    assert dataset.index["group"].nunique() == 6
+    assert dataset.leakage == pytest.approx(2 / 3)
+    content = dataset.index.set_index(dataset.index["path"].str[-5])["sha256"]
+    linked = {frozenset(pair) for pair in dataset.links[["a", "b"]].to_numpy().tolist()}
+    assert linked == {frozenset(content[["0", "6"]]), frozenset(content[["1", "7"]])}
+    by_name = loading.load(renamed, image_size=32, split="published", group_by="names")
+    assert by_name.index["group"].nunique() == 8
+    assert by_name.links.empty
+    assert (dataset.group_by, by_name.group_by) == ("content", "names")
+
+
+def test_xrays_that_differ_in_the_fracture_alone_are_a_label_conflict(renamed, tmp_path):
+    """X-ray 2 is healthy; with a break drawn into it, it is called fractured. Which is true nobody can tell."""
+    broken = cv2.imread(str(tmp_path / "2.png"), cv2.IMREAD_GRAYSCALE)
+    cv2.line(broken, (40, 60), (90, 66), 30, 2)
+    cv2.imwrite(str(tmp_path / "8.png"), broken)
+    with open(renamed, "a", encoding="utf-8") as file:
+        file.write("\n8.png,fractured,test")
+    dataset = loading.load(renamed, image_size=32, split="published")
+    assert sorted(Path(path).name for path in dataset.rejected["path"]) == ["2.png", "8.png"]
+    assert set(dataset.rejected["reason"]) == {"label conflict: copies of this X-ray stand under both labels"}
+
+
+def test_one_copy_under_the_wrong_label_is_all_that_is_lost(renamed, tmp_path):
+    picture = cv2.imread(str(tmp_path / "4.png"), cv2.IMREAD_GRAYSCALE)
+    turns = [cv2.rotate(picture, turn) for turn in (cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)] + [picture[:, ::-1]]
+    with open(renamed, "a", encoding="utf-8") as file:
+        for name, turned, label in zip("abc", turns, ("healthy", "healthy", "fractured"), strict=True):
+            cv2.imwrite(str(tmp_path / f"{name}.png"), turned)
+            file.write(f"\n{name}.png,{label},train")
+    dataset = loading.load(renamed, image_size=32, split="published")
+    assert [Path(path).name for path in dataset.rejected["path"]] == ["c.png"]
+    assert dataset.rejected["reason"].str.contains("most copies of this X-ray stand under the other label").all()
+
+
+def test_a_second_run_neither_decodes_nor_searches(renamed, monkeypatch):
+    first = loading.load(renamed, image_size=32)
+    monkeypatch.setattr(loading, "decode", None)
+    monkeypatch.setattr(loading.duplicates, "find", None)
+    again = loading.load(renamed, image_size=32, split_seed=1)
+    pd.testing.assert_frame_equal(again.links, first.links)
+    assert again.index["group"].equals(first.index["group"])
+
+
+def test_a_file_that_is_added_is_the_only_one_decoded_and_joins_its_xray(renamed, tmp_path, monkeypatch):
+    loading.load(renamed, image_size=32)
+    turned = cv2.rotate(cv2.imread(str(tmp_path / "4.png"), cv2.IMREAD_GRAYSCALE), cv2.ROTATE_180)
+    cv2.imwrite(str(tmp_path / "8.png"), turned)
+    with open(renamed, "a", encoding="utf-8") as file:
+        file.write("\n8.png,healthy,test")
+    decode, decoded = loading.decode, []
+    monkeypatch.setattr(loading, "decode", lambda content: decoded.append(content) or decode(content))
+    group = loading.load(renamed, image_size=32).index.set_index("path")["group"]
+    assert decoded == [(tmp_path / "8.png").read_bytes()]
+    assert group[str(tmp_path / "8.png")] == group[str(tmp_path / "4.png")]
+    assert group.nunique() == 6
+
+
+def test_a_file_that_is_damaged_between_reading_and_comparing_says_so(renamed, tmp_path):
+    table, _ = loading.index.read(renamed, "fractured")
+    table["sha256"] = [str(row) for row in range(len(table))]
+    (tmp_path / "3.png").write_bytes(b"nothing")
+    with pytest.raises(FractureMaeError, match=r"3\.png cannot be read any more.*Run again"):
+        loading.find_links(table)
+
+
+def test_by_column_neither_names_nor_pictures_join(renamed, tmp_path):
+    """0 and 6 show one X-ray, `9` and `9 (1)` are one family of names; only 2 and 3 share a value in the column."""
+    for name, seed in (("9", 90), ("9 (1)", 91)):
+        picture = np.random.default_rng(seed).integers(0, 255, (40, 30), np.uint8)
+        cv2.imwrite(str(tmp_path / f"{name}.png"), picture)
+    names = [*"01234567", "9", "9 (1)"]
+    sides = ["train", "train", "val", "val", "test", "test", *["train"] * 4]
+    labels = ["healthy", "fractured"] * 4 + ["healthy", "healthy"]
+    patients = ["", "", "p", "p", "", "", "", "", "", ""]
+    rows = [f"{n}.png,{label},{s},{p}" for n, label, s, p in zip(names, labels, sides, patients, strict=True)]
+    csv = _csv(tmp_path, ["path,label,split,group", *rows])
+    for group_by, n_given, n_xrays in (("column", 9, 10), ("names", 8, 9), ("content", 6, 7)):
+        dataset = loading.load(csv, image_size=32, split="published", group_by=group_by)
+        # A patient with X-rays under both labels is kept on one side as one, and counts as two.
+        assert dataset.index["group"].str[:12].nunique() == n_given
+        assert dataset.index["group"].nunique() == n_xrays
+
+
+@pytest.mark.parametrize("column", ["", ",group"])
+def test_by_column_without_groups_is_an_error(renamed, tmp_path, column):
+    text = (tmp_path / "xrays.csv").read_text(encoding="utf-8").splitlines()
+    csv = _csv(tmp_path, [text[0] + column, *(line + ("," if column else "") for line in text[1:])])
+    with pytest.raises(
+        FractureMaeError, match=r"--group-by column: .*column group is missing or empty.*--group-by content"
+    ):
+        loading.load(csv, image_size=32, group_by="column")
+
+
+def test_by_column_of_a_folder_is_an_error(folder):
+    with pytest.raises(FractureMaeError, match=r"--group-by column: .*it is no CSV"):
+        loading.load(str(folder), image_size=32, group_by="column")

@@ -1,0 +1,194 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Text
+from mlflow.utils.validation import _validate_metric_name
+from scipy.special import expit
+
+from fracture_mae.evaluation import judging
+from fracture_mae.evaluation.judging import CLASSIFIER, Certainty, Findings
+from fracture_mae.metrics.calibration import Isotonic, expected_calibration_error
+from fracture_mae.models.classifier import Decision
+
+DECISION = Decision(("healthy", "broken"), threshold=0.6, temperature=2.0)
+CERTAINTY = Certainty(n_draws=100, seed=0)
+
+
+def made_predictions(label, logit, group, source="made"):
+    files = [f"{position}.png" for position in range(len(label))]
+    return pd.DataFrame(
+        {"path": files, "sha256": files, "label": label, "group": group, "source": source, "logit": np.float64(logit)}
+    )
+
+
+# X-ray a has two files with the mean 0.25. At threshold 0.6 and temperature 2 the answer is broken from logit 0.811 on.
+FEW = made_predictions([1, 1, 0, 0, 1], [2, -1.5, -1, 1, 3], list("aabcd"))
+
+
+@pytest.fixture(scope="module")
+def judged():
+    return judging.judge_split(FEW, DECISION, "test", "LEAKY: 9 %", CERTAINTY)
+
+
+def test_files_and_xrays_are_judged_apart(judged):
+    assert judged.metrics["test/image/auroc"] == pytest.approx(4 / 6)  # 2 and 3 beat both, -1.5 none
+    assert judged.metrics["test/xray/auroc"] == pytest.approx(3 / 4)  # 0.25 beats -1 alone
+    assert judged.metrics["test/image/sensitivity"] == pytest.approx(2 / 3)
+    assert judged.metrics["test/xray/sensitivity"] == pytest.approx(1 / 2)
+    assert judged.metrics["test/xray/auroc_low"] <= 3 / 4 <= judged.metrics["test/xray/auroc_high"]
+
+
+def test_confusion_matrices_name_their_classes(judged):
+    image, xray = (judged.documents[f"test/{level}/confusion_matrix.json"] for level in ("image", "xray"))
+    assert image["matrix"] == [[1, 1], [1, 2]]
+    assert xray["matrix"] == [[1, 1], [1, 1]]
+    assert (image["labels"], image["rows"], image["columns"]) == (
+        ["healthy", "broken"],
+        "true class",
+        "predicted class",
+    )
+    assert image["threshold"] == 0.6
+
+
+def test_every_file_has_its_answer(judged):
+    table = judged.tables["test/predictions.csv"]
+    assert table["answer"].tolist() == ["broken", "healthy", "healthy", "broken", "broken"]
+    assert table["truth"].tolist() == ["broken", "broken", "healthy", "healthy", "broken"]
+    np.testing.assert_allclose(table["probability"], expit(FEW["logit"] / 2))
+    assert set(table["threshold"]) == {0.6}
+
+
+def test_report_and_metrics_tables_agree(judged):
+    report = judged.tables["test/image/classification_report.csv"].set_index("class")
+    metrics = judged.tables["test/image/metrics.csv"].set_index("metric")
+    assert report.index.tolist() == ["healthy", "broken", "accuracy", "macro avg", "weighted avg"]
+    assert report.loc["broken", "recall"] == pytest.approx(metrics.loc["sensitivity", "estimate"])
+    assert report.loc["broken", "support"] == 3
+
+
+def test_calibration_error_before_and_after_with_intervals(judged):
+    after = expected_calibration_error(FEW["label"], expit(FEW["logit"] / 2))
+    before = expected_calibration_error(FEW["label"], expit(FEW["logit"]))
+    assert after != pytest.approx(before)
+    for name, expected in (("", after), ("_uncalibrated", before)):
+        ece = f"test/image/expected_calibration_error{name}"
+        assert judged.metrics[ece] == pytest.approx(expected)
+        assert judged.metrics[f"{ece}_low"] <= expected <= judged.metrics[f"{ece}_high"]
+    figure = judged.figures["test/image/reliability.png"]
+    legend = " ".join(text.get_text() for text in figure.findobj(Text))
+    assert f"Before: ECE {before:.3f} [" in legend
+    assert f"Calibrated: ECE {after:.3f} [" in legend
+
+
+def test_an_isotonic_map_makes_the_probabilities():
+    stepped = replace(DECISION, isotonic=Isotonic((-1.5, 1.0), (0.1, 0.7)))
+    found = judging.judge_split(FEW, stepped, "test", "", CERTAINTY)
+    expected = [0.7, 0.1, 0.1 + 0.6 * 0.2, 0.7, 0.7]  # of the logits 2, -1.5, -1, 1 and 3
+    np.testing.assert_allclose(found.tables["test/predictions.csv"]["probability"], expected)
+    # The step ties the healthy file at 1 with the broken ones at 2 and 3: (1/2 + 0 + 1/2 + 1 + 1) of 6 pairs.
+    assert found.metrics["test/image/auroc"] == pytest.approx(3 / 6)
+
+
+def test_each_level_has_its_figures_with_the_remark(judged):
+    names = ("confusion_matrix", "roc", "precision_recall", "reliability", "threshold_sweep")
+    assert set(judged.figures) == {f"test/{level}/{name}.png" for level in ("image", "xray") for name in names}
+    for path, figure in judged.figures.items():
+        words = " ".join(text.get_text() for text in figure.findobj(Text))
+        assert "LEAKY: 9 %" in words, path
+        assert ("per X-ray" if "/xray/" in path else "per file") in words
+        assert "5 files of 4 X-rays" in words
+
+
+def test_undefined_metrics_are_not_logged():
+    healthy = made_predictions([0, 0, 0], [-1, 1, -2], list("abc"))
+    metrics = judging.judge_split(healthy, DECISION, "test", "", CERTAINTY).metrics
+    assert "test/image/specificity" in metrics
+    assert "test/image/auroc" not in metrics
+    assert np.isfinite(list(metrics.values())).all()
+
+
+# Two X-rays of each class in `hospital 1` and none healthy in `clinic`; a source of one class alone cannot be judged.
+MANY = made_predictions(
+    [1, 1, 0, 0, 1, 1, 0],
+    [3, 0, 1, -1, -2, 2, -3],
+    list("abcdefg"),
+    ["hospital 1"] * 4 + ["clinic"] * 2 + ["…"],
+)
+
+
+@pytest.fixture(scope="module")
+def compared():
+    models = {CLASSIFIER: MANY, "guess, by size": MANY.assign(logit=-MANY["logit"])}
+    return judging.compare(models, "validation", "", CERTAINTY)
+
+
+def test_models_are_compared_on_all_and_within_each_source(compared):
+    assert compared.metrics == pytest.approx(
+        {
+            "validation/xray/auroc/all/classifier": 9 / 12,  # 3 and 2 beat three, 0 beats two, -2 one
+            "validation/xray/auroc/all/guess__by_size": 3 / 12,
+            "validation/xray/auroc/hospital_1/classifier": 3 / 4,
+            "validation/xray/auroc/hospital_1/guess__by_size": 1 / 4,
+        }
+    )
+
+
+def test_differences_are_those_of_the_estimates(compared):
+    table = compared.tables["validation/comparison_differences.csv"].set_index("source")
+    assert table.loc["hospital 1", "classifier minus"] == "guess, by size"
+    assert table.loc["hospital 1", "estimate"] == pytest.approx(1 / 2)
+    assert table.loc["all", "low"] <= table.loc["all", "estimate"] <= table.loc["all", "high"]
+
+
+@pytest.mark.parametrize("source", ["…", "a/../b", "Klinik für Unfälle", "x" * 500, "²"])
+def test_names_of_metrics_are_ones_that_mlflow_takes(source):
+    models = {CLASSIFIER: MANY.assign(source=[source] * 4 + ["rest"] * 3)}
+    found = judging.compare(models | {"other": models[CLASSIFIER]}, "test", "", CERTAINTY).metrics
+    assert len(found) == 4
+    for name in found:
+        _validate_metric_name(name)
+
+
+def test_findings_add_up():
+    first, second = Findings(metrics={"a": 1}, documents={"x": 0}), Findings(metrics={"b": 2}, tables={"t": FEW})
+    first.add(second)
+    assert first == Findings(metrics={"a": 1, "b": 2}, tables={"t": FEW}, documents={"x": 0})
+
+
+def test_digest_prints_estimate_and_interval(judged):
+    table = judging.digest(judged, ["test"])
+    assert table.index.tolist() == [("test", "file"), ("test", "X-ray")]
+    low, high = (judged.metrics[f"test/xray/auroc_{end}"] for end in ("low", "high"))
+    assert table.loc[("test", "X-ray"), "auroc"] == f"0.750 [{low:.3f}, {high:.3f}]"
+
+
+def test_remark_on_leakage():
+    assert judging.remark_on(0.0) == ""
+    assert judging.remark_on(0.126) == "LEAKY: 13% of the test X-rays stand in training too"
+
+
+# Files of 0: the X-ray a counts once, by half of each file; 1: its first file alone counts.
+@pytest.mark.parametrize(
+    ("weight", "auroc", "matrix", "unit"),
+    [
+        # a's files 2 and -1.5 count 1/2 each: 2 beats both healthy ones, -1.5 none, and e's 3 both.
+        ([0.5, 0.5, 1, 1, 1], (0.5 * 2 + 2) / 4, [[1, 1], [0.5, 1.5]], "per file, X-rays weighing the same"),
+        ([0, 1, 1, 1, 1], 2 / 4, [[1, 1], [1, 1]], "one file per X-ray"),
+    ],
+)
+def test_files_may_count_less_among_files_alone(judged, weight, auroc, matrix, unit):
+    found = judging.judge_split(FEW.assign(weight=np.float64(weight)), DECISION, "test", "", CERTAINTY)
+    assert found.metrics["test/image/auroc"] == pytest.approx(auroc)
+    assert found.documents["test/image/confusion_matrix.json"]["matrix"] == matrix
+    report = found.tables["test/image/classification_report.csv"].set_index("class")
+    assert report.loc["broken", "support"] == pytest.approx(2)
+    assert report.loc["broken", "recall"] == pytest.approx(found.metrics["test/image/sensitivity"])
+    by_xray = [name for name in judged.metrics if name.startswith("test/xray/")]
+    assert {name: found.metrics[name] for name in by_xray} == {name: judged.metrics[name] for name in by_xray}
+    words = [text.get_text() for text in found.figures["test/image/roc.png"].findobj(Text)]
+    assert any(unit in word for word in words)
+    assert any(f"classifier {auroc:.3f} [" in word for word in words)
+    assert judging.digest(found, ["test"]).index[0] == ("test", unit.removeprefix("per "))
+    assert found.tables["test/predictions.csv"]["weight"].tolist() == weight

@@ -1,0 +1,160 @@
+import numpy as np
+import pytest
+from scipy.special import expit
+from scipy.stats import norm
+
+from fracture_mae.errors import FractureMaeError
+from fracture_mae.metrics import intervals, scores
+from fracture_mae.metrics.intervals import bootstrap_intervals, paired_difference
+
+
+def clustered_files(seed, n_groups=60, files_per_group=6, shift=1.0, file_noise=0.3):
+    """X-rays that differ much, their files little. True AUROC: Phi(shift / sqrt(2 (1 + file_noise²)))."""
+    rng = np.random.default_rng(seed)
+    group = np.repeat(np.arange(n_groups), files_per_group)
+    label = group % 2
+    logit = rng.normal(0, 1, n_groups)[group] + rng.normal(0, file_noise, group.size) + shift * label
+    return label, expit(logit), group
+
+
+def test_intervals_hold_the_estimates_of_the_summary():
+    label, probability, group = clustered_files(0)
+    table = bootstrap_intervals(label, probability, group, 0.5, n_draws=200)
+    summary = scores.summary(label, probability, 0.5)
+    assert table.index.name == "metric"
+    assert table.columns.tolist() == ["estimate", "low", "high", "n_groups"]
+    assert table["estimate"].to_dict() == pytest.approx(summary)
+    assert (table["n_groups"] == 60).all()
+    ranks = table.drop("expected_calibration_error")  # resampling only adds to this one
+    assert (ranks["low"] < ranks["estimate"]).all()
+    assert (ranks["estimate"] < ranks["high"]).all()
+
+
+def test_intervals_cover_the_truth_and_those_of_single_files_do_not():
+    truth = norm.cdf(1 / np.sqrt(2 * (1 + 0.3**2)))
+    by_group, by_file = [], []
+    for seed in range(60):
+        label, probability, group = clustered_files(seed)
+        for covered, unit in ((by_group, group), (by_file, np.arange(group.size))):
+            low, high = bootstrap_intervals(label, probability, unit, 0.5, n_draws=150).loc["auroc", ["low", "high"]]
+            covered.append(low <= truth <= high)
+    assert np.mean(by_group) >= 0.88
+    assert np.mean(by_file) <= 0.75
+
+
+def test_an_interval_holds_its_estimate():
+    # Perfectly calibrated in every bin: any draw is worse.
+    table = bootstrap_intervals([0, 1, 0, 1] * 5, [0.5] * 20, np.arange(20), 0.5, n_draws=100)
+    assert table.loc["expected_calibration_error", ["estimate", "low"]].tolist() == [0, 0]
+    files = clustered_files(0)
+    row = bootstrap_intervals(*files, 0.5, n_draws=200).loc["expected_calibration_error"]
+    assert row["low"] <= row["estimate"] <= row["high"]
+
+
+def test_a_rate_of_one_is_no_certainty():
+    # All 20 fractured are found: the exact 95 % interval of 20 of 20 begins at 0.025^(1/20) = 0.832.
+    label, group = np.repeat([1, 0], 40), np.repeat(np.arange(40), 2)
+    probability = np.concatenate([np.full(40, 0.9), np.tile([0.1, 0.1, 0.9, 0.9], 10)])
+    table = bootstrap_intervals(label, probability, group, 0.5, n_draws=100)
+    assert table.loc["sensitivity", ["estimate", "low", "high"]].tolist() == [1, pytest.approx(0.83157, abs=1e-5), 1]
+    none = bootstrap_intervals(label, 1 - probability, group, 0.5, n_draws=100)
+    assert none.loc["sensitivity", ["estimate", "low", "high"]].tolist() == [0, 0, pytest.approx(0.16843, abs=1e-5)]
+    assert intervals.boundary_end(0.99, 20) is None
+
+
+def test_statistics_of_ones_own():
+    label, probability, group = clustered_files(5)
+    mean = intervals.intervals(lambda weight: {"mean": weight @ probability / weight.sum(axis=-1)}, label, group)
+    assert mean.loc["mean", "estimate"] == pytest.approx(probability.mean())
+    assert mean.loc["mean", "low"] < probability.mean() < mean.loc["mean", "high"]
+
+
+def test_interval_of_a_mean_is_that_of_the_theory():
+    # Accuracy of 400 independent healthy X-rays of which 300 are right: 0.75 ± 1.96 sqrt(0.75 · 0.25 / 400).
+    probability = np.repeat([0.2, 0.8], [300, 100])
+    row = bootstrap_intervals(np.zeros(400), probability, np.arange(400), 0.5, n_draws=5000).loc["accuracy"]
+    half_width = 1.96 * np.sqrt(0.75 * 0.25 / 400)
+    assert row["low"] == pytest.approx(0.75 - half_width, abs=0.005)
+    assert row["high"] == pytest.approx(0.75 + half_width, abs=0.005)
+
+
+def test_draws_take_whole_groups_and_keep_the_classes():
+    member_of = np.array([2, 0, 1, 2, 3, 2, 4])
+    draws = np.concatenate(list(intervals._draws(member_of, [np.array([0, 1, 4]), np.array([2, 3])], 500, seed=0)))
+    assert draws.shape == (500, 7)
+    assert (draws[:, [0, 3, 5]] == draws[:, [0]]).all()
+    assert (draws[:, [1, 2, 6]].sum(axis=1) == 3).all()
+    assert (draws[:, [0, 4]].sum(axis=1) == 2).all()
+    assert draws.mean(axis=0) == pytest.approx(np.ones(7), abs=0.12)
+
+
+def test_weights_reach_the_draws():
+    # Every group holds one right and one wrong file: with the wrong ones at a third, each draw is right to 3/4.
+    group, probability = np.repeat(np.arange(20), 2), np.tile([0.2, 0.8], 20)
+    table = bootstrap_intervals(np.zeros(40), probability, group, 0.5, n_draws=50, weight=np.tile([3, 1], 20))
+    assert table.loc["accuracy", ["estimate", "low", "high"]].tolist() == pytest.approx([0.75] * 3)
+
+
+def test_draws_do_not_depend_on_the_chunks(monkeypatch):
+    files = clustered_files(1)
+    whole = bootstrap_intervals(*files, 0.5, n_draws=50)
+    monkeypatch.setattr(intervals, "CHUNK_VALUES", 7 * files[0].size)
+    np.testing.assert_allclose(bootstrap_intervals(*files, 0.5, n_draws=50), whole)
+
+
+def test_seed_and_level():
+    files = clustered_files(2)
+    narrow = bootstrap_intervals(*files, 0.5, n_draws=300, level=0.5).loc["auroc"]
+    wide = bootstrap_intervals(*files, 0.5, n_draws=300).loc["auroc"]
+    assert wide["low"] < narrow["low"] < narrow["high"] < wide["high"]
+    assert bootstrap_intervals(*files, 0.5, n_draws=300).loc["auroc"].equals(wide)
+    assert not bootstrap_intervals(*files, 0.5, n_draws=300, seed=1).loc["auroc"].equals(wide)
+
+
+@pytest.mark.filterwarnings("error")
+def test_one_class_and_single_groups_have_no_interval():
+    one_class = bootstrap_intervals([1, 1, 1], [0.2, 0.7, 0.9], ["a", "b", "c"], 0.5, n_draws=100)
+    assert one_class.loc["auroc", ["estimate", "low", "high"]].isna().all()
+    assert one_class.loc["sensitivity", "low"] < one_class.loc["sensitivity", "high"]
+
+    single = bootstrap_intervals([1, 1, 0, 0], [0.2, 0.7, 0.1, 0.3], ["a", "a", "b", "c"], 0.5, n_draws=100)
+    assert single.loc["auroc", "estimate"] == 0.75
+    assert single[["low", "high"]].isna().all(axis=None)
+
+
+def test_metrics_undefined_in_some_draws_keep_an_interval():
+    # Some draws have no file above the threshold, hence no precision.
+    table = bootstrap_intervals([1, 1, 0, 0], [0.9, 0.1, 0.8, 0.2], list("abcd"), 0.5, n_draws=200)
+    assert table.loc["precision", ["low", "high"]].tolist() == [0, 1]
+
+
+def test_groups_with_both_labels_are_refused():
+    with pytest.raises(FractureMaeError, match="both labels"):
+        bootstrap_intervals([0, 1], [0.2, 0.3], ["a", "a"], 0.5)
+
+
+def test_paired_difference_is_narrower_than_two_intervals():
+    label, probability, group = clustered_files(3)
+    noisy = expit(np.log(probability / (1 - probability)) + np.random.default_rng(0).normal(0, 1.5, label.size))
+    found = paired_difference(label, probability, noisy, group, n_draws=400)
+    a, b = (bootstrap_intervals(label, p, group, 0.5, n_draws=400).loc["auroc"] for p in (probability, noisy))
+    assert found["estimate"] == pytest.approx(a["estimate"] - b["estimate"])
+    assert 0 < found["low"] < found["estimate"] < found["high"]
+    assert found["high"] - found["low"] < np.hypot(a["high"] - a["low"], b["high"] - b["low"])
+
+
+def test_paired_difference_of_the_same_probabilities_is_zero():
+    label, probability, group = clustered_files(4)
+    found = paired_difference(label, probability, probability, group, "f1", n_draws=50)
+    assert found == {"estimate": 0, "low": 0, "high": 0, "share_above": 0}
+
+
+def test_paired_difference_uses_both_thresholds():
+    label, probability, group = clustered_files(4)
+    found = paired_difference(label, probability, probability, group, "sensitivity", threshold_b=0, n_draws=50)
+    assert found["estimate"] == pytest.approx(scores.summary(label, probability, 0.5)["sensitivity"] - 1)
+
+
+def test_paired_difference_refuses_an_unknown_metric():
+    with pytest.raises(FractureMaeError, match="Unknown metric 'auc'; expected one of auroc"):
+        paired_difference([0, 1], [0.2, 0.3], [0.2, 0.3], ["a", "b"], "auc")

@@ -1,0 +1,118 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fracture_mae.config import Evaluate
+from fracture_mae.errors import FractureMaeError
+from fracture_mae.evaluation import judging
+from fracture_mae.evaluation.judging import Findings
+from fracture_mae.evaluation.references import FILE_PROPERTIES
+from fracture_mae.models import classifier as classifier_model
+from fracture_mae.models.classifier import Decision
+from fracture_mae.stages import evaluate
+from fracture_mae.stages.evaluate import Subject
+from fracture_mae.tracking import registry
+
+DECISION = Decision(("not fractured", "fractured"))
+NAME = registry.CLASSIFIER
+
+
+def subject(version="1", seen=(), decision=DECISION):
+    return Subject(f"models:/{NAME}/{version}", version, None, decision, frozenset(seen))
+
+
+def test_leakage_counts_test_xrays_that_the_classifier_was_shown(dataset):
+    test = dataset.test.table["sha256"]
+    assert subject().leakage(dataset) == 0
+    assert subject(seen=[test[0], test[3], "elsewhere"]).leakage(dataset) == pytest.approx(2 / 6)
+    # Two files of one X-ray: one that was shown is enough.
+    dataset.test.table["group"] = ["a", "a", "b", "c", "d", "e"]
+    assert subject(seen=[test[1]]).leakage(dataset) == pytest.approx(1 / 5)
+    assert subject(seen=[test[1]]).leakage(replace(dataset, leakage=0.5)) == 0.5
+
+
+def test_other_classes_are_refused(dataset):
+    subject().check(dataset)
+    other = subject(decision=Decision(("benign", "malignant")))
+    with pytest.raises(
+        FractureMaeError, match="tells benign from malignant, but the data hold not fractured and fractured"
+    ):
+        other.check(dataset)
+
+
+@pytest.fixture
+def folder(tmp_path, tiny_mae):
+    network = classifier_model.from_mae(tiny_mae, pool="cls", drop_path=0.0, seed=0)
+    classifier_model.save(network, DECISION, tmp_path / "saved")
+    return tmp_path / "saved"
+
+
+def test_load_from_a_folder(store, folder):
+    (folder / "seen.txt").write_text("aa\nbb\n")
+    found = evaluate.load(Evaluate(classifier=str(folder), image_size=32))
+    assert (found.name, found.version, found.seen) == (str(folder), None, {"aa", "bb"})
+    assert found.decision == DECISION
+
+
+def test_load_refuses_another_image_size(store, folder):
+    with pytest.raises(FractureMaeError, match=r"--image-size 64: .* takes 32 pixels"):
+        evaluate.load(Evaluate(classifier=str(folder), image_size=64))
+
+
+@pytest.mark.parametrize("name", ["/nowhere", "models:/fracture-classifier@challenger"])
+def test_load_says_what_is_missing(store, name):
+    with pytest.raises(FractureMaeError, match=r"holds no classifier|Registered there: nothing yet"):
+        evaluate.load(Evaluate(classifier=name))
+
+
+def test_only_versions_of_the_classifier_can_be_champion(store, folder, monkeypatch):
+    store.create_registered_model("a copy")
+    store.create_model_version("a copy", source=str(folder))
+    monkeypatch.setattr(registry, "fetch", lambda uri: folder)
+    found = evaluate.load(Evaluate(classifier="models:/a copy/1"))
+    assert (found.name, found.version) == ("models:/a copy/1", None)
+
+
+@pytest.mark.parametrize("references", [True, False])
+def test_every_split_is_judged_and_compared_if_asked(folder, dataset, accelerator, references):
+    network, decision = classifier_model.load(folder)
+    config = Evaluate(n_draws=100, references=references)
+    found = evaluate.judge(Subject(str(folder), None, network, decision, frozenset()), dataset, config, accelerator)
+    for split in ("train", "validation", "test"):
+        assert f"{split}/xray/auroc" in found.metrics
+        assert len(found.tables[f"{split}/predictions.csv"]) == len(getattr(dataset, split))
+        assert (f"{split}/comparison.csv" in found.tables) == references
+    assert found.metrics["train/xray/accuracy"] <= 1
+    if references:
+        compared = found.tables["test/comparison.csv"].set_index("model")
+        assert compared.loc["classifier", "estimate"] == pytest.approx(found.metrics["test/xray/auroc"])
+        assert np.isfinite(compared["estimate"]).all()
+        assert {Path(path).name for path in found.figures} >= {"comparison.png", "comparison_roc.png"}
+
+
+def compared(low, source="all", model=FILE_PROPERTIES):
+    rows = [
+        (model, 0.7, low, 0.9, source),
+        (judging.CLASSIFIER, 0.9, 0.8, 1.0, "all"),
+        (FILE_PROPERTIES, 0.6, 0.4, 0.8, "all"),
+    ]
+    return Findings(
+        tables={"test/comparison.csv": pd.DataFrame(rows, columns=["model", "estimate", "low", "high", "source"])}
+    )
+
+
+@pytest.mark.parametrize(
+    ("findings", "warning"),
+    [
+        (compared(0.51), "the label can be guessed without looking at a bone: file and border properties alone reach"),
+        (compared(0.5), "none"),
+        (compared(float("nan")), "none"),
+        (compared(0.6, source="wrists"), "none"),  # of all X-rays 0.4
+        (Findings(), "not tested (--references false)"),
+    ],
+)
+def test_an_evaluation_warns_of_a_shortcut(findings, warning):
+    assert evaluate.shortcut_warning(findings).startswith(warning)

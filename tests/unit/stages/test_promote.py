@@ -1,0 +1,331 @@
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import logit
+
+from fracture_mae.config import PROMOTION_METRICS, Evaluate
+from fracture_mae.errors import FractureMaeError
+from fracture_mae.evaluation.judging import Findings
+from fracture_mae.metrics.calibration import Isotonic
+from fracture_mae.models.classifier import Decision
+from fracture_mae.stages import evaluate, inputs, promote
+from fracture_mae.stages.evaluate import Subject
+from fracture_mae.stages.promote import compare, is_better
+from fracture_mae.tracking import registry
+from tests import builders
+
+NAMES = ("not fractured", "fractured")
+DECISION = Decision(NAMES, split_fingerprint="5" * 16)
+NAME = registry.CLASSIFIER
+LABEL = np.tile([0, 1], 30)
+# A faultless classifier, one that knows nothing, and one that is always wrong.
+PERFECT, RANDOM, WRONG = 0.1 + 0.8 * LABEL, np.tile([0.4, 0.4, 0.6, 0.6], 15), 0.9 - 0.8 * LABEL
+
+
+def predictions(probability, label=LABEL, group=None):
+    group = np.arange(len(label)) if group is None else group
+    sha256 = [f"{number:064x}" for number in range(len(label))]
+    return pd.DataFrame({"sha256": sha256, "group": group, "label": label, "logit": logit(np.float64(probability))})
+
+
+def compared(mine, theirs, my_decision=DECISION, their_decision=DECISION, **options):
+    return compare(
+        predictions(mine), my_decision, predictions(theirs), their_decision, Evaluate(n_draws=200, **options)
+    )
+
+
+def test_comparison_by_hand():
+    found = compared(PERFECT, RANDOM)
+    assert (found["challenger"], found["champion"]) == (1, pytest.approx(0.5))
+    assert found["difference"] == pytest.approx(0.5)
+    assert 0 < found["difference_low"] < 0.5 < found["difference_high"]
+    assert found["share_above_margin"] == 1
+    assert (found["n_xrays"], found["metric"], found["n_draws"]) == (60, "auroc", 200)
+
+
+def test_xrays_count_once_however_many_files_they_have():
+    # Two files of one broken X-ray, rated 0.9 and 0.1, come to 1/2, above the healthy one's 0.4.
+    label, group = np.array([1, 1, 0, 0, 1]), list("aabcd")
+    mine = predictions([0.9, 0.1, 0.4, 0.2, 0.8], label, group)
+    theirs = predictions([0.1, 0.1, 0.4, 0.2, 0.8], label, group)
+    found = compare(mine, DECISION, theirs, DECISION, Evaluate(n_draws=100))
+    assert (found["challenger"], found["champion"], found["n_xrays"]) == (1, 0.5, 4)
+
+
+@pytest.mark.parametrize("metric", PROMOTION_METRICS)
+def test_a_positive_difference_is_better_whatever_the_metric(metric):
+    assert compared(PERFECT, RANDOM, promote_metric=metric)["difference"] > 0
+    assert compared(RANDOM, PERFECT, promote_metric=metric)["difference"] < 0
+    assert compared(PERFECT, PERFECT, promote_metric=metric)["difference"] == 0
+
+
+def test_each_decides_at_its_own_threshold_and_calibration():
+    strict = replace(DECISION, threshold=0.95)
+    found = compared(PERFECT, PERFECT, their_decision=strict, promote_metric="sensitivity")
+    assert (found["challenger"], found["champion"], found["difference"]) == (1, 0, 1)
+    blunt = replace(DECISION, isotonic=Isotonic((-1.0, 1.0), (0.4, 0.6)))
+    found = compared(PERFECT, PERFECT, their_decision=blunt, promote_metric="brier")
+    assert (found["challenger"], found["champion"]) == (pytest.approx(0.01), pytest.approx(0.16))
+    assert found["difference"] == pytest.approx(0.15)
+
+
+@pytest.mark.parametrize(
+    ("difference", "share", "margin", "confidence", "wins"),
+    [
+        (0.1, 0.96, 0, 0.95, True),
+        (0.1, 0.95, 0, 0.95, True),
+        (0.1, 0.94, 0, 0.95, False),
+        (0.1, 0.94, 0, 0, True),
+        (0.1, None, 0, 0, True),
+        (0.1, None, 0, 0.95, False),
+        (0.1, 1.0, 0.1, 0.95, False),
+        (0.0, 1.0, 0, 0, False),
+        (-0.1, 0.0, 0, 0, False),
+        (None, None, 0, 0, False),
+    ],
+)
+def test_the_rule(difference, share, margin, confidence, wins):
+    assert is_better({"difference": difference, "share_above_margin": share}, margin, confidence) == wins
+
+
+class Registry:
+    """Versions of the classifier without files; each answers with the probabilities that it is given."""
+
+    def __init__(self, store, dataset, monkeypatch):
+        self.store, self.dataset = store, dataset
+        self.subjects, self.answers = {}, {}
+        store.create_registered_model(NAME)
+        monkeypatch.setattr(evaluate, "open_subject", lambda uri: self.subjects[uri.rpartition("/")[2]])
+        monkeypatch.setattr(promote, "predict", self.predict)
+        self.shown = []
+
+    def add(self, probability, *, image_size=builders.SIDE, seen=(), decision=DECISION, data_fingerprint="f" * 16):
+        version = str(self.store.create_model_version(NAME, source="/nowhere").version)
+        self.store.set_model_version_tag(NAME, version, "data.fingerprint", data_fingerprint)
+        network = SimpleNamespace(image_size=image_size, version=version)
+        self.subjects[version] = Subject(f"models:/{NAME}/{version}", version, network, decision, frozenset(seen))
+        self.answers[version] = np.asarray(probability)
+        return version
+
+    def predict(self, network, xrays, **options):
+        self.shown.append(xrays.pixels.shape[1])
+        answers = dict(zip(self.dataset.test.table["sha256"], self.answers[network.version], strict=True))
+        columns = xrays.table[["sha256", "group", "label"]]
+        return columns.assign(logit=logit(xrays.table["sha256"].map(answers).to_numpy(float)))
+
+    def evaluate(self, version, dataset=None, **options):
+        """Evaluate a version; the verdict, after it was carried out."""
+        dataset = dataset or self.dataset
+        subject = self.subjects[version]
+        table = self.predict(subject.classifier, dataset.test)
+        findings = Findings(metrics={"test/xray/auroc": 0.5}, tables={"test/predictions.csv": table})
+        verdict = promote.consider(subject, findings, dataset, Evaluate(n_draws=200, **options), None)
+        promote.carry_out(verdict, subject, findings, dataset, "r" * 32)
+        return verdict
+
+    def tags(self, version):
+        return self.store.get_model_version(NAME, version).tags
+
+    @property
+    def champion(self):
+        found = registry.find(f"models:/{NAME}@{registry.CHAMPION}")
+        return found and str(found.version)
+
+
+@pytest.fixture
+def versions(store, dataset, monkeypatch):
+    dataset = replace(dataset, test=builders.xrays("test", LABEL))
+    return Registry(store, dataset, monkeypatch)
+
+
+def test_the_first_one_is_champion(versions):
+    first = versions.add(RANDOM)
+    verdict = versions.evaluate(first)
+    assert str(verdict) == "promoted to champion: the first one; AUROC per X-ray on test 0.500"
+    assert versions.champion == first
+    assert versions.tags(first)[promote.PREVIOUS] == "none"
+
+
+def test_a_better_one_wins_and_both_versions_tell_of_it(versions):
+    first, second = versions.add(RANDOM), versions.add(PERFECT)
+    versions.evaluate(first)
+    verdict = versions.evaluate(second)
+    assert versions.champion == second
+    expected = "promoted to champion: AUROC per X-ray on test 1.000 against 0.500 of the champion, version 1: better by +0.500 ["
+    assert str(verdict).startswith(expected)
+    assert (verdict.winner, verdict.loser) == (second, first)
+    assert versions.tags(second)["promotion"] == str(verdict)
+    assert versions.tags(second)[promote.PREVIOUS] == first
+    assert versions.tags(second)[promote.JUDGED_ON] == "5" * 16
+    assert versions.tags(first)["promotion.last_challenge"].startswith("lost to version 2: AUROC")
+    assert {versions.tags(second)["promotion.run"], versions.tags(first)["promotion.last_challenge.run"]} == {"r" * 32}
+
+
+@pytest.mark.parametrize("probability", [WRONG, RANDOM, PERFECT], ids=["worse", "equal", "another equal"])
+def test_a_worse_or_equal_one_loses(versions, probability):
+    first, second = versions.add(PERFECT if probability is not RANDOM else RANDOM), versions.add(probability)
+    versions.evaluate(first)
+    verdict = versions.evaluate(second, promote_confidence=0)
+    assert versions.champion == first
+    assert (verdict.winner, verdict.loser) == (first, second)
+    assert versions.tags(second)["promotion"].startswith("not promoted: AUROC per X-ray on test ")
+    assert versions.tags(first)["promotion.last_challenge"].startswith("kept against version 2")
+    assert promote.PREVIOUS not in versions.tags(second)
+
+
+def test_a_lead_that_may_be_luck_wins_only_where_the_estimate_alone_decides(versions):
+    lucky = RANDOM.copy()
+    lucky[1] = 0.61
+    first, second = versions.add(RANDOM), versions.add(lucky)
+    versions.evaluate(first)
+    assert 0 < versions.evaluate(second).comparison["share_above_margin"] < 0.95
+    assert versions.champion == first
+    assert versions.evaluate(second, promote_confidence=0).promoted
+
+
+def test_a_margin_must_be_passed(versions):
+    first, second = versions.add(RANDOM), versions.add(PERFECT)
+    versions.evaluate(first)
+    assert not versions.evaluate(second, promote_margin=0.5).promoted
+    assert versions.evaluate(second, promote_margin=0.1).promoted
+
+
+def test_the_decision_is_a_document_and_metrics(versions):
+    first, second = versions.add(RANDOM), versions.add(PERFECT)
+    assert versions.evaluate(first).findings().documents["promotion.json"]["winner"] == first
+    found = versions.evaluate(second).findings()
+    document = json.loads(json.dumps(found.documents["promotion.json"], allow_nan=False))
+    assert (document["promoted"], document["winner"], document["loser"]) == (True, second, first)
+    assert document["comparison"]["metric"] == "auroc"
+    assert found.metrics["promotion/difference"] == document["comparison"]["difference"] == 0.5
+    assert found.metrics["promotion/share_above_margin"] == 1
+
+
+def test_made_from_another_split_there_is_no_comparison(versions):
+    first, second = versions.add(WRONG, decision=replace(DECISION, split_fingerprint="6" * 16)), versions.add(PERFECT)
+    versions.evaluate(first)
+    verdict = versions.evaluate(second)
+    assert versions.champion == first
+    assert str(verdict).startswith(
+        "not promoted: no comparison with the champion, version 1: it was made from another split of these data "
+        "(6666666666666666) than these (5555555555555555). Train a challenger on"
+    )
+    assert verdict.comparison == {}
+
+
+def test_made_from_other_data_there_is_no_comparison(versions):
+    other = replace(DECISION, split_fingerprint="6" * 16)
+    first, second = versions.add(WRONG, decision=other, data_fingerprint="e" * 16), versions.add(PERFECT)
+    versions.evaluate(first)
+    assert "it was made from other data (6666666666666666)" in versions.evaluate(second).reason
+    third = versions.add(PERFECT, decision=other)
+    versions.evaluate(versions.add(RANDOM), promote="always")
+    assert (
+        "the challenger was made from other data or another split (6666666666666666)" in versions.evaluate(third).reason
+    )
+
+
+def test_a_champion_that_was_shown_test_xrays_is_not_compared(versions):
+    shown = versions.dataset.test.table["sha256"][:15]
+    first, second = versions.add(PERFECT, seen=shown), versions.add(PERFECT)
+    versions.evaluate(first)
+    assert "of these test X-rays it was shown 25% while it was made" in versions.evaluate(second).reason
+
+
+def test_what_was_shown_test_xrays_never_wins(versions):
+    first, second = versions.add(WRONG), versions.add(PERFECT)
+    leaky = replace(versions.dataset, leakage=0.25)
+    assert not versions.evaluate(second, leaky).promoted  # not even as the first
+    versions.evaluate(first)
+    verdict = versions.evaluate(second, leaky, promote_confidence=0)
+    assert versions.champion == first
+    assert verdict.reason == "25% of the test X-rays were seen in training, so its figures prove nothing"
+
+
+@pytest.mark.parametrize(("mode", "winner"), [("always", "2"), ("never", "1")])
+def test_the_user_may_decide(versions, mode, winner):
+    first, second = versions.add(RANDOM), versions.add(WRONG if mode == "always" else PERFECT)
+    versions.evaluate(first)
+    verdict = versions.evaluate(second, replace(versions.dataset, leakage=0.5), promote=mode)
+    assert versions.champion == winner
+    assert verdict.reason == f"--promote {mode} (50% of the test X-rays were seen in training)"
+    assert verdict.loser == (first if mode == "always" else second)
+
+
+def test_the_champion_stays_itself(versions):
+    first = versions.add(RANDOM)
+    versions.evaluate(first)
+    verdict = versions.evaluate(first)
+    assert str(verdict) == "not promoted: version 1 is the champion already"
+    assert str(versions.evaluate(first, promote="always")) == str(verdict)
+    assert str(versions.evaluate(first, replace(versions.dataset, leakage=0.5))).startswith(
+        "not promoted: 50% of the test"
+    )
+    assert versions.champion == first
+    assert versions.tags(first)["promotion"].startswith("promoted to champion: the first one")
+    assert versions.tags(first)[promote.PREVIOUS] == "none"
+    assert "promotion.last_challenge" not in versions.tags(first)
+
+
+def test_a_folder_is_not_promoted(versions):
+    folder = replace(versions.subjects[versions.add(PERFECT)], version=None)
+    versions.subjects["folder"] = folder
+    verdict = versions.evaluate("folder", promote="always")
+    assert str(verdict) == "not promoted: the classifier is not registered as fracture-classifier"
+    assert versions.champion is None
+
+
+def test_a_champion_that_cannot_be_loaded_is_said(versions, monkeypatch):
+    first, second = versions.add(RANDOM), versions.add(PERFECT)
+    versions.evaluate(first)
+
+    def gone(uri):
+        raise FractureMaeError(f"{uri} is not to be had")
+
+    monkeypatch.setattr(evaluate, "open_subject", gone)
+    verdict = versions.evaluate(second)
+    assert verdict.reason.startswith(
+        "no comparison with the champion, version 1: models:/fracture-classifier/1 is not to"
+    )
+
+
+def test_a_champion_of_another_image_size_sees_the_same_xrays_at_its_own(versions, monkeypatch):
+    """And in another order, to show that files are found by their contents."""
+    test = versions.dataset.test
+    turned = test.subset(np.arange(len(test))[::-1])
+    larger = replace(turned, pixels=np.zeros((len(test), 64, 64), np.uint8))
+    monkeypatch.setattr(inputs, "load_data", lambda config, size: SimpleNamespace(test=larger))
+    first, second = versions.add(WRONG, image_size=64), versions.add(PERFECT)
+    versions.evaluate(first)
+    verdict = versions.evaluate(second)
+    assert versions.shown[-1] == 64
+    assert (verdict.comparison["challenger"], verdict.comparison["champion"]) == (1, 0)
+
+
+def test_rolling_back_returns_step_by_step(versions):
+    for number, probability in enumerate((WRONG, RANDOM, PERFECT), start=1):
+        versions.evaluate(versions.add(probability), promote_confidence=0)
+        assert versions.champion == str(number)
+    assert promote.roll_back() == "champion is version 2 again, instead of version 3"
+    assert versions.tags("3")["promotion.rolled_back"] == "to version 2"
+    promote.roll_back()
+    assert versions.champion == "1"
+    with pytest.raises(FractureMaeError, match="the champion, version 1, replaced none that is known"):
+        promote.roll_back()
+    promote.roll_back("3")
+    assert versions.champion == "3"
+
+
+def test_rolling_back_says_what_is_wrong(versions):
+    with pytest.raises(FractureMaeError, match="has no champion"):
+        promote.roll_back()
+    versions.evaluate(versions.add(RANDOM))
+    with pytest.raises(FractureMaeError, match="version 1 is the champion already"):
+        promote.roll_back("1")
+    with pytest.raises(FractureMaeError, match="has no version 7"):
+        promote.roll_back("7")
+    assert versions.champion == "1"

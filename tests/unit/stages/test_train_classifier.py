@@ -1,0 +1,178 @@
+import dataclasses
+import math
+from math import log
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from fracture_mae.config import TrainClassifier
+from fracture_mae.evaluation.prediction import predict
+from fracture_mae.metrics import calibration
+from fracture_mae.models.classifier import Decision
+from fracture_mae.stages import train_classifier
+from fracture_mae.stages.train_classifier import (
+    decide,
+    loss_weights,
+    positive_weight,
+    smoothed_cross_entropy,
+    validation_metrics,
+)
+from fracture_mae.training.checkpoints import Checkpoints
+
+
+@pytest.mark.parametrize(("class_weight", "expected"), [("none", 1.0), ("balanced", 5 / 4), (3.0, 3.0)])
+def test_positive_weight(xrays, class_weight, expected):
+    assert positive_weight(xrays, class_weight) == expected
+
+
+@pytest.mark.parametrize(
+    ("smoothing", "expected"),
+    [
+        (0.0, [log(2), log(4)]),
+        # Labels become 0.9 and 0.1; at probability 1/2 that changes nothing.
+        (0.2, [log(2), -0.1 * log(3 / 4) - 0.9 * log(1 / 4)]),
+    ],
+)
+def test_cross_entropy_by_hand(smoothing, expected):
+    logit, label = torch.tensor([0.0, log(3)]), torch.tensor([1.0, 0.0])  # probabilities 1/2 and 3/4
+    assert smoothed_cross_entropy(logit, label, smoothing).tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_steps_loss_is_weighed_by_class_and_by_file(xrays):
+    # Labels are 1, 1, 1, 1, 0, 0, 0, 0, 0; the sum is divided by the class weights of the step alone.
+    weights = loss_weights(xrays, 2.0, file_weight=np.array([1.5, 1, 1, 1, 0.25, 1, 1, 1, 1]))
+    np.testing.assert_allclose(weights.within(np.array([0, 4])), [1.5 * 2 / (2 + 1), 0.25 / (2 + 1)])
+    np.testing.assert_allclose(loss_weights(xrays, "none", np.ones(9)).within(np.arange(9)), np.full(9, 1 / 9))
+    balanced = loss_weights(xrays, "balanced", np.ones(9)).within(np.arange(9))
+    assert balanced[:4].sum() == pytest.approx(0.5)
+
+
+def predictions(*xrays):
+    """A row per file of X-rays given as (label, probabilities of its files)."""
+    rows = [
+        {"group": f"xray-{number}", "label": label, "logit": log(p / (1 - p))}
+        for number, (label, probabilities) in enumerate(xrays)
+        for p in probabilities
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_metrics_of_files_and_of_xrays_by_hand():
+    # Mean logits of the X-rays: 0, log 3, -log 3.
+    table = predictions((1, [0.75, 0.25]), (0, [0.75]), (0, [0.25]))
+    metrics = validation_metrics(table)
+    # Of the pairs of a fractured and another file, one is right, one is wrong, two are ties.
+    assert metrics["validation/image/auroc"] == pytest.approx(0.5)
+    assert metrics["validation/xray/auroc"] == pytest.approx(1 / 2)  # one right, one wrong
+    assert metrics["validation/image/log_loss"] == pytest.approx((2 * log(4 / 3) + 2 * log(4)) / 4)
+    assert metrics["validation/xray/log_loss"] == pytest.approx((log(2) + log(4) + log(4 / 3)) / 3)
+    assert metrics["validation/xray/average_precision"] == pytest.approx(1 / 2)
+
+
+# By files, 0.2 is best: sensitivity 1 and specificity 8/10, against 1/9 and 1 at 0.625. By X-rays it is 0.625: sensitivity 1/2 and
+# specificity 1, against 1 and 1/3 at 0.2.
+UNEVEN = [(1, [0.8]), (1, [0.3] * 8), (0, [0.4]), (0, [0.1] * 8), (0, [0.45])]
+
+
+def test_the_threshold_weighs_every_xray_the_same(dataset):
+    config = TrainClassifier(calibrate="none", threshold="balanced_accuracy")
+    decision = decide(predictions(*UNEVEN), config, dataset)
+    assert decision.threshold == pytest.approx((0.45 + 0.8) / 2)
+    assert decision.temperature == 1.0
+
+
+def test_the_temperature_weighs_every_xray_the_same(dataset):
+    config = TrainClassifier(calibrate="temperature", threshold=0.5)
+    once = predictions(*((label, files[:1]) for label, files in UNEVEN))
+    expected = calibration.fit_temperature(once["logit"], once["label"])
+    assert decide(once, config, dataset).temperature == pytest.approx(expected)
+    assert decide(predictions(*UNEVEN), config, dataset).temperature == pytest.approx(expected, rel=1e-4)
+    assert expected != pytest.approx(1, abs=0.1)
+
+
+def test_isotonic_is_fitted_on_equal_xrays_and_the_threshold_after_it(dataset):
+    table = predictions(*UNEVEN)
+    decision = decide(table, TrainClassifier(calibrate="isotonic", threshold="balanced_accuracy"), dataset)
+    # From below 8 x 0.1 (healthy), 8 x 0.3 (broken), 0.4 and 0.45 (healthy), 0.8 (broken), each X-ray 1: 0 | 1/3 | 1 in steps,
+    # and no probability beyond 1/7 and 6/7, as there are five X-rays.
+    steps = decision.probability([log(p / (1 - p)) for p in (0.1, 0.3, 0.4, 0.45, 0.8)])
+    np.testing.assert_allclose(steps, [1 / 7, 1 / 3, 1 / 3, 1 / 3, 6 / 7])
+    assert decision.threshold == pytest.approx((1 / 3 + 6 / 7) / 2)
+    assert decision.temperature == 1.0
+
+
+def test_the_threshold_is_chosen_after_the_temperature(dataset):
+    table = predictions(*UNEVEN)
+    decision = decide(table, TrainClassifier(calibrate="temperature", threshold="balanced_accuracy"), dataset)
+    low, high = calibration.apply(np.array([log(0.45 / 0.55), log(0.8 / 0.2)]), decision.temperature)
+    assert decision.threshold == pytest.approx((low + high) / 2)
+
+
+def test_a_given_threshold_is_taken_and_the_data_is_named(dataset):
+    decision = decide(predictions(*UNEVEN), TrainClassifier(recipe="original"), dataset)
+    named = {"split_fingerprint": dataset.split_fingerprint, "data_fingerprint": dataset.fingerprint}
+    assert decision == Decision(("not fractured", "fractured"), threshold=0.5, temperature=1.0, **named)
+    assert dataset.split_fingerprint != dataset.fingerprint
+
+
+def train(mae, dataset, accelerator, root, **settings):
+    config = TrainClassifier(**{"batch_size": 3, "epochs": 4} | settings)
+    classifier = train_classifier.build(mae, config)
+    with Checkpoints(root, "training", resume=True) as checkpoints:
+        progress = train_classifier.train(
+            classifier, dataset, config, accelerator=accelerator, checkpoints=checkpoints, log=lambda row, epoch: None
+        )
+    return classifier, progress
+
+
+@pytest.mark.parametrize(
+    ("settings", "best"),
+    [
+        ({"monitor": "log_loss"}, min),
+        ({"monitor": "auroc"}, max),
+        ({"selection": "last"}, lambda history: history[-1]),
+    ],
+)
+def test_the_weights_that_are_kept_are_those_that_are_reported(
+    tiny_mae, dataset, accelerator, tmp_path, settings, best
+):
+    unseen = dataclasses.replace(dataset, test=None)  # nothing is chosen on test
+    classifier, progress = train(tiny_mae, unseen, accelerator, tmp_path, learning_rate=0.1, **settings)
+    monitor = f"validation/xray/{settings.get('monitor', 'auroc')}"
+    assert progress.kept[monitor] == best([row[monitor] for row in progress.history])
+    again = validation_metrics(predict(classifier, dataset.validation, batch_size=6, accelerator=accelerator))
+    assert {name: progress.kept[name] for name in again} == pytest.approx(again, abs=1e-6)
+
+
+def test_it_learns_to_tell_broken_bones(tiny_mae, dataset, accelerator, tmp_path):
+    _, progress = train(
+        tiny_mae, dataset, accelerator, tmp_path, epochs=12, learning_rate=0.02, crop_scale=1, rotation=0
+    )
+    assert progress.kept["validation/xray/auroc"] == 1.0
+
+
+def test_patience_ends_training(tiny_mae, dataset, accelerator, tmp_path):
+    _, progress = train(tiny_mae, dataset, accelerator, tmp_path, epochs=9, patience=1, learning_rate=1e-12)
+    assert progress.epochs_done == 2  # nothing changes, so nothing improves
+
+
+def test_a_frozen_encoder_stays(tiny_mae, dataset, accelerator, tmp_path):
+    start = {name: value.clone() for name, value in tiny_mae.network.vit.state_dict().items()}
+    classifier, _ = train(tiny_mae, dataset, accelerator, tmp_path, freeze=True, epochs=2, drop_path=0.5)
+    assert all(value.equal(start[name]) for name, value in classifier.encoder.state_dict().items())
+    assert classifier.head.bias.item() != 0
+    assert not any(classifier.drop_rates)  # what is not trained is not regularised
+
+
+def test_predictions_name_their_files(tiny_mae, dataset, accelerator):
+    classifier = train_classifier.build(tiny_mae, TrainClassifier())
+    tables = [predict(classifier, dataset.train, batch_size=size, accelerator=accelerator) for size in (2, 9)]
+    assert tables[0].columns.tolist() == ["path", "sha256", "label", "group", "source", "logit"]
+    assert tables[0]["path"].tolist() == dataset.train.table["path"].tolist()
+    assert tables[0]["logit"].dtype == np.float64
+    np.testing.assert_allclose(tables[0]["logit"], tables[1]["logit"], atol=1e-6)
+    pixels = torch.from_numpy(dataset.train.pixels[3:4])[:, None] / 255
+    assert tables[0]["logit"][3] == pytest.approx(classifier(pixels).item(), abs=1e-6)
+    assert math.isfinite(tables[0]["logit"].sum())

@@ -1,0 +1,141 @@
+import sys
+from importlib.metadata import version
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from fracture_mae.errors import FractureMaeError
+from fracture_mae.models import autoencoder as mae_model
+from fracture_mae.models import classifier as classifier_model
+from fracture_mae.models.classifier import Decision
+from fracture_mae.tracking import registry
+from tests.unit.serving.test_predict import PICTURES, as_base64
+
+DECISION = Decision(("healthy", "broken"), threshold=0.25, temperature=2.0, split_fingerprint="5" * 16)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, tiny_mae):
+    """A saved classifier, in the folder that `register_classifier` takes; models go to an experiment below `tmp_path`."""
+    monkeypatch.setattr(sys, "path", list(sys.path))  # a loaded model puts its own copy of the code there
+    folder = tmp_path / "saved" / registry.NETWORK
+    classifier = classifier_model.from_mae(tiny_mae, pool="mean", drop_path=0.0, seed=0)
+    classifier_model.save(classifier, DECISION, folder)
+    return folder
+
+
+@pytest.fixture
+def experiment(store):
+    return mlflow.set_experiment("models")
+
+
+def listed(store, *names):
+    """Registered versions without files behind them."""
+    for name in names:
+        if name not in {model.name for model in store.search_registered_models()}:
+            store.create_registered_model(name)
+        store.create_model_version(name, source="/nowhere")
+
+
+def test_a_registered_classifier_comes_back_and_answers(experiment, store, folder):
+    number = registry.register_classifier(folder, 0.25, {"leakage": "0%", "seed": 3})
+    assert registry.version_tags("models:/fracture-classifier@challenger") == {"leakage": "0%", "seed": "3"}
+    _, decision = classifier_model.load(registry.fetch(f"models:/fracture-classifier/{number}"))
+    assert decision == DECISION
+
+    model = mlflow.pyfunc.load_model("models:/fracture-classifier@challenger")
+    images = pd.DataFrame({"image": [as_base64(picture) for picture in PICTURES[:2]]})
+    answers = model.predict(images)
+    assert answers["threshold"].tolist() == [0.25, 0.25]
+    assert answers["model_id"].tolist() == [model.metadata.model_id] * 2
+    assert set(model.predict(images, params={"threshold": 1.0})["label"]) == {"healthy"}
+    with pytest.raises(mlflow.MlflowException, match="row 1: not base64"):
+        model.predict(pd.DataFrame({"image": [images["image"][0], "%%%"]}))
+    with pytest.raises(mlflow.MlflowException, match="Model is missing inputs"):
+        model.predict(pd.DataFrame({"picture": ["x"]}))
+
+
+def test_a_registered_model_says_what_it_needs(experiment, folder):
+    number = registry.register_classifier(folder, 0.25, {})
+    root = registry.fetch(f"models:/fracture-classifier/{number}").parents[1]
+    requirements = (root / "requirements.txt").read_text(encoding="utf-8").split()
+    assert (
+        f"torch=={version('torch').partition('+')[0]}" in requirements
+    )  # without the build's name: +cpu is on no index
+    assert all(requirement.count("==") == 1 for requirement in requirements)
+    described = yaml.safe_load((root / "MLmodel").read_text(encoding="utf-8"))
+    assert '"name": "threshold"' in described["signature"]["params"]
+    assert (root / "code" / "fracture_mae" / "serving" / "models.py").is_file()
+
+
+def test_the_newest_classifier_is_the_challenger(experiment, store, folder):
+    listed(store, "fracture-classifier")
+    assert registry.register_classifier(folder, 0.25, {}) == "2"
+    assert registry.exact("models:/fracture-classifier@challenger") == "models:/fracture-classifier/2"
+
+
+def test_a_registered_mae_answers_with_features(experiment, tmp_path, folder, tiny_mae):
+    saved = tmp_path / "mae" / registry.NETWORK
+    mae_model.save(tiny_mae, saved)
+    number = registry.register_mae(saved, {})
+    assert mae_model.load(str(registry.fetch("models:/xray-mae/latest"))).image_size == 32
+    features = mlflow.pyfunc.load_model(f"models:/xray-mae/{number}").predict(
+        pd.DataFrame({"image": [as_base64(PICTURES[0])]})
+    )
+    assert np.shape(features["features"][0]) == (16,)
+
+
+def test_find_by_version_alias_and_latest(store):
+    listed(store, *["xray-mae"] * 11, "fracture-classifier")
+    store.set_registered_model_alias("xray-mae", "best", "3")
+    assert registry.exact("models:/xray-mae/2") == "models:/xray-mae/2"
+    assert registry.exact("models:/xray-mae@best") == "models:/xray-mae/3"
+    assert registry.exact("models:/xray-mae/latest") == "models:/xray-mae/11"  # by number: as text, 9 is the last
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["models:/xray-mae/12", "models:/xray-mae@none", "models:/nothing/latest", "models:/nothing", "/tmp", "runs:/1/x"],
+)
+def test_what_is_not_registered_is_not_found(store, uri):
+    listed(store, "xray-mae")
+    assert registry.find(uri) is None
+    assert registry.version_tags(uri) == {}
+    assert registry.exact(uri) == uri
+
+
+@pytest.mark.parametrize("uri", ["models:/xray-mae/2", "models:/nothing@best", "models:/nothing", "runs:/0123/model"])
+def test_fetching_what_is_not_there_says_what_is(store, uri):
+    listed(store, "xray-mae", "fracture-classifier")
+    with pytest.raises(FractureMaeError, match=f"^{uri} is not to be had from sqlite:") as refused:
+        registry.fetch(uri)
+    assert "Registered there: fracture-classifier, xray-mae." in str(refused.value)
+
+
+def test_fetching_from_an_empty_store(store):
+    with pytest.raises(FractureMaeError, match="Registered there: nothing yet"):
+        registry.fetch("models:/xray-mae/latest")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("models:/x/1", True),
+        ("runs:/1/x", True),
+        ("facebook/vit-mae-base", False),
+        ("/models:/x", False),
+        ("models", False),
+    ],
+)
+def test_model_uris(name, expected):
+    assert registry.is_model_uri(name) == expected
+
+
+def test_promote_moves_the_champion(store):
+    listed(store, "fracture-classifier", "fracture-classifier")
+    for number in ("1", "2"):
+        registry.promote(number)
+        assert registry.exact("models:/fracture-classifier@champion") == f"models:/fracture-classifier/{number}"

@@ -1,0 +1,293 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import mlflow
+import pandas as pd
+import psutil
+import pytest
+import yaml
+
+from fracture_mae.config import Evaluate, FinetuneMae
+from fracture_mae.errors import FractureMaeError
+from fracture_mae.evaluation.judging import Findings
+from fracture_mae.tracking import runs
+from fracture_mae.training.schedule import Progress
+
+REASON = runs.REASON_TAG
+
+
+def only_run(store):
+    (run,) = store.search_runs([experiment.experiment_id for experiment in store.search_experiments()])
+    return run
+
+
+def artifact(run, path):
+    return mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{path}")
+
+
+def run_made_by_mlflow(store, monkeypatch, **parameters):
+    """A run as `mlflow run` leaves it for the process it starts."""
+    run = store.create_run("0", run_name="mine")
+    for name, value in parameters.items():
+        store.log_param(run.info.run_id, name, value)
+    monkeypatch.setenv("MLFLOW_RUN_ID", run.info.run_id)
+    return run.info.run_id
+
+
+def test_a_run_started_directly(store):
+    with runs.run("finetune_mae", FinetuneMae(epochs=3)) as run:
+        assert store.get_run(run.id).info.status == "RUNNING"
+    found = only_run(store)
+    assert (found.info.status, found.info.run_name) == ("FINISHED", "finetune_mae")
+    assert store.get_experiment(found.info.experiment_id).name == "fracture-mae"
+    assert (found.data.tags["entry_point"], found.data.tags["recipe"]) == ("finetune_mae", "default")
+    assert found.data.params == {name: str(value) for name, value in FinetuneMae(epochs=3).model_dump().items()}
+    assert yaml.safe_load(artifact(found, "config.yaml")) == FinetuneMae(epochs=3).model_dump()
+
+
+def test_the_environment_names_the_experiment(store, monkeypatch):
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "wrists")
+    with runs.run("evaluate", Evaluate()):
+        pass
+    assert store.get_experiment(only_run(store).info.experiment_id).name == "wrists"
+
+
+def test_a_run_made_by_mlflow_keeps_its_name_and_parameters(store, monkeypatch):
+    typed = {"learning_rate": "1e-4", "epochs": "auto", "seed": "0"}
+    run_id = run_made_by_mlflow(store, monkeypatch, **typed)
+    with runs.run("finetune_mae", FinetuneMae(**typed)) as run:
+        assert run.id == run_id
+    found = only_run(store)
+    assert (found.info.status, found.info.run_name, found.info.experiment_id) == ("FINISHED", "mine", "0")
+    assert found.data.params["learning_rate"] == "1e-4"  # as it was typed; MLflow refuses 0.0001 as a change
+    assert (found.data.params["epochs"], found.data.params["epochs.used"]) == ("auto", str(FinetuneMae().epochs))
+    assert "seed.used" not in found.data.params
+    assert yaml.safe_load(artifact(found, "config.yaml"))["epochs"] == FinetuneMae().epochs
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (FractureMaeError("no X-rays"), "FractureMaeError: no X-rays"),
+        (ZeroDivisionError(), "ZeroDivisionError: ZeroDivisionError"),
+        (KeyboardInterrupt(), "KeyboardInterrupt: interrupted"),
+        (ValueError("x" * 9000), "ValueError: " + "x" * (1000 - len("ValueError: "))),
+    ],
+)
+def test_failures_end_the_run_with_the_reason(store, error, reason):
+    with pytest.raises(type(error)), runs.run("evaluate", Evaluate()):
+        raise error
+    found = only_run(store)
+    assert (found.info.status, found.data.tags[REASON]) == ("FAILED", reason)
+    assert mlflow.active_run() is None
+
+
+def test_sigterm_ends_the_run_as_failed(store):
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit), runs.run("evaluate", Evaluate()):
+        signal.raise_signal(signal.SIGTERM)
+    found = only_run(store)
+    assert (found.info.status, found.data.tags[REASON]) == ("FAILED", "SystemExit: ended by SIGTERM")
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_failure_before_the_run_is_recorded_once(store, monkeypatch):
+    runs.record_failure(FractureMaeError("started directly, so there is no run yet"))
+    run_id = run_made_by_mlflow(store, monkeypatch)
+    runs.record_failure(FractureMaeError("first"))
+    runs.record_failure(FractureMaeError("second"))
+    assert only_run(store).info.status == "FAILED"
+    assert store.get_run(run_id).data.tags[REASON] == "FractureMaeError: first"
+
+
+def left_running(store, host, process):
+    """A run that nobody ended."""
+    experiment = store.get_experiment_by_name("fracture-mae")
+    number = experiment.experiment_id if experiment else store.create_experiment("fracture-mae")
+    tags = {"process.host": host, "process.id": process} if host else {}
+    return store.create_run(number, tags=tags).info.run_id
+
+
+def process_id(pid, later=0.0):
+    return f"{pid}@{psutil.Process(pid).create_time() + later:.2f}"
+
+
+def test_runs_of_dead_processes_are_closed_and_no_others(store):
+    here, me = runs.socket.gethostname(), os.getpid()
+    killed = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    zombie = process_id(killed.pid)
+    killed.kill()
+    while psutil.Process(killed.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    dead = [
+        left_running(store, here, zombie),
+        left_running(store, here, "999999999@1.00"),
+        left_running(store, here, process_id(me, later=-3600)),  # the number was given to this process later
+    ]
+    alive = [
+        left_running(store, here, process_id(me, later=1)),  # the clock was set meanwhile
+        left_running(store, "another machine", "999999999@1.00"),
+        left_running(store, None, None),  # MLflow has made it and its process is about to start
+    ]
+    with runs.run("evaluate", Evaluate()):
+        pass
+    killed.wait()
+    for run_id in dead:
+        found = store.get_run(run_id)
+        assert (found.info.status, found.data.tags[REASON]) == ("FAILED", "its process was killed")
+    assert {store.get_run(run_id).info.status for run_id in alive} == {"RUNNING"}
+
+
+def test_artifacts_that_only_a_server_can_take_are_refused(store, monkeypatch):
+    store.create_experiment("made by the UI", artifact_location="mlflow-artifacts:/1")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "made by the UI")
+    with pytest.raises(FractureMaeError, match="set MLFLOW_TRACKING_URI"), runs.run("evaluate", Evaluate()):
+        pass
+    assert only_run(store).info.status == "FAILED"
+
+
+def test_a_damaged_database_is_named(store, tmp_path):
+    (tmp_path / "half.db").write_bytes((tmp_path / "mlflow.db").read_bytes()[:5000])
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/half.db")
+    expected = r"no run can be started in sqlite:.*half\.db: .*malformed\. Mend it"
+    with pytest.raises(FractureMaeError, match=expected), runs.run("evaluate", Evaluate()):
+        pass
+
+
+def test_data_are_logged_with_what_tells_them_apart(store, dataset):
+    with runs.run("evaluate", Evaluate()) as run:
+        run.dataset(dataset)
+    found = only_run(store)
+    inputs = {each.tags[0].value: each.dataset.name for each in found.inputs.dataset_inputs}
+    assert inputs == {"training": "made-train", "validation": "made-validation", "test": "made-test"}
+    assert (found.data.metrics["train/n_images"], found.data.metrics["train/n_xrays"]) == (9, 6)
+    tags = {"data": "made", "data.fingerprint": "f" * 16, "split.fingerprint": "5" * 16, "leakage": "0%"}
+    assert found.data.tags.items() >= (tags | {"data.rejected": "0", "group_by": "content"}).items()
+    assert artifact(found, "data/splits.csv").count("\n") == 1 + 9 + 6 + 6
+    assert artifact(found, "data/links.csv").startswith("a,b,method,inliers,")
+
+
+def test_findings_are_logged_below_their_folder(store):
+    findings = Findings(
+        metrics={"test/auroc": 0.5},
+        tables={"test/table.csv": pd.DataFrame({"a": [1], "b": ["x"]})},
+        documents={"test/document.json": {"Ä": 1}},
+    )
+    with runs.run("evaluate", Evaluate()) as run:
+        run.findings(findings, "best/")
+    found = only_run(store)
+    assert found.data.metrics == {"test/auroc": 0.5}
+    assert artifact(found, "best/test/table.csv") == "a,b\n1,x\n"
+    assert mlflow.artifacts.load_dict(f"{found.info.artifact_uri}/best/test/document.json") == {"Ä": 1}
+
+
+def test_training_logs_curves_the_kept_epoch_and_where_it_went_on(store):
+    rows = [{"train/loss": 0.5, "validation/auroc": 0.7}, {"train/loss": 0.4, "validation/auroc": 0.6}]
+    with runs.run("finetune_mae", FinetuneMae()) as run:
+        run.training(Progress(history=rows, kept_epoch=1, run_ids=["first", "second", run.id]))
+    found = only_run(store)
+    assert found.data.metrics == {"kept/epoch": 1, "kept/train/loss": 0.5, "kept/validation/auroc": 0.7}
+    assert found.data.tags["resumed_from"] == "first, second"
+    assert artifact(found, "learning_curves.csv").splitlines()[1:] == ["1,0.5,0.7", "2,0.4,0.6"]
+    assert "learning_curves.png" in {file.path for file in store.list_artifacts(found.info.run_id)}
+
+
+def test_a_child_run_lies_below_its_parent_and_gives_way_to_it(store, monkeypatch):
+    parent_id = run_made_by_mlflow(store, monkeypatch)
+    with runs.run("evaluate", Evaluate()) as parent:
+        with parent.child("fold 1") as child:
+            child.metrics({"m": 1})
+            child.table(pd.DataFrame({"a": [1]}), "of_child.csv")
+        parent.table(pd.DataFrame({"a": [2]}), "of_parent.csv")
+    found, above = store.get_run(child.id), store.get_run(parent_id)
+    assert (found.info.status, found.info.run_name) == ("FINISHED", "fold 1")
+    assert found.data.tags["mlflow.parentRunId"] == parent_id == parent.id
+    assert found.info.experiment_id == above.info.experiment_id
+    assert (found.data.metrics, above.data.metrics) == ({"m": 1.0}, {})
+    assert artifact(found, "of_child.csv") == "a\n1\n"
+    assert artifact(above, "of_parent.csv") == "a\n2\n"
+    assert above.info.status == "FINISHED"
+
+
+def test_a_failing_child_fails_its_parent_too(store):
+    with (
+        pytest.raises(FractureMaeError),
+        runs.run("evaluate", Evaluate()) as parent,
+        parent.child("fold 1") as child,
+    ):
+        raise FractureMaeError("no X-rays")
+    for run in (child, parent):
+        found = store.get_run(run.id)
+        assert (found.info.status, found.data.tags[REASON]) == ("FAILED", "FractureMaeError: no X-rays")
+
+
+def test_a_child_of_a_killed_process_is_closed_with_its_parent(store):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    with runs.run("evaluate", Evaluate()) as parent, parent.child("fold 1") as child:
+        tags = {
+            runs._PROCESS_TAG: f"{dead.pid}@1.00",
+            runs._HOST_TAG: store.get_run(child.id).data.tags[runs._HOST_TAG],
+        }
+        killed = store.create_run(store.get_run(parent.id).info.experiment_id, tags=tags)
+        runs._close_dead_runs(killed.info.experiment_id)
+        assert store.get_run(child.id).info.status == "RUNNING"
+    assert store.get_run(killed.info.run_id).info.status == "FAILED"
+
+
+def test_a_temporary_store_takes_what_is_tracked_meanwhile(store, tmp_path):
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    shutil.copy(tmp_path / "mlflow.db", folder)
+    with runs.run("evaluate", Evaluate()) as run:
+        with runs.temporary_store(folder) as other:
+            other.metrics({"speed": 1})
+            assert runs.database_folder() == folder
+        assert runs.database_folder() == tmp_path
+        run.json({"speed": 2}, "after.json")
+    found = only_run(store)
+    assert "speed" not in found.data.metrics
+    assert yaml.safe_load(artifact(found, "after.json")) == {"speed": 2}
+    elsewhere = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    experiment = elsewhere.get_experiment_by_name(runs.EXPERIMENT)
+    assert experiment.artifact_location == f"file://{folder}/artifacts"
+    assert elsewhere.search_runs([experiment.experiment_id])[0].data.metrics == {"speed": 1}
+
+
+def test_a_process_that_is_not_the_first_leaves_mlflow_alone(store, dataset, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    with runs.run("finetune_mae", FinetuneMae()) as run, run.child("fold 1") as child:
+        assert run.id == child.id == ""
+        for each in (run, child):
+            each.metrics({"m": 1.0}, 1)
+            each.dataset(dataset)
+            each.training(Progress([{"m": 0.5}], 1))
+    assert mlflow.active_run() is None
+    assert not store.search_runs([experiment.experiment_id for experiment in store.search_experiments()])
+
+
+def test_a_silent_run_takes_all_that_a_run_takes():
+    public = {name for name, value in vars(runs.Run).items() if callable(value) and not name.startswith("_")}
+    assert public <= set(vars(runs.SilentRun))
+
+
+def test_a_rank_leaves_to_its_leader_what_is_the_leaders(store, monkeypatch):
+    run_id = run_made_by_mlflow(store, monkeypatch)
+    monkeypatch.setenv("FRACTURE_MAE_LEADER", "1")
+    with runs.run("finetune_mae", FinetuneMae()) as run:
+        run.metrics({"m": 1.0})
+        assert run.id == run_id
+    found = only_run(store)
+    assert (found.data.params, found.data.metrics) == ({}, {"m": 1.0})
+    assert "process.id" not in found.data.tags  # it would be taken for dead when this rank is, and its leader lives
+
+
+def test_how_steps_were_computed_stands_in_the_tags(store):
+    with runs.run("finetune_mae", FinetuneMae()) as run:
+        run.training(Progress([{"train/loss": 0.5}], 1, computed_by={"attention": "sdpa", "compile": "false"}))
+    tags = only_run(store).data.tags
+    assert (tags["step.attention"], tags["step.compile"]) == ("sdpa", "false")

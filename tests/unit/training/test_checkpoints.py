@@ -1,0 +1,243 @@
+import os
+
+import pytest
+import torch
+from torch import nn
+
+from fracture_mae.errors import FractureMaeError
+from fracture_mae.training import checkpoints as checkpoints_module
+from fracture_mae.training.checkpoints import Checkpoints, NoCheckpoints, training_name
+from fracture_mae.training.schedule import Progress
+
+
+class Training:
+    """A model of one weight, as a process that is at its training has it."""
+
+    def __init__(self, root, weight=0.0, **options):
+        self.model = nn.Linear(1, 1, bias=False)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.1)
+        self.weight = weight
+        self.checkpoints = Checkpoints(root, "training", **{"resume": True} | options)
+
+    @property
+    def weight(self):
+        return self.model.weight.item()
+
+    @weight.setter
+    def weight(self, value):
+        self.model.weight.data.fill_(value)
+
+    def write(self, epoch, keep):
+        progress = Progress([{"m": 0.5}] * epoch, kept_epoch=1, run_ids=["first"])
+        self.checkpoints.write(self.model, self.optimizer, progress, keep=keep)
+
+    def offer(self, epoch, keep, is_last=False):
+        progress = Progress([{"m": 0.5}] * epoch, kept_epoch=1, run_ids=["first"])
+        self.checkpoints.offer(self.model, self.optimizer, progress, keep=keep, is_last=is_last)
+
+    def restore(self):
+        return self.checkpoints.restore(self.model, self.optimizer)
+
+
+def test_without_a_checkpoint_there_is_no_progress(tmp_path):
+    training = Training(tmp_path, weight=3.0, run_id="first")
+    with training.checkpoints:
+        assert training.restore() == Progress([], 0, ["first"])
+    assert training.weight == 3.0
+
+
+def test_restoring_brings_weights_optimizer_and_progress_back(tmp_path):
+    first = Training(tmp_path)
+    first.model(torch.ones(1, 1)).backward()
+    first.optimizer.step()
+    with first.checkpoints:
+        first.write(epoch=2, keep=True)
+
+    second = Training(tmp_path, weight=7.0, run_id="second")
+    with second.checkpoints:
+        progress = second.restore()
+    assert progress == Progress([{"m": 0.5}] * 2, 1, ["first", "second"])
+    assert second.weight == first.weight != 0
+    (moments,), (expected,) = (training.optimizer.state_dict()["state"].values() for training in (second, first))
+    assert moments["step"] == 1
+    assert moments["exp_avg"].item() == expected["exp_avg"].item() == pytest.approx(0.1)  # (1 - 0.9) · gradient
+
+
+def test_kept_weights_stay_while_training_goes_on(tmp_path):
+    training = Training(tmp_path, weight=1.0)
+    with training.checkpoints as kept:
+        training.write(epoch=1, keep=True)
+        for epoch in (2, 3):
+            training.weight = epoch
+            training.write(epoch, keep=False)
+        assert [folder.name for folder in kept.folder.iterdir()] == ["epoch-000003"]
+        kept.load_kept(training.model)
+        assert training.weight == 1.0
+        training.restore()
+        assert training.weight == 3.0
+        training.write(epoch=4, keep=True)
+        kept.load_kept(training.model)
+        assert training.weight == 3.0
+
+
+class Death(BaseException):
+    pass
+
+
+def dying(function, *, after):
+    def die(*args, **kwargs):
+        if after:
+            function(*args, **kwargs)
+        raise Death
+
+    return die
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "after", "last"),
+    [
+        (torch, "save", False, 1),
+        (torch, "save", True, 1),
+        (checkpoints_module, "save_file", False, 1),
+        (checkpoints_module, "save_file", True, 1),
+        (os, "replace", False, 1),
+        (os, "replace", True, 2),
+    ],
+)
+def test_a_death_while_writing_leaves_one_whole_checkpoint(tmp_path, monkeypatch, owner, name, after, last):
+    training = Training(tmp_path, weight=1.0)
+    with training.checkpoints:
+        training.write(epoch=1, keep=True)
+        training.weight = 2.0
+        with monkeypatch.context() as patched:
+            patched.setattr(owner, name, dying(getattr(owner, name), after=after))
+            with pytest.raises(Death):
+                training.write(epoch=2, keep=True)
+
+    again = Training(tmp_path)
+    with again.checkpoints as kept:
+        assert again.restore().epochs_done == last
+        assert again.weight == last
+        kept.load_kept(again.model)
+        assert again.weight == last
+        again.write(epoch=last + 1, keep=False)
+        assert [folder.name for folder in kept.folder.iterdir()] == [f"epoch-00000{last + 1}"]
+
+
+def test_never_resuming_removes_earlier_checkpoints(tmp_path):
+    training = Training(tmp_path, weight=1.0)
+    with training.checkpoints:
+        training.write(epoch=1, keep=True)
+    anew = Training(tmp_path, weight=5.0, resume=False, run_id="second")
+    with anew.checkpoints as kept:
+        assert anew.restore() == Progress([], 0, ["second"])
+        assert anew.weight == 5.0
+        assert not list(kept.folder.iterdir())
+
+
+def test_a_second_training_of_the_same_is_refused(tmp_path):
+    def enter(name):
+        with Checkpoints(tmp_path, name, resume=True):
+            return True
+
+    with Checkpoints(tmp_path, "training", resume=True):
+        assert enter("another")
+        with pytest.raises(FractureMaeError, match=r"another process.*--seed"):
+            enter("training")
+    assert enter("training")
+
+
+def test_remove_forgets_the_training(tmp_path):
+    training = Training(tmp_path)
+    with training.checkpoints as kept:
+        training.write(epoch=1, keep=True)
+        kept.remove()
+    with training.checkpoints:
+        assert training.restore().epochs_done == 0
+
+
+def named(kind="Stage", weight=1.0, **settings):
+    model = nn.Linear(1, 1, bias=False)
+    model.weight.data.fill_(weight)
+    return training_name(kind, model, {"epochs": 3, "seed": 0} | settings)
+
+
+def test_a_name_stands_for_kind_settings_and_initial_weights():
+    assert named() == named()
+    assert len({named(), named("Other"), named(weight=1.0 + 1e-6), named(seed=1), named(flip=True)}) == 5
+
+
+def test_a_result_stands_in_for_the_checkpoints_of_a_finished_training(tmp_path):
+    training = Training(tmp_path)
+    with training.checkpoints as kept:
+        assert kept.result() is None
+        training.write(1, keep=True)
+        kept.finish({"logit": {"a": 0.1 + 0.2}})
+        assert [file.name for file in kept.folder.iterdir()] == ["result.json"]
+    with Training(tmp_path).checkpoints as kept:
+        assert kept.result() == {"logit": {"a": 0.1 + 0.2}}  # to the last bit
+    with Training(tmp_path, resume=False).checkpoints as anew:
+        assert anew.result() is None
+        anew.restore(training.model, training.optimizer)
+    with Training(tmp_path).checkpoints as kept:
+        assert kept.result() is None
+
+
+def test_a_process_that_is_not_the_first_neither_reads_nor_writes(tmp_path):
+    first, other = Training(tmp_path, weight=1.0), Training(tmp_path, weight=5.0)
+    with first.checkpoints:
+        first.write(epoch=1, keep=True)
+    before = sorted(tmp_path.rglob("*"))
+    other.checkpoints = NoCheckpoints()
+    with first.checkpoints, other.checkpoints as nothing:  # the lock is the first one's
+        assert other.restore() == Progress()
+        other.offer(epoch=2, keep=True, is_last=True)
+        nothing.load_kept(other.model)
+        nothing.finish({"logit": {}})
+        assert nothing.result() is None
+        nothing.remove()
+    assert other.weight == 5.0
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+class Disk:
+    """Lets writing take so many seconds, by a clock of its own."""
+
+    def __init__(self, monkeypatch, checkpoints, seconds):
+        self.now, self.seconds, self.epochs = 0.0, seconds, []
+        monkeypatch.setattr(checkpoints_module.time, "monotonic", lambda: self.now)
+        self._really = checkpoints.write
+        checkpoints.write = self._write
+
+    def _write(self, model, optimizer, progress, *, keep):
+        self.now += self.seconds
+        self.epochs.append(progress.epochs_done)
+        self._really(model, optimizer, progress, keep=keep)
+
+
+@pytest.mark.parametrize(("seconds", "written"), [(0.9, range(1, 31)), (2.0, [1, 12, 23, 30])])
+def test_checkpoints_that_take_long_take_a_tenth_of_the_time(tmp_path, monkeypatch, seconds, written):
+    training = Training(tmp_path)
+    disk = Disk(monkeypatch, training.checkpoints, seconds)
+    with training.checkpoints:
+        for epoch in range(1, 31):
+            disk.now += 1.9  # of training; 11 such epochs are 20.9 s
+            training.offer(epoch, keep=True, is_last=epoch == 30)
+    assert disk.epochs == list(written)
+
+
+def test_weights_to_keep_of_an_epoch_that_is_not_written_are_written_later(tmp_path, monkeypatch):
+    training = Training(tmp_path)
+    disk = Disk(monkeypatch, training.checkpoints, 5.0)
+    with training.checkpoints as kept:
+        for epoch, keep in enumerate([True, False, True, False, False], start=1):
+            training.weight = epoch
+            training.offer(epoch, keep, is_last=epoch == 5)
+        assert disk.epochs == [1, 5]
+        kept.load_kept(training.model)
+        assert training.weight == 3.0
+        assert training.restore().epochs_done == 5
+        assert training.weight == 5.0
+        training.offer(6, keep=False, is_last=True)
+        kept.load_kept(training.model)
+        assert training.weight == 3.0

@@ -1,0 +1,228 @@
+"""A worker's whole session, with an MLflow store and a study of its own."""
+
+import dataclasses
+from datetime import datetime
+
+import mlflow
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+import entrypoints.tune
+from fracture_mae.config import Tune
+from fracture_mae.data import folds
+from fracture_mae.errors import FractureMaeError, NonFiniteError
+from fracture_mae.evaluation.judging import Findings
+from fracture_mae.models import classifier as classifier_model
+from fracture_mae.stages.inputs import SEEN
+from fracture_mae.tracking import runs
+from fracture_mae.tuning.depths import HeadDepth
+from fracture_mae.tuning.register_best import Conclusion
+from fracture_mae.tuning.worker import open_database, tune
+from tests import builders
+from tests.unit.tuning.test_depths import Poisoned
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """What would be registered: the folder's classifier, its decision and its contents; registering takes seconds."""
+    kept = []
+
+    def register(folder, threshold, tags):
+        kept.append((*classifier_model.load(folder), set((folder / SEEN).read_text().split()), threshold, tags))
+        return "1"
+
+    monkeypatch.setattr("fracture_mae.tracking.registry.register_classifier", register)
+    return kept
+
+
+@pytest.fixture
+def session(store, accelerator, registered, monkeypatch):
+    """Runs a session, as if in a process of its own; returns its run and what it printed.
+
+    Unless it is to be whole, figures are not drawn, and the report on the best trial's predictions is left out.
+    """
+    monkeypatch.setattr("fracture_mae.tuning.worker._process_start", datetime.now)
+
+    def run_session(dataset=None, whole=False, **options):
+        if not whole:
+            monkeypatch.setattr(runs.Run, "figure", lambda run, figure, path: run.table(pd.DataFrame(), path))
+            monkeypatch.setattr(Conclusion, "_judged", lambda *args: Findings())
+            monkeypatch.setattr("fracture_mae.evaluation.judging.digest", lambda *args: pd.DataFrame())
+        config = Tune(n_folds=2, study_name="study", batch_size=4, **options)
+        with runs.run("tune", config) as run:
+            storage = open_database(config)
+            text = tune(
+                builders.tiny_mae(),
+                dataset or builders.dataset(),
+                config,
+                storage=storage,
+                accelerator=accelerator,
+                run=run,
+            )
+        return store.get_run(run.id), text
+
+    return run_session
+
+
+def children(store, run):
+    found = store.search_runs([run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run.info.run_id}'")
+    return sorted(found, key=lambda child: int(child.data.tags["trial.number"]))
+
+
+def study_of(tmp_path):
+    return optuna.load_study(study_name="study", storage=f"sqlite:///{tmp_path}/optuna.db")
+
+
+def artifacts(store, run, folder):
+    return {file.path for file in store.list_artifacts(run.info.run_id, folder)}
+
+
+def test_a_campaign_of_heads_ends_in_a_registered_classifier(session, store, registered, tmp_path):
+    run, text = session(n_trials=6, whole=True)
+    trials = children(store, run)
+    assert [child.data.tags["trial.number"] for child in trials] == list("012345")
+    for child, trial in zip(trials, study_of(tmp_path).trials, strict=True):
+        assert child.info.status == "FINISHED"
+        assert child.data.tags["trial.state"] == "complete"
+        assert child.data.params == {name: str(value) for name, value in trial.params.items()}
+        assert child.data.metrics["objective/balanced_accuracy"] == trial.value
+        assert {"threshold", "temperature", "sensitivity", "specificity", "seconds"} <= set(child.data.metrics)
+    names = ("history", "slices", "importances", "pareto_front", "contributions")
+    expected = {f"study/{name}.png" for name in names} | {"study/trials.csv", "study/contributions.csv"}
+    assert artifacts(store, run, "study") == expected
+    assert "out_of_fold/xray/threshold_sweep.png" in artifacts(store, run, "out_of_fold/xray")
+
+    best = max(study_of(tmp_path).trials, key=lambda trial: (trial.value, -trial.number))
+    assert run.data.tags["best.trial"] == str(best.number)
+    assert run.data.tags["best.class_weight"] == str(best.params["class_weight"])
+    assert "-P freeze=True" in run.data.tags["best.command"]
+    assert run.data.tags["study.pruner"] == "none"
+    ((_, decision, seen, threshold, tags),) = registered
+    assert decision.threshold == threshold == pytest.approx(float(run.data.tags["best.threshold"]))
+    assert (decision.objective, decision.data_fingerprint) == ("balanced_accuracy", "f" * 16)
+    assert seen == set(folds.joined(builders.dataset()).table["sha256"])
+    assert tags["recipe"] == "tuned"
+    assert "registered as models:/fracture-classifier/1" in text
+
+
+@pytest.mark.parametrize("objective", ["cost", "pareto", "specificity_at_sensitivity", "average_precision"])
+def test_every_kind_of_objective_comes_to_its_end(session, store, registered, objective):
+    run, _ = session(n_trials=4, objective=objective)
+    assert len(registered) == 1
+    assert {child.data.tags["trial.state"] for child in children(store, run)} == {"complete"}
+
+
+def test_a_campaign_of_trainings_prunes_and_gives_the_line_that_repeats_the_best(session, store, registered):
+    run, _ = session(n_trials=7, depth="finetune", max_epochs=3, objective="f1")
+    states = [child.data.tags["trial.state"] for child in children(store, run)]
+    assert set(states) <= {"complete", "pruned"}
+    assert states[:4] == ["complete"] * 4
+    for child in children(store, run):
+        assert child.info.status == ("FINISHED" if child.data.tags["trial.state"] == "complete" else "KILLED")
+        by_epoch = store.get_metric_history(child.info.run_id, "validation/xray/auroc")
+        assert [metric.step for metric in by_epoch] == list(range(1, len(by_epoch) + 1))
+    assert run.data.tags["study.pruner"].startswith("MedianPruner")
+    assert f"-P class_weight={run.data.tags['best.class_weight']} " in run.data.tags["best.command"]
+    assert "study/learning_curves.png" in artifacts(store, run, "study")
+    assert len(registered) == 1
+
+
+def test_no_test_label_changes_anything(session, tmp_path):
+    session(n_trials=5)
+    values = [trial.value for trial in study_of(tmp_path).trials]
+    optuna.delete_study(study_name="study", storage=f"sqlite:///{tmp_path}/optuna.db")
+    session(dataclasses.replace(builders.dataset(), test=Poisoned()), n_trials=5)
+    assert [trial.value for trial in study_of(tmp_path).trials] == values
+
+
+def test_the_same_command_goes_on_and_another_objective_is_refused(session, store, registered, tmp_path):
+    session(n_trials=3)
+    run, _ = session(n_trials=2)
+    assert [child.data.tags["trial.number"] for child in children(store, run)] == ["3", "4"]
+    assert len({tuple(trial.params.values()) for trial in study_of(tmp_path).trials}) == 5
+    run, _ = session(n_trials=0)
+    assert children(store, run) == []
+    assert len(registered) == 3
+    with pytest.raises(FractureMaeError, match="objective was balanced_accuracy, now mcc"):
+        session(n_trials=1, objective="mcc")
+    other = dataclasses.replace(builders.dataset(), split_fingerprint="6" * 16)
+    with pytest.raises(FractureMaeError, match=r"data and split was 5{16}, now 6{16}"):
+        session(other, n_trials=1)
+    assert len(study_of(tmp_path).trials) == 5
+
+
+def test_ways_not_to_complete_are_told_apart(session, store, monkeypatch):
+    whole = HeadDepth.predict
+    ends = {0: NonFiniteError("2 logits are not finite"), 1: ValueError("boom")}
+    calls = iter(range(100))
+
+    def predict(self, params, report=None):
+        if error := ends.get(next(calls)):
+            raise error
+        return whole(self, params, report)
+
+    monkeypatch.setattr(HeadDepth, "predict", predict)
+    run, _ = session(n_trials=4)
+    found = [(child.data.tags["trial.state"], child.info.status) for child in children(store, run)]
+    assert found == [("non-finite", "FAILED"), ("failed", "FAILED"), ("complete", "FINISHED"), ("complete", "FINISHED")]
+    reasons = [child.data.tags.get("failure_reason") for child in children(store, run)]
+    assert reasons == ["2 logits are not finite", "ValueError: boom", None, None]
+    assert (run.data.metrics["trials/complete"], run.data.metrics["trials/non_finite"]) == (2, 1)
+
+
+def test_no_complete_trial_is_an_error_that_says_why(session, monkeypatch):
+    def fail(self, params, report=None):
+        raise ValueError("boom")
+
+    monkeypatch.setattr(HeadDepth, "predict", fail)
+    with pytest.raises(FractureMaeError, match="no trial of the study 'study' completed: it has none"):
+        session(n_trials=0)
+    with pytest.raises(
+        FractureMaeError, match=r"no trial of the study 'study' completed; 2 failed \(ValueError: boom\)"
+    ):
+        session(n_trials=2)
+    with pytest.raises(FractureMaeError, match="no trial of the study 'study' completed"):
+        session(n_trials=0)
+
+
+def test_ctrl_c_ends_with_what_is_there(session, store, registered, monkeypatch):
+    whole, calls = HeadDepth.predict, iter(range(100))
+
+    def predict(self, params, report=None):
+        if next(calls) == 2:
+            raise KeyboardInterrupt
+        return whole(self, params, report)
+
+    monkeypatch.setattr(HeadDepth, "predict", predict)
+    run, text = session(n_trials=9)
+    assert run.info.status == "FINISHED"
+    assert [child.data.tags["trial.state"] for child in children(store, run)] == ["complete", "complete", "interrupted"]
+    assert run.data.tags["stopped"] == "True"
+    assert "study/trials.csv" in artifacts(store, run, "study")
+    assert registered == []
+    assert "n_trials=0" in text
+    session(n_trials=0)
+    assert len(registered) == 1
+
+
+def test_contributions_hold_the_four_corners(session, tmp_path):
+    run, _ = session(n_trials=3)
+    table = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/study/contributions.csv").splitlines()
+    assert table[0].startswith("class_weight,threshold,score,feasible,sensitivity")
+    found = {name: value for name, value in run.data.metrics.items() if name.startswith("contribution/")}
+    corners = {f"class_weight_{w}/threshold_{t}" for w in ("none", "found") for t in ("0.5", "chosen")}
+    assert {name.removeprefix("contribution/").rpartition("/")[0] for name in found} == corners
+    best = study_of(tmp_path).best_value
+    assert found["contribution/class_weight_found/threshold_chosen/score"] == pytest.approx(best, abs=0.05)
+    assert np.isfinite(list(found.values())).all()
+
+
+def test_a_database_of_another_kind_is_refused_before_anything_is_read(store, monkeypatch):
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    result = CliRunner().invoke(entrypoints.tune.main, ["--storage", "mysql://host/db", "--data-dir", "/not/there"])
+    assert result.exit_code == 1
+    assert "--storage: found 'mysql://host/db', expected sqlite" in result.output
+    assert "/not/there" not in result.output
