@@ -21,6 +21,7 @@ from fracture_mae.data import loading
 from fracture_mae.models import autoencoder as mae_model
 from fracture_mae.tracking import runs
 from fracture_mae.training.trainer import make_accelerator
+from tests import builders
 
 DATA = "synthetic:n_xrays=60,size=96"
 
