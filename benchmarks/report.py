@@ -13,7 +13,7 @@ from benchmarks.results import MET, NOT_APPLICABLE, NOT_MET, Outcome, Result, Ro
 from benchmarks.subject import QUICK
 from benchmarks.timing import Sample
 from benchmarks.units import BYTES, FLOPS
-from fracture_mae.evaluation.judging import Findings
+from fracture_mae.tracking.report import Report
 
 WIDTH = 120
 _COLUMNS = {"figure": 38, "ours": 19, "alternative": 19, "ratio": 9, "range": 17, "bar": 9, "": 9}
@@ -40,7 +40,7 @@ def footer(outcome: Outcome) -> str:
     return "\n\n".join([*parts, f"Bars: {counts}, {n_told} not measured."])
 
 
-def findings(outcome: Outcome, machine: dict[str, Any], config: dict[str, Any]) -> Findings:
+def findings(outcome: Outcome, machine: dict[str, Any], config: dict[str, Any]) -> Report:
     """Everything to be logged."""
     measured = [result for result in outcome.results if isinstance(result, Result)]
     document = {
@@ -50,7 +50,7 @@ def findings(outcome: Outcome, machine: dict[str, Any], config: dict[str, Any]) 
         "growth": outcome.growth,
         "roofline": outcome.roofline and _roofline_document(outcome.roofline),
     }
-    found = Findings(
+    found = Report(
         metrics={name: value for result in measured for name, value in _metrics(result).items()},
         tables={"benchmark.csv": pd.DataFrame([_as_row(result) for result in outcome.results])},
         documents={"benchmark.json": document},

@@ -48,7 +48,7 @@ def entry_point(config: type[Config]) -> Callable[[Callable[[Config], None]], cl
         def command(**values: str) -> None:
             checked = parse(config, values)
             if isinstance(checked, Computing) and checked.nproc > 1 and not ranks.under_launcher():
-                from fracture_mae.processes.launching import lead
+                from fracture_mae.stages.several_processes import lead
 
                 lead(module, checked)
             else:

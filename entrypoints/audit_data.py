@@ -25,11 +25,11 @@ def main(config: AuditData) -> None:
         run.input(copies.table, copies.name, "audit")
         run.tags(report.tags(copies, files, fingerprint))
         run.note(report.note(copies))
-        run.findings(honesty.show_copies(copies, files))
+        run.report(honesty.show_copies(copies, files))
         click.echo(report.summary(copies, files))
 
         honesty = honesty.judge(copies, files, config.n_folds, Certainty(config.n_draws, config.seed))
-        run.findings(honesty.show_honesty(honesty, copies))
+        run.report(honesty.show_honesty(honesty, copies))
         run.tags({"shortcut_warning": honesty.probe.warning or "none"})
         run.note(report.note(copies, honesty))
         run.json(report.document(copies, files, fingerprint, honesty, config.model_dump()), "audit.json")

@@ -37,7 +37,7 @@ def main(config: Benchmark) -> None:
                 click.echo(report.rows(part))
                 outcome.add(part)
         click.echo(f"\n{report.footer(outcome)}")
-        run.findings(report.findings(outcome, found, config.model_dump()))
+        run.report(report.findings(outcome, found, config.model_dump()))
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def main(config: Compare) -> None:
         what = f"{config.n_folds}-fold cross-validation per X-ray"
         title = plots.heading(what, first.name, len(first), len(set(first.group)))
         findings = compare.judge(predictions, title, certainty)
-        run.findings(findings)
+        run.report(findings)
         click.echo(compare.digest(findings))
 
 

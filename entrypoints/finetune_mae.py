@@ -12,6 +12,7 @@ def main(config: FinetuneMae) -> None:
     from fracture_mae.processes import collectives
     from fracture_mae.stages import finetune, inputs
     from fracture_mae.tracking import runs
+    from fracture_mae.training import learning_curves
     from fracture_mae.training.trainer import make_accelerator
 
     with runs.run("finetune_mae", config) as run:
@@ -33,7 +34,7 @@ def main(config: FinetuneMae) -> None:
             after = inputs.measure_reconstruction(mae, dataset, config, accelerator)
             if not collectives.goes_on_alone():
                 return
-            run.training(progress)
+            run.report(learning_curves.report(progress))
             run.metrics(inputs.flat(after))
             examples.rebuild(mae, "fine-tuned")
             run.figures(examples.figures())

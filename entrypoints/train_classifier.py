@@ -12,6 +12,7 @@ def main(config: TrainClassifier) -> None:
     from fracture_mae.processes import collectives, ranks
     from fracture_mae.stages import cross_validate, inputs, train_classifier
     from fracture_mae.tracking import runs
+    from fracture_mae.training import learning_curves
     from fracture_mae.training.trainer import make_accelerator
 
     with runs.run("train_classifier", config) as run:
@@ -33,7 +34,7 @@ def main(config: TrainClassifier) -> None:
             choice = train_classifier.train_and_choose(classifier, dataset, config, **options)
             if not collectives.goes_on_alone():
                 return
-            run.training(choice.progress)
+            run.report(learning_curves.report(choice.progress))
             decision = choice.decision
             run.metrics({"threshold": decision.threshold, "temperature": decision.temperature})
             run.tags({"calibration": config.calibrate})
@@ -43,7 +44,7 @@ def main(config: TrainClassifier) -> None:
             findings = judging.judge_split(predictions, decision, "validation", remark, certainty)
             validation = {"validation": predictions}
             findings.add(operating_points.judge(validation, decision, config, remark, certainty))
-            run.findings(findings)
+            run.report(findings)
             version = inputs.register_classifier(classifier, decision, dataset, config, run)
             checkpoints.remove()
         for fold in folds:

@@ -16,7 +16,8 @@ def tiny_mae():
     # Imported here, because tests of the data need no torch, which takes seconds.
     from transformers import ViTMAEConfig
 
-    from fracture_mae.models.autoencoder import Mae, Normalisation, random_start
+    from fracture_mae.models.autoencoder import Mae, random_start
+    from fracture_mae.models.pixels import Normalisation
 
     config = ViTMAEConfig(
         image_size=SIDE,

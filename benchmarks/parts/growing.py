@@ -109,7 +109,7 @@ def _stages(subject: Subject) -> list[Stage]:
     def load(xrays: XRays) -> Callable[[], object]:
         return ours.epoch_reader(xrays, config.batch_size, subject.device)
 
-    def search(xrays: XRays) -> Callable[[], object]:
+    def copies(xrays: XRays) -> Callable[[], object]:
         path = _paths(xrays.table)
         return lambda: search.find(lambda content: read_picture(path[content]), list(path.index), num_workers=workers)
 
@@ -120,7 +120,7 @@ def _stages(subject: Subject) -> list[Stage]:
     return [
         Stage("cache", "decoding into the cache", decode, warm_up=False),
         Stage("loading", "loading an epoch", load),
-        Stage("copies", "search for copies", search, warm_up=False),
+        Stage("copies", "search for copies", copies, warm_up=False),
         Stage("evaluation", f"intervals, {_N_DRAWS:,} draws", evaluate),
     ]
 

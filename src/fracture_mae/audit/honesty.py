@@ -13,8 +13,9 @@ from fracture_mae.data import loading
 from fracture_mae.data.copies import groups
 from fracture_mae.data.loading import Files
 from fracture_mae.evaluation import properties, references
-from fracture_mae.evaluation.judging import Certainty, Findings, slug
+from fracture_mae.evaluation.judging import Certainty, slug
 from fracture_mae.plots import heading
+from fracture_mae.tracking.report import Report
 
 _IN_GROUPS = ["path", "sha256", "label_name", "split_published", "group", "group_files", "group_contents"]
 
@@ -58,12 +59,12 @@ def find_copies(files: Files, num_workers: int | None) -> Copies:
     return Copies(files.name, table, grouping, evidence.describe(grouping, links), leakage.group_sizes(table))
 
 
-def show_copies(copies: Copies, files: Files) -> Findings:
+def show_copies(copies: Copies, files: Files) -> Report:
     """Tables, numbers and figures of copies and of what leaks between published splits."""
     table, sizes = copies.table, copies.sizes
     between = leakage.between_splits(table)
     conflicts = leakage.label_conflicts(table)
-    found = Findings(
+    found = Report(
         metrics=_counts(copies, files, conflicts) | _leakage_metrics(between),
         tables={
             "groups.csv": _groups_table(table, sizes),
@@ -110,12 +111,12 @@ def judge(copies: Copies, files: Files, n_folds: int, certainty: Certainty) -> H
     return Honesty(probe, claims.compare(copies.table, features[row], n_folds, certainty))
 
 
-def show_honesty(honesty: Honesty, copies: Copies) -> Findings:
+def show_honesty(honesty: Honesty, copies: Copies) -> Report:
     """Tables, numbers and figures of shortcuts and claims."""
     probe = honesty.probe
     scores = {f"shortcut/{slug(name)}": levels for name, levels in probe.scores.items()} | honesty.claims
     rows = [_as_row(name, *level) for name, levels in scores.items() for level in levels.items()]
-    return Findings(
+    return Report(
         metrics={key: value for name, levels in scores.items() for key, value in _score_metrics(name, levels).items()},
         tables={
             "shortcut_properties.csv": probe.properties,

@@ -1,17 +1,17 @@
 """Predictions to findings: metrics with intervals, tables and figures, for files and for whole X-rays."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from fracture_mae import plots
 from fracture_mae.metrics import calibration, scores, thresholds
+from fracture_mae.metrics.decision import Decision
 from fracture_mae.metrics.intervals import bootstrap_intervals, intervals, paired_difference
-from fracture_mae.models.classifier import Decision
+from fracture_mae.tracking.report import Report
 
 SPLITS = ("train", "validation", "test")
 CLASSIFIER = "classifier"
@@ -20,20 +20,6 @@ _ECE = "expected_calibration_error"
 _UNCALIBRATED_ECE = f"{_ECE}_uncalibrated"
 _FEWEST_XRAYS = 2  # of each class, for a source to be judged by itself
 _LONGEST_SLUG = 80
-
-
-@dataclass
-class Findings:
-    """What an evaluation has to say, by the path or name under which it is logged."""
-
-    metrics: dict[str, float] = field(default_factory=dict)
-    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
-    figures: dict[str, Figure] = field(default_factory=dict)
-    documents: dict[str, Any] = field(default_factory=dict)
-
-    def add(self, other: "Findings") -> None:
-        for name in ("metrics", "tables", "figures", "documents"):
-            getattr(self, name).update(getattr(other, name))
 
 
 @dataclass(frozen=True)
@@ -60,16 +46,14 @@ def levels(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {"image": counted, "xray": scores.per_group(predictions)}
 
 
-def judge_split(
-    predictions: pd.DataFrame, decision: Decision, split: str, remark: str, certainty: Certainty
-) -> Findings:
+def judge_split(predictions: pd.DataFrame, decision: Decision, split: str, remark: str, certainty: Certainty) -> Report:
     """Everything about one split.
 
     Args:
         predictions: one row per file: path, sha256, label, group, source, logit and, where files differ in it, weight, see `levels`.
         remark: stands in every title, such as a warning of leakage; may be empty.
     """
-    found = Findings()
+    found = Report()
     decided = _decided(predictions, decision)
     found.tables[f"{split}/predictions.csv"] = decided
     for level, rows in levels(predictions).items():
@@ -87,7 +71,7 @@ def _decided(predictions: pd.DataFrame, decision: Decision) -> pd.DataFrame:
     )
 
 
-def _judge_level(rows: pd.DataFrame, decision: Decision, place: str, title: str, certainty: Certainty) -> Findings:
+def _judge_level(rows: pd.DataFrame, decision: Decision, place: str, title: str, certainty: Certainty) -> Report:
     label, logit = rows["label"].to_numpy(), rows["logit"].to_numpy()
     probability = decision.probability(logit)
     weight = weight_of(rows)
@@ -102,7 +86,7 @@ def _judge_level(rows: pd.DataFrame, decision: Decision, place: str, title: str,
     def of(metric: str) -> dict[str, tuple[float, float]]:
         return {CLASSIFIER: _ends(table, metric)}
 
-    return Findings(
+    return Report(
         metrics=flat_metrics(table, place, (*WITH_INTERVAL, _ECE, _UNCALIBRATED_ECE)),
         tables={
             f"{place}/metrics.csv": table.reset_index(),
@@ -184,7 +168,7 @@ def per_file(counted: pd.DataFrame) -> str:
     return "per file, X-rays weighing the same" if counted["group"].duplicated().any() else "one file per X-ray"
 
 
-def compare(predictions: Mapping[str, pd.DataFrame], split: str, remark: str, certainty: Certainty) -> Findings:
+def compare(predictions: Mapping[str, pd.DataFrame], split: str, remark: str, certainty: Certainty) -> Report:
     """The classifier beside the references, per X-ray: on all of a split and within each source.
 
     Args:
@@ -196,7 +180,7 @@ def compare(predictions: Mapping[str, pd.DataFrame], split: str, remark: str, ce
     overall = table[table["source"] == "all"]
     title = title_of(split, "xray", predictions[CLASSIFIER], remark)
     curves = {name: _label_and_probability(scores.per_group(rows)) for name, rows in predictions.items()}
-    return Findings(
+    return Report(
         metrics={
             f"{split}/xray/auroc/{slug(source)}/{slug(model)}": estimate
             for model, source, estimate in table[["source", "estimate"]].itertuples()
@@ -265,7 +249,7 @@ def remark_on(leakage: float) -> str:
     return f"LEAKY: {leakage:.0%} of the test X-rays stand in training too" if leakage else ""
 
 
-def digest(findings: Findings, splits: Sequence[str]) -> pd.DataFrame:
+def digest(findings: Report, splits: Sequence[str]) -> pd.DataFrame:
     """The figures to print: for each split, and for files and X-rays, the main metrics with their intervals."""
     rows = {}
     for split in splits:

@@ -12,11 +12,12 @@ import pandas as pd
 
 from fracture_mae import plots
 from fracture_mae.config import OperatingOptions
-from fracture_mae.evaluation.judging import Certainty, Findings, levels, title_of, weight_of
+from fracture_mae.evaluation.judging import Certainty, levels, title_of, weight_of
 from fracture_mae.metrics import scores, thresholds
+from fracture_mae.metrics.decision import Decision
 from fracture_mae.metrics.intervals import boundary_end, intervals, widened
 from fracture_mae.metrics.thresholds import Counts, decide
-from fracture_mae.models.classifier import Decision
+from fracture_mae.tracking.report import Report
 
 SENSITIVITIES = (0.90, 0.95, 0.99)
 CHOSEN_ON = "validation"
@@ -158,14 +159,14 @@ def judge(
     options: OperatingOptions,
     remark: str,
     certainty: Certainty,
-) -> Findings:
+) -> Report:
     """Operating points of every split, per file and per X-ray, all chosen on validation.
 
     Args:
         predictions: name of the split (`validation` among them) → a row per file: group, label, logit.
         remark: stands in every title; may be empty.
     """
-    found = Findings()
+    found = Report()
     costs = Costs(options.cost_false_negative, options.cost_false_positive)
     given = None if options.prevalence == "auto" else options.prevalence
     for level, validation in levels(predictions[CHOSEN_ON]).items():
@@ -202,7 +203,7 @@ def _without_nan(result: pd.DataFrame) -> Iterator[dict[str, object]]:
         yield {name: None if isinstance(value, float) and np.isnan(value) else value for name, value in row.items()}
 
 
-def digest(findings: Findings, split: str) -> str:
+def digest(findings: Report, split: str) -> str:
     """The operating points of a split per X-ray, as lines to print."""
     result = findings.tables[f"{split}/xray/operating_points.csv"]
     shown = pd.DataFrame({"operating point": result["name"], "threshold": result["threshold"].map("{:.3f}".format)})

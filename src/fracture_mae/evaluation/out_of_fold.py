@@ -10,7 +10,6 @@ from fracture_mae import plots
 from fracture_mae.evaluation.judging import (
     WITH_INTERVAL,
     Certainty,
-    Findings,
     flat_metrics,
     levels,
     per_file,
@@ -18,8 +17,9 @@ from fracture_mae.evaluation.judging import (
     with_ends,
 )
 from fracture_mae.metrics import scores, thresholds
+from fracture_mae.metrics.decision import Decision
 from fracture_mae.metrics.intervals import bootstrap_intervals
-from fracture_mae.models.classifier import Decision
+from fracture_mae.tracking.report import Report
 
 PLACE = "cross_validation"
 
@@ -50,7 +50,7 @@ def pool(folds: Iterable[tuple[pd.DataFrame, Decision]]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).sort_values("path", ignore_index=True)
 
 
-def judge(pooled: pd.DataFrame, decisions: Sequence[Decision], remark: str, certainty: Certainty) -> Findings:
+def judge(pooled: pd.DataFrame, decisions: Sequence[Decision], remark: str, certainty: Certainty) -> Report:
     """Pooled metrics with intervals, metrics of each fold and their mean with its interval, tables and figures.
 
     Scores of several models are pooled after each one's own calibration, and decided at each one's own threshold. Where folds
@@ -62,7 +62,7 @@ def judge(pooled: pd.DataFrame, decisions: Sequence[Decision], remark: str, cert
         decisions: of the folds, in their order.
         remark: stands in every title; may be empty.
     """
-    found = Findings(tables={f"{PLACE}/predictions.csv": pooled})
+    found = Report(tables={f"{PLACE}/predictions.csv": pooled})
     for level, rows in calibrated_levels(pooled, decisions).items():
         unit, n_files = (per_file(rows), len(rows)) if level == "image" else ("per X-ray", None)
         title = plots.heading(f"{rows['fold'].max()} folds", unit, n_files, rows["group"].nunique())
@@ -120,7 +120,7 @@ def over_folds(folds: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     return table.rename_axis("metric")
 
 
-def digest(found: Findings) -> pd.DataFrame:
+def digest(found: Report) -> pd.DataFrame:
     """The figures to print: for files and X-rays, the main metrics pooled and as the mean over folds, with intervals."""
     files = per_file(levels(found.tables[f"{PLACE}/predictions.csv"])["image"]).removeprefix("per ")
     rows = {}
@@ -134,9 +134,9 @@ def digest(found: Findings) -> pd.DataFrame:
 
 def _judge_level(
     rows: pd.DataFrame, place: str, label_names: Sequence[str], title: str, certainty: Certainty
-) -> Findings:
-    scores = _scores(rows)
-    label, probability, limits, weight = scores
+) -> Report:
+    values = _scores(rows)
+    label, probability, limits, weight = values
     options = {"n_draws": certainty.n_draws, "seed": certainty.seed, "weight": weight}
     pooled = bootstrap_intervals(label, probability, rows["group"], limits, **options)
     folds = per_fold(rows)
@@ -144,7 +144,7 @@ def _judge_level(
     matrix = scores.confusion(label, probability, limits, weight)
     chosen = list(WITH_INTERVAL)
     curves = {number: (*_scores(fold)[:2], _scores(fold)[3]) for number, fold in rows.groupby("fold")}
-    return Findings(
+    return Report(
         metrics=flat_metrics(pooled, place) | _flat_means(means, place),
         tables={
             f"{place}/metrics.csv": pooled.join(means).reset_index(),

@@ -5,7 +5,6 @@ He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022, in the
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.models import hub
+from fracture_mae.models.pixels import IMAGENET, Normalisation
 from fracture_mae.models.vit import as_multiplied, patches_of, tokens_of
 
 # Random starts for demos, tests and machines that reach no hub. One channel: an X-ray is grey.
@@ -25,29 +25,6 @@ PRESETS = {
     "vit-mae-tiny": {"patch": 16, "encoder": (192, 12, 3), "decoder": (128, 4, 4)},
     "vit-mae-small": {"patch": 16, "encoder": (384, 12, 6), "decoder": (256, 4, 8)},
 }
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """Per-channel mean and standard deviation that the network's input was normalised with, for pixels in [0, 1]."""
-
-    mean: tuple[float, ...] = (0.5,)
-    std: tuple[float, ...] = (0.25,)
-
-    def apply(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Grey [B, 1, H, W] in [0, 1] → normalised [B, C, H, W]."""
-        # By numbers, not tensors: to bring those to a GPU would wait for all that it has yet to do.
-        return torch.cat([(pixels - mean) / std for mean, std in zip(self.mean, self.std, strict=True)], dim=1)
-
-    def invert(self, normalised: torch.Tensor) -> torch.Tensor:
-        """Normalised [B, C, H, W] → grey [B, 1, H, W]: the mean over channels, in [0, 1] units but not clipped."""
-        mean, std = (
-            torch.tensor(values, device=normalised.device).view(1, -1, 1, 1) for values in (self.mean, self.std)
-        )
-        return (normalised * std + mean).mean(dim=1, keepdim=True)
-
-
-IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class Mae(nn.Module):

@@ -1,56 +1,19 @@
 """A fractured / not fractured classifier on the encoder of a masked autoencoder."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import ViTMAEConfig, ViTMAEModel
 
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.metrics import calibration
-from fracture_mae.metrics.calibration import Isotonic
-from fracture_mae.models.autoencoder import Mae, Normalisation
+from fracture_mae.metrics.decision import Decision
+from fracture_mae.models.autoencoder import Mae
+from fracture_mae.models.pixels import Normalisation
 from fracture_mae.models.vit import patches_of, tokens_of
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What turns a logit into an answer, and for which data it was chosen.
-
-    Attributes:
-        label_names: names of the negative and the positive class.
-        threshold: the answer is positive from this probability on.
-        temperature: logits are divided by it before the sigmoid, unless there is an isotonic map.
-        split_fingerprint: of the training, validation and test X-rays behind all choices.
-        isotonic: from logits to probabilities, in place of temperature and sigmoid.
-        data_fingerprint: of all X-rays and their labels, however they are split.
-        objective: what the threshold was chosen for; empty if it was given.
-    """
-
-    label_names: tuple[str, str]
-    threshold: float = 0.5
-    temperature: float = 1.0
-    split_fingerprint: str = ""
-    isotonic: Isotonic | None = None
-    data_fingerprint: str = ""
-    objective: str = ""
-
-    @property
-    def calibrated(self) -> bool:
-        """Whether a probability is another than the plain sigmoid of its logit."""
-        return self.isotonic is not None or self.temperature != 1
-
-    def probability(self, logit: ArrayLike) -> np.ndarray:
-        """Calibrated probability of the positive class, float64 in the shape of `logit`; the threshold is one of these."""
-        if self.isotonic is not None:
-            return self.isotonic.apply(logit)
-        return calibration.apply(logit, self.temperature)
 
 
 class FractureClassifier(nn.Module):
@@ -236,11 +199,4 @@ def load(folder: Path) -> tuple[FractureClassifier, Decision]:
     hidden = described.get("hidden", 0)  # not written before heads could have a hidden layer
     classifier = FractureClassifier(encoder, normalisation, pool=described["pool"], hidden=hidden)
     classifier.load_state_dict(load_file(folder / "model.safetensors"))
-    return classifier.eval(), _decision(described["decision"])
-
-
-def _decision(described: dict[str, Any]) -> Decision:
-    """A decision from JSON; those of earlier versions know no isotonic map."""
-    isotonic = described.get("isotonic")
-    restored = isotonic and Isotonic(tuple(isotonic["logit"]), tuple(isotonic["probability"]))
-    return Decision(**described | {"label_names": tuple(described["label_names"]), "isotonic": restored})
+    return classifier.eval(), Decision.restored(described["decision"])

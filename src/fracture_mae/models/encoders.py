@@ -17,7 +17,8 @@ from transformers import (
 
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.models import hub
-from fracture_mae.models.autoencoder import PRESETS, Normalisation, load_normalisation
+from fracture_mae.models.autoencoder import PRESETS, load_normalisation
+from fracture_mae.models.pixels import Normalisation
 
 # Class and options by config.json's model_type. Poolers are left out: many checkpoints have none, and they were made for other tasks.
 KINDS: dict[str, tuple[type[PreTrainedModel], dict[str, bool]]] = {

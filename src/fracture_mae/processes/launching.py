@@ -1,4 +1,4 @@
-"""Several processes for one training: an entry point that opens the run, starts them, waits, and says what became of them."""
+"""Several processes for one training: they are started, waited for, and it is said what became of them."""
 
 import logging
 import os
@@ -9,38 +9,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from fracture_mae.config import Config
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.processes import ranks
-from fracture_mae.tracking import runs
 
 _GRACE = 10  # seconds that ranks have to end once one of them has died
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _AGAIN = "The same command, with the same or another --nproc, goes on from the last whole checkpoint."
-
-
-def lead(module: str, config: Config) -> None:
-    """Run an entry point in `config.nproc` processes of this machine, within one run.
-
-    Args:
-        module: of the entry point, such as entrypoints.finetune_mae.
-
-    Raises:
-        FractureMaeError: a process died or failed; all have ended then, and the run is FAILED with the reason.
-    """
-    with runs.run(module.rpartition(".")[2], config) as run:
-        _check_devices(config)
-        start(["-m", module, *arguments_of(config)], config.nproc, {"MLFLOW_RUN_ID": run.id})
-
-
-def arguments_of(config: Config) -> list[str]:
-    """The command line that makes this very config."""
-    return [word for name, value in config.model_dump().items() for word in (f"--{name.replace('_', '-')}", str(value))]
 
 
 def start(arguments: list[str], n: int, environment: Mapping[str, str]) -> None:
@@ -106,15 +84,6 @@ def _signal_of(failure: ProcessFailure) -> str | None:
     """The signal that ended a rank, unless it is the one that is sent to those who are left."""
     ended = failure.exitcode < 0 and -failure.exitcode != signal.SIGTERM
     return failure.signal_name() if ended else None
-
-
-def _check_devices(config: Config) -> None:
-    found = torch.cuda.device_count() if config.device in ("auto", "cuda") else 0
-    if 0 < found < config.nproc:
-        raise FractureMaeError(
-            f"--nproc {config.nproc}: PyTorch finds {found} CUDA devices here, and each process needs one. Use --nproc {found} or "
-            "--device cpu."
-        )
 
 
 def _for_ranks(n: int) -> dict[str, str]:

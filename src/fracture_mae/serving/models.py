@@ -14,7 +14,7 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 from fracture_mae.data.reading.decoding import UnreadableImage, decode, letterbox
 from fracture_mae.metrics import thresholds
 from fracture_mae.models import autoencoder, classifier
-from fracture_mae.training.augmentation import to_unit
+from fracture_mae.models.pixels import to_unit
 
 _BATCH = 16
 _NETWORK = "network"

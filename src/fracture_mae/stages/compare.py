@@ -14,7 +14,7 @@ from fracture_mae.data.loading import XRays
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import frozen_features, linear_probe, references
 from fracture_mae.evaluation.frozen_features import Embedder, PooledEncoder
-from fracture_mae.evaluation.judging import Certainty, Findings, levels, slug
+from fracture_mae.evaluation.judging import Certainty, levels, slug
 from fracture_mae.metrics.calibration import apply
 from fracture_mae.metrics.intervals import bootstrap_intervals, paired_difference
 from fracture_mae.metrics.scores import equal_group_weight
@@ -22,6 +22,7 @@ from fracture_mae.models import encoders
 from fracture_mae.models.autoencoder import PRESETS
 from fracture_mae.stages import inputs
 from fracture_mae.tracking import registry
+from fracture_mae.tracking.report import Report
 
 METRICS = ("auroc", "average_precision", "balanced_accuracy", "sensitivity", "specificity")
 THRESHOLD = 0.5  # fair, because the head weighs both classes the same
@@ -119,7 +120,7 @@ def reference_predictions(xrays: XRays, fold: np.ndarray, seed: int) -> dict[str
     return found
 
 
-def judge(predictions: Mapping[str, pd.DataFrame], title: str, certainty: Certainty) -> Findings:
+def judge(predictions: Mapping[str, pd.DataFrame], title: str, certainty: Certainty) -> Report:
     """All models in one table, the first one the yardstick, with the figure of it.
 
     Args:
@@ -133,7 +134,7 @@ def judge(predictions: Mapping[str, pd.DataFrame], title: str, certainty: Certai
         if name != first:
             found = difference(rows, per_xray[first], certainty)
             table.loc[name, _DIFFERENCE_COLUMNS] = found["estimate"], found["low"], found["high"]
-    return Findings(
+    return Report(
         tables={"comparison.csv": table.reset_index()}
         | {f"predictions/{slug(name)}.csv": files for name, files in predictions.items()},
         figures={"comparison.png": plots.encoders(table, METRICS[:3], DIFFERENCE, title)},
@@ -165,7 +166,7 @@ def difference(rows: pd.DataFrame, others: pd.DataFrame, certainty: Certainty) -
     return paired_difference(rows["label"], mine, theirs, rows["group"], **options)
 
 
-def digest(findings: Findings) -> str:
+def digest(findings: Report) -> str:
     """The table to print."""
     table = findings.tables["comparison.csv"].set_index("model")
     columns: dict[str, Callable[[pd.Series], str]] = {

@@ -11,13 +11,15 @@ from fracture_mae.config import TrainClassifier
 from fracture_mae.data.folds import cross_validation_sets
 from fracture_mae.data.loading import Dataset, XRays
 from fracture_mae.evaluation import judging, out_of_fold
-from fracture_mae.evaluation.judging import Certainty, Findings
+from fracture_mae.evaluation.judging import Certainty
 from fracture_mae.evaluation.prediction import COLUMNS, predict
+from fracture_mae.metrics.decision import Decision
 from fracture_mae.models.autoencoder import PRESETS, Mae
-from fracture_mae.models.classifier import Decision
 from fracture_mae.processes import collectives, ranks
 from fracture_mae.stages import inputs, train_classifier
+from fracture_mae.tracking.report import Report
 from fracture_mae.tracking.runs import Run
+from fracture_mae.training import learning_curves
 from fracture_mae.training.checkpoints import Checkpoints
 from fracture_mae.training.schedule import Progress
 
@@ -84,12 +86,12 @@ def report(folds: list[Fold], config: TrainClassifier, encoder_split: str, run: 
     """
     tag, remark = remark_on_encoder(config.encoder, encoder_split)
     found = judge(folds, config, remark)
-    run.findings(found)
+    run.report(found)
     run.tags({"cross_validation.encoder": tag})
     return out_of_fold.digest(found).to_string()
 
 
-def judge(folds: list[Fold], config: TrainClassifier, remark: str) -> Findings:
+def judge(folds: list[Fold], config: TrainClassifier, remark: str) -> Report:
     """What the folds say together, see `out_of_fold.judge`."""
     pooled = out_of_fold.pool((fold.predictions, fold.decision) for fold in folds)
     return out_of_fold.judge(pooled, [fold.decision for fold in folds], remark, Certainty(N_DRAWS, config.seed))
@@ -146,10 +148,10 @@ def _predictions(xrays: XRays, logits: dict[str, float]) -> pd.DataFrame:
 
 
 def _log(fold: Fold, data: Dataset, config: TrainClassifier, run: Run) -> None:
-    run.training(fold.progress)
+    run.report(learning_curves.report(fold.progress))
     run.metrics({"threshold": fold.decision.threshold, "temperature": fold.decision.temperature})
     parts = {"train": data.train, "validation": data.validation, "held_out": data.test}
     for name, part in parts.items():
         run.metrics({f"{name}/n_images": len(part), f"{name}/n_xrays": len(set(part.group))})
     certainty = Certainty(N_DRAWS, config.seed)
-    run.findings(judging.judge_split(fold.predictions, fold.decision, "held_out", "", certainty))
+    run.report(judging.judge_split(fold.predictions, fold.decision, "held_out", "", certainty))

@@ -10,12 +10,14 @@ from fracture_mae.config import Evaluate
 from fracture_mae.data.loading import Dataset
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import judging, operating_points, references
-from fracture_mae.evaluation.judging import CLASSIFIER, SPLITS, Findings
+from fracture_mae.evaluation.judging import CLASSIFIER, SPLITS
 from fracture_mae.evaluation.prediction import predict
+from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import classifier as classifier_model
-from fracture_mae.models.classifier import Decision, FractureClassifier
+from fracture_mae.models.classifier import FractureClassifier
 from fracture_mae.stages.inputs import SEEN, splits_of, weighed
 from fracture_mae.tracking import registry
+from fracture_mae.tracking.report import Report
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def open_subject(name: str) -> Subject:
     return Subject(name, version, classifier, decision, seen)
 
 
-def judge(subject: Subject, dataset: Dataset, config: Evaluate, accelerator: Accelerator) -> Findings:
+def judge(subject: Subject, dataset: Dataset, config: Evaluate, accelerator: Accelerator) -> Report:
     """Judge all splits, and compare the classifier with the references where they are asked for."""
     certainty = judging.Certainty(config.n_draws, config.seed)
     remark = judging.remark_on(dataset.leakage)
@@ -100,7 +102,7 @@ def judge(subject: Subject, dataset: Dataset, config: Evaluate, accelerator: Acc
     return findings
 
 
-def shortcut_warning(findings: Findings) -> str:
+def shortcut_warning(findings: Report) -> str:
     """A sentence if file and border properties clearly tell the label of the test X-rays; "none" or "not tested" else."""
     table = findings.tables.get("test/comparison.csv")
     if table is None:

@@ -31,10 +31,11 @@ from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import reconstruction
 from fracture_mae.evaluation.judging import SPLITS, remark_on
 from fracture_mae.evaluation.reconstruction import Masks
+from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import autoencoder as mae_model
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models.autoencoder import Mae
-from fracture_mae.models.classifier import Decision, FractureClassifier
+from fracture_mae.models.classifier import FractureClassifier
 from fracture_mae.processes import collectives, ranks
 from fracture_mae.tracking import registry
 from fracture_mae.tracking.runs import Run

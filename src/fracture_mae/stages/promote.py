@@ -14,16 +14,17 @@ from accelerate import Accelerator
 from fracture_mae.config import PROMOTION_METRICS, Evaluate
 from fracture_mae.data.loading import Dataset
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.evaluation.judging import Findings, levels
+from fracture_mae.evaluation.judging import levels
 from fracture_mae.evaluation.prediction import predict
+from fracture_mae.metrics.decision import Decision
 from fracture_mae.metrics.intervals import paired_difference
 from fracture_mae.metrics.scores import summary
 from fracture_mae.metrics.thresholds import TIE
-from fracture_mae.models.classifier import Decision
 from fracture_mae.stages import evaluate, inputs
 from fracture_mae.stages.evaluate import Subject
 from fracture_mae.tracking import registry
 from fracture_mae.tracking.registry import ModelVersion
+from fracture_mae.tracking.report import Report
 
 LOWER_IS_BETTER = PROMOTION_METRICS[-2:]
 JUDGED_ON, TEST_AUROC = "evaluation.split_fingerprint", "evaluation.test_xray_auroc"
@@ -50,11 +51,11 @@ class Verdict:
     def __str__(self) -> str:
         return f"{'promoted to champion' if self.promoted else 'not promoted'}: {self.reason}"
 
-    def findings(self) -> Findings:
+    def findings(self) -> Report:
         """The decision as `promotion.json`, and its numbers as metrics."""
         names = ("difference", "difference_low", "difference_high", "share_above_margin", "challenger", "champion")
         numbers = {f"promotion/{name}": self.comparison[name] for name in names if name in self.comparison}
-        return Findings(
+        return Report(
             metrics={name: value for name, value in numbers.items() if value is not None},
             documents={"promotion.json": asdict(self) | {"winner": self.winner, "loser": self.loser}},
         )
@@ -73,7 +74,7 @@ class Verdict:
 
 
 def consider(
-    subject: Subject, findings: Findings, dataset: Dataset, config: Evaluate, accelerator: Accelerator
+    subject: Subject, findings: Report, dataset: Dataset, config: Evaluate, accelerator: Accelerator
 ) -> Verdict:
     """Decide whether the subject becomes champion; nothing in the registry is changed.
 
@@ -163,7 +164,7 @@ def is_better(comparison: dict[str, Any], margin: float, confidence: float) -> b
     return confidence == 0 or (share is not None and share >= confidence)
 
 
-def carry_out(verdict: Verdict, subject: Subject, findings: Findings, dataset: Dataset, run_id: str) -> None:
+def carry_out(verdict: Verdict, subject: Subject, findings: Report, dataset: Dataset, run_id: str) -> None:
     """Move the alias if the subject won, and tag both versions with what was decided, where, and the way back."""
     if subject.version is None:
         return

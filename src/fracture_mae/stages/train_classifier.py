@@ -13,9 +13,10 @@ from fracture_mae.config import TrainClassifier
 from fracture_mae.data.loading import Dataset, XRays
 from fracture_mae.evaluation.prediction import predict
 from fracture_mae.metrics import calibration, scores, thresholds
+from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models.autoencoder import Mae
-from fracture_mae.models.classifier import Decision, FractureClassifier
+from fracture_mae.models.classifier import FractureClassifier
 from fracture_mae.training.augmentation import Augment
 from fracture_mae.training.batches import Batch
 from fracture_mae.training.checkpoints import Checkpoints

@@ -20,13 +20,11 @@ from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
-from fracture_mae import plots
 from fracture_mae.config import Config
 from fracture_mae.data.loading import Dataset
 from fracture_mae.errors import FractureMaeError, first_line
-from fracture_mae.evaluation.judging import Findings
 from fracture_mae.processes import ranks
-from fracture_mae.training.schedule import Progress
+from fracture_mae.tracking.report import Report
 
 EXPERIMENT = "fracture-mae"
 REASON_TAG = "failure_reason"
@@ -88,25 +86,14 @@ class Run:
             raise
         mlflow.end_run("FINISHED")
 
-    def training(self, progress: Progress) -> None:
-        """The learning curves, the kept epoch and its metrics, how steps were computed, and which runs this one went on from."""
-        history = pd.DataFrame(progress.history).rename_axis("epoch").reset_index()
-        history["epoch"] += 1
-        self.table(history, "learning_curves.csv")
-        self.figure(plots.learning_curves(history, progress.kept_epoch), "learning_curves.png")
-        self.metrics(
-            {f"kept/{name}": value for name, value in progress.kept.items()} | {"kept/epoch": progress.kept_epoch}
-        )
-        self.tags({f"step.{name}": value for name, value in progress.computed_by.items()})
-        self.tags({"resumed_from": ", ".join(progress.run_ids[:-1])} if len(progress.run_ids) > 1 else {})
-
-    def findings(self, findings: Findings, folder: str = "") -> None:
-        """Everything an evaluation has to say, its files below `folder`."""
-        self.metrics(findings.metrics)
-        for path, table in findings.tables.items():
+    def report(self, report: Report, folder: str = "") -> None:
+        """Everything a report holds, its files below `folder`."""
+        self.tags(report.tags)
+        self.metrics(report.metrics)
+        for path, table in report.tables.items():
             self.table(table, folder + path)
-        self.figures({folder + path: figure for path, figure in findings.figures.items()})
-        for path, document in findings.documents.items():
+        self.figures({folder + path: figure for path, figure in report.figures.items()})
+        for path, document in report.documents.items():
             self.json(document, folder + path)
 
     def input(self, table: pd.DataFrame, name: str, context: str) -> None:
@@ -144,7 +131,7 @@ class SilentRun(Run):
     def __init__(self) -> None:
         self.id = ""
 
-    tags = note = metrics = figure = figures = table = json = training = findings = input = dataset = _nothing
+    tags = note = metrics = figure = figures = table = json = report = input = dataset = _nothing
 
     @contextmanager
     def child(self, name: str) -> Iterator["SilentRun"]:

@@ -52,8 +52,3 @@ class Augment:
         mean = changed.mean(dim=(1, 2, 3), keepdim=True)
         contrasted = (changed - mean) * torch.exp2(self.intensity * contrast) + mean
         return (contrasted + 0.2 * self.intensity * brightness).clamp(0, 1)
-
-
-def to_unit(pixels: torch.Tensor) -> torch.Tensor:
-    """uint8 [B, H, W] → float [B, 1, H, W] in [0, 1]."""
-    return pixels.unsqueeze(1).float() / 255

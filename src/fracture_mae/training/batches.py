@@ -13,7 +13,7 @@ from torch import nn
 from tqdm import tqdm
 
 from fracture_mae.data.loading import XRays
-from fracture_mae.training.augmentation import to_unit
+from fracture_mae.models.pixels import to_unit
 from fracture_mae.training.sending import sent
 
 T, U, Model = TypeVar("T"), TypeVar("U"), TypeVar("Model", bound=nn.Module)

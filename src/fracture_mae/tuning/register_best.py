@@ -9,9 +9,10 @@ from optuna.trial import FrozenTrial
 from fracture_mae.config import Tune
 from fracture_mae.data.loading import Dataset
 from fracture_mae.evaluation import judging
-from fracture_mae.evaluation.judging import Certainty, Findings
-from fracture_mae.models.classifier import Decision
+from fracture_mae.evaluation.judging import Certainty
+from fracture_mae.metrics.decision import Decision
 from fracture_mae.stages import inputs
+from fracture_mae.tracking.report import Report
 from fracture_mae.tracking.runs import Run
 from fracture_mae.tuning import figures, results, trials
 from fracture_mae.tuning.depths import FinetuneDepth, HeadDepth
@@ -65,7 +66,7 @@ class Conclusion:
         )
         run.metrics({"threshold": decision.threshold, "temperature": decision.temperature})
         findings = self._judged(predictions, decision)
-        run.findings(findings)
+        run.report(findings)
         contributed = results.contributions(self.depth, self.objective, best.params, predictions)
         self._log_contributions(contributed, best, run)
         classifier = self.depth.refit(best.params)
@@ -75,7 +76,7 @@ class Conclusion:
         digest = judging.digest(findings, [self.depth.judged_on]).to_string()
         return f"{digest}\n{shown}\nregistered as models:/fracture-classifier/{version}, alias challenger"
 
-    def _judged(self, predictions: pd.DataFrame, decision: Decision) -> Findings:
+    def _judged(self, predictions: pd.DataFrame, decision: Decision) -> Report:
         """The report on X-rays that the models behind `predictions` were not trained on; the threshold was chosen on them."""
         remark = judging.remark_on(self.dataset.leakage)
         certainty = Certainty(n_draws=1000, seed=self.config.seed)

@@ -234,7 +234,7 @@ def test_one_copy_under_the_wrong_label_is_all_that_is_lost(renamed, tmp_path):
 def test_a_second_run_neither_decodes_nor_searches(renamed, monkeypatch):
     first = loading.load(renamed, image_size=32)
     monkeypatch.setattr(loading, "decode", None)
-    monkeypatch.setattr(loading.duplicates, "find", None)
+    monkeypatch.setattr(loading.search, "find", None)
     again = loading.load(renamed, image_size=32, split_seed=1)
     pd.testing.assert_frame_equal(again.links, first.links)
     assert again.index["group"].equals(first.index["group"])

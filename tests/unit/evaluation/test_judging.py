@@ -8,9 +8,10 @@ from mlflow.utils.validation import _validate_metric_name
 from scipy.special import expit
 
 from fracture_mae.evaluation import judging
-from fracture_mae.evaluation.judging import CLASSIFIER, Certainty, Findings
+from fracture_mae.evaluation.judging import CLASSIFIER, Certainty
 from fracture_mae.metrics.calibration import Isotonic, expected_calibration_error
-from fracture_mae.models.classifier import Decision
+from fracture_mae.metrics.decision import Decision
+from fracture_mae.tracking.report import Report
 
 DECISION = Decision(("healthy", "broken"), threshold=0.6, temperature=2.0)
 CERTAINTY = Certainty(n_draws=100, seed=0)
@@ -152,9 +153,9 @@ def test_names_of_metrics_are_ones_that_mlflow_takes(source):
 
 
 def test_findings_add_up():
-    first, second = Findings(metrics={"a": 1}, documents={"x": 0}), Findings(metrics={"b": 2}, tables={"t": FEW})
+    first, second = Report(metrics={"a": 1}, documents={"x": 0}), Report(metrics={"b": 2}, tables={"t": FEW})
     first.add(second)
-    assert first == Findings(metrics={"a": 1, "b": 2}, tables={"t": FEW}, documents={"x": 0})
+    assert first == Report(metrics={"a": 1, "b": 2}, tables={"t": FEW}, documents={"x": 0})
 
 
 def test_digest_prints_estimate_and_interval(judged):

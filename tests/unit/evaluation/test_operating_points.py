@@ -9,9 +9,9 @@ from fracture_mae.config import Evaluate
 from fracture_mae.evaluation import operating_points
 from fracture_mae.evaluation.judging import Certainty
 from fracture_mae.evaluation.operating_points import Costs, OperatingPoint, choose, rates_at, table, weighted_to
+from fracture_mae.metrics.decision import Decision
 from fracture_mae.metrics.intervals import bootstrap_intervals
 from fracture_mae.metrics.thresholds import Counts
-from fracture_mae.models.classifier import Decision
 
 DECISION = Decision(("healthy", "broken"), threshold=0.6)
 CERTAINTY = Certainty(n_draws=200, seed=0)

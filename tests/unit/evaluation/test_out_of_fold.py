@@ -9,7 +9,7 @@ from fracture_mae.evaluation import out_of_fold
 from fracture_mae.evaluation.judging import Certainty
 from fracture_mae.evaluation.out_of_fold import over_folds
 from fracture_mae.metrics.calibration import Isotonic
-from fracture_mae.models.classifier import Decision
+from fracture_mae.metrics.decision import Decision
 
 NAMES = ("healthy", "broken")
 CERTAINTY = Certainty(n_draws=100, seed=0)

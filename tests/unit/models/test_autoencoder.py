@@ -9,7 +9,8 @@ from transformers import ViTMAEConfig
 
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.models import autoencoder as mae_model
-from fracture_mae.models.autoencoder import IMAGENET, Mae, Normalisation, mean_of_visible, noise_of, squared_error
+from fracture_mae.models.autoencoder import Mae, mean_of_visible, noise_of, squared_error
+from fracture_mae.models.pixels import IMAGENET, Normalisation
 
 POSITIONS = ("vit.embeddings.position_embeddings", "decoder.decoder_pos_embed")
 

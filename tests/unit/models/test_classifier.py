@@ -9,9 +9,9 @@ from torch.testing import assert_close
 
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics.calibration import Isotonic
+from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import classifier as classifier_model
-from fracture_mae.models.autoencoder import Normalisation
-from fracture_mae.models.classifier import Decision
+from fracture_mae.models.pixels import Normalisation
 
 
 def classifier_on(mae, pool="mean", **options):

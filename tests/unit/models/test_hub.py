@@ -17,7 +17,7 @@ import fracture_mae
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.models import autoencoder as mae_model
 from fracture_mae.models import hub
-from fracture_mae.models.autoencoder import Normalisation
+from fracture_mae.models.pixels import Normalisation
 
 LOADER = """
 import json, sys, time

@@ -7,7 +7,8 @@ from transformers import ViTMAEConfig
 from transformers.models.vit_mae import modeling_vit_mae
 
 from fracture_mae.models import autoencoder as mae_model
-from fracture_mae.models.autoencoder import IMAGENET, Mae, squared_error
+from fracture_mae.models.autoencoder import Mae, squared_error
+from fracture_mae.models.pixels import IMAGENET
 from fracture_mae.models.vit import patches_of, recompute_activations, tokens_of, use_attention
 
 

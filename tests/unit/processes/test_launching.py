@@ -10,8 +10,6 @@ import time
 import pytest
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
-from fracture_mae.config import FinetuneMae, TrainClassifier
-from fracture_mae.config.command_line import parse
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.processes import launching, ranks
 
@@ -94,29 +92,3 @@ MISTAKE = (FractureMaeError("the loss became nan."), "the loss became nan.", Fal
 def test_the_cause_is_told_and_not_what_followed(tmp_path, ended, expected):
     failures = {number: failure(tmp_path, number, exitcode, said) for number, exitcode, said in ended}
     assert re.match(expected, launching.what_happened(failures, 2))
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        FinetuneMae(nproc=2, learning_rate=3e-5, recipe="original", checkpointing=True),
-        TrainClassifier(nproc=2, class_weight="balanced", threshold=0.25, compile=True, weight_by="group"),
-    ],
-)
-def test_ranks_get_the_very_same_config(config):
-    words = launching.arguments_of(config)
-    given = {
-        name.removeprefix("--").replace("-", "_"): value for name, value in zip(words[::2], words[1::2], strict=True)
-    }
-    assert parse(type(config), given) == config
-
-
-@pytest.mark.parametrize(("device", "refused"), [("auto", True), ("cuda", True), ("cpu", False)])
-def test_each_process_needs_a_gpu_of_its_own(monkeypatch, device, refused):
-    monkeypatch.setattr(launching.torch.cuda, "device_count", lambda: 2)
-    launching._check_devices(FinetuneMae(nproc=2, device=device))
-    if refused:
-        with pytest.raises(FractureMaeError, match="--nproc 3: PyTorch finds 2 CUDA devices"):
-            launching._check_devices(FinetuneMae(nproc=3, device=device))
-    else:
-        launching._check_devices(FinetuneMae(nproc=3, device=device))

@@ -13,8 +13,8 @@ from mlflow.models import Model
 from PIL import Image
 
 from fracture_mae.metrics.calibration import Isotonic, apply
+from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import autoencoder, classifier
-from fracture_mae.models.classifier import Decision
 from fracture_mae.serving import models
 from tests import builders
 

@@ -11,9 +11,9 @@ from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import references
 from fracture_mae.evaluation.frozen_features import PooledEncoder
 from fracture_mae.evaluation.judging import Certainty
+from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import autoencoder as mae_model
 from fracture_mae.models import classifier as classifier_model
-from fracture_mae.models.classifier import Decision
 from fracture_mae.stages import compare
 from fracture_mae.stages.compare import Candidate
 from tests import builders

@@ -7,10 +7,11 @@ from matplotlib.figure import Figure
 
 from fracture_mae.config import TrainClassifier
 from fracture_mae.data.reading.cache import cache_root
-from fracture_mae.models.classifier import Decision
+from fracture_mae.metrics.decision import Decision
 from fracture_mae.stages import cross_validate, train_classifier
 from fracture_mae.stages.train_classifier import Choice
 from fracture_mae.tracking import runs
+from fracture_mae.training import learning_curves
 from fracture_mae.training.checkpoints import Checkpoints
 from fracture_mae.training.schedule import Progress
 from tests import builders
@@ -32,8 +33,8 @@ def dataset():
 def quick(monkeypatch):
     """What it is done with takes long and is tested elsewhere."""
     monkeypatch.setattr(cross_validate, "N_DRAWS", 10)
-    monkeypatch.setattr(cross_validate.evaluation, "judge_split", lambda *args: cross_validate.Findings())
-    monkeypatch.setattr(runs.plots, "learning_curves", lambda *args: Figure(figsize=(1, 1)))
+    monkeypatch.setattr(cross_validate.judging, "judge_split", lambda *args: cross_validate.Report())
+    monkeypatch.setattr(learning_curves.plots, "learning_curves", lambda *args: Figure(figsize=(1, 1)))
 
 
 class Memoriser:

@@ -8,13 +8,13 @@ import pytest
 from fracture_mae.config import Evaluate
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import judging
-from fracture_mae.evaluation.judging import Findings
 from fracture_mae.evaluation.references import FILE_PROPERTIES
+from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import classifier as classifier_model
-from fracture_mae.models.classifier import Decision
 from fracture_mae.stages import evaluate
 from fracture_mae.stages.evaluate import Subject
 from fracture_mae.tracking import registry
+from fracture_mae.tracking.report import Report
 
 DECISION = Decision(("not fractured", "fractured"))
 NAME = registry.CLASSIFIER
@@ -99,7 +99,7 @@ def compared(low, source="all", model=FILE_PROPERTIES):
         (judging.CLASSIFIER, 0.9, 0.8, 1.0, "all"),
         (FILE_PROPERTIES, 0.6, 0.4, 0.8, "all"),
     ]
-    return Findings(
+    return Report(
         tables={"test/comparison.csv": pd.DataFrame(rows, columns=["model", "estimate", "low", "high", "source"])}
     )
 
@@ -111,7 +111,7 @@ def compared(low, source="all", model=FILE_PROPERTIES):
         (compared(0.5), "none"),
         (compared(float("nan")), "none"),
         (compared(0.6, source="wrists"), "none"),  # of all X-rays 0.4
-        (Findings(), "not tested (--references false)"),
+        (Report(), "not tested (--references false)"),
     ],
 )
 def test_an_evaluation_warns_of_a_shortcut(findings, warning):

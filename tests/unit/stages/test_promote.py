@@ -9,13 +9,13 @@ from scipy.special import logit
 
 from fracture_mae.config import PROMOTION_METRICS, Evaluate
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.evaluation.judging import Findings
 from fracture_mae.metrics.calibration import Isotonic
-from fracture_mae.models.classifier import Decision
+from fracture_mae.metrics.decision import Decision
 from fracture_mae.stages import evaluate, inputs, promote
 from fracture_mae.stages.evaluate import Subject
 from fracture_mae.stages.promote import compare, is_better
 from fracture_mae.tracking import registry
+from fracture_mae.tracking.report import Report
 from tests import builders
 
 NAMES = ("not fractured", "fractured")
@@ -122,7 +122,7 @@ class Registry:
         dataset = dataset or self.dataset
         subject = self.subjects[version]
         table = self.predict(subject.classifier, dataset.test)
-        findings = Findings(metrics={"test/xray/auroc": 0.5}, tables={"test/predictions.csv": table})
+        findings = Report(metrics={"test/xray/auroc": 0.5}, tables={"test/predictions.csv": table})
         verdict = promote.consider(subject, findings, dataset, Evaluate(n_draws=200, **options), None)
         promote.carry_out(verdict, subject, findings, dataset, "r" * 32)
         return verdict

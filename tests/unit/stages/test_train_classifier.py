@@ -10,7 +10,7 @@ import torch
 from fracture_mae.config import TrainClassifier
 from fracture_mae.evaluation.prediction import predict
 from fracture_mae.metrics import calibration
-from fracture_mae.models.classifier import Decision
+from fracture_mae.metrics.decision import Decision
 from fracture_mae.stages import train_classifier
 from fracture_mae.stages.train_classifier import (
     decide,

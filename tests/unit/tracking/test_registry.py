@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from fracture_mae.errors import FractureMaeError
+from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import autoencoder as mae_model
 from fracture_mae.models import classifier as classifier_model
-from fracture_mae.models.classifier import Decision
 from fracture_mae.tracking import registry
 from tests.unit.serving.test_predict import PICTURES, as_base64
 

@@ -13,8 +13,9 @@ import yaml
 
 from fracture_mae.config import Evaluate, FinetuneMae
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.evaluation.judging import Findings
 from fracture_mae.tracking import runs
+from fracture_mae.tracking.report import Report
+from fracture_mae.training import learning_curves
 from fracture_mae.training.schedule import Progress
 
 REASON = runs.REASON_TAG
@@ -172,13 +173,13 @@ def test_data_are_logged_with_what_tells_them_apart(store, dataset):
 
 
 def test_findings_are_logged_below_their_folder(store):
-    findings = Findings(
+    findings = Report(
         metrics={"test/auroc": 0.5},
         tables={"test/table.csv": pd.DataFrame({"a": [1], "b": ["x"]})},
         documents={"test/document.json": {"Ä": 1}},
     )
     with runs.run("evaluate", Evaluate()) as run:
-        run.findings(findings, "best/")
+        run.report(findings, "best/")
     found = only_run(store)
     assert found.data.metrics == {"test/auroc": 0.5}
     assert artifact(found, "best/test/table.csv") == "a,b\n1,x\n"
@@ -188,7 +189,7 @@ def test_findings_are_logged_below_their_folder(store):
 def test_training_logs_curves_the_kept_epoch_and_where_it_went_on(store):
     rows = [{"train/loss": 0.5, "validation/auroc": 0.7}, {"train/loss": 0.4, "validation/auroc": 0.6}]
     with runs.run("finetune_mae", FinetuneMae()) as run:
-        run.training(Progress(history=rows, kept_epoch=1, run_ids=["first", "second", run.id]))
+        run.report(learning_curves.report(Progress(history=rows, kept_epoch=1, run_ids=["first", "second", run.id])))
     found = only_run(store)
     assert found.data.metrics == {"kept/epoch": 1, "kept/train/loss": 0.5, "kept/validation/auroc": 0.7}
     assert found.data.tags["resumed_from"] == "first, second"
@@ -265,7 +266,7 @@ def test_a_process_that_is_not_the_first_leaves_mlflow_alone(store, dataset, mon
         for each in (run, child):
             each.metrics({"m": 1.0}, 1)
             each.dataset(dataset)
-            each.training(Progress([{"m": 0.5}], 1))
+            each.report(Report(metrics={"m": 0.5}))
     assert mlflow.active_run() is None
     assert not store.search_runs([experiment.experiment_id for experiment in store.search_experiments()])
 
@@ -288,6 +289,10 @@ def test_a_rank_leaves_to_its_leader_what_is_the_leaders(store, monkeypatch):
 
 def test_how_steps_were_computed_stands_in_the_tags(store):
     with runs.run("finetune_mae", FinetuneMae()) as run:
-        run.training(Progress([{"train/loss": 0.5}], 1, computed_by={"attention": "sdpa", "compile": "false"}))
+        run.report(
+            learning_curves.report(
+                Progress([{"train/loss": 0.5}], 1, computed_by={"attention": "sdpa", "compile": "false"})
+            )
+        )
     tags = only_run(store).data.tags
     assert (tags["step.attention"], tags["step.compile"]) == ("sdpa", "false")

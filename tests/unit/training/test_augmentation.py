@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from fracture_mae.training.augmentation import Augment, to_unit
+from fracture_mae.models.pixels import to_unit
+from fracture_mae.training.augmentation import Augment
 from fracture_mae.training.step_random import Draws
 
 RAND = torch.rand  # itself, where a test has fixed all draws

@@ -24,7 +24,7 @@ class Recording:
     def __init__(self, add_gradient, parameters, like):
         self.add_gradient, self.parameters, self.size = add_gradient, parameters, len(like.pixels)
         self.draws = StandingDraws()
-        Recording.builders.append(self)
+        Recording.made.append(self)
 
     def fill(self, batch, draws):
         self.batch = batch

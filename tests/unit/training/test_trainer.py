@@ -268,7 +268,7 @@ def trained(stage, mae, dataset, root, stop_after=None):
             return None, logged
 
 
-@pytest.mark.parametrize("stage", [train_mae, train_classifier])
+@pytest.mark.parametrize("stage", [train_mae, trained_classifier])
 def test_interrupted_after_each_epoch_and_resumed_ends_as_never_interrupted(
     accelerator, tiny_mae, dataset, tmp_path, stage
 ):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import classifier as classifier_model
-from fracture_mae.models.classifier import Decision
 from fracture_mae.training.batches import batch_of
 from fracture_mae.tuning import heads
 from tests import builders

@@ -14,10 +14,10 @@ import entrypoints.tune
 from fracture_mae.config import Tune
 from fracture_mae.data import folds
 from fracture_mae.errors import FractureMaeError, NonFiniteError
-from fracture_mae.evaluation.judging import Findings
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.stages.inputs import SEEN
 from fracture_mae.tracking import runs
+from fracture_mae.tracking.report import Report
 from fracture_mae.tuning.depths import HeadDepth
 from fracture_mae.tuning.register_best import Conclusion
 from fracture_mae.tuning.worker import open_database, tune
@@ -49,7 +49,7 @@ def session(store, accelerator, registered, monkeypatch):
     def run_session(dataset=None, whole=False, **options):
         if not whole:
             monkeypatch.setattr(runs.Run, "figure", lambda run, figure, path: run.table(pd.DataFrame(), path))
-            monkeypatch.setattr(Conclusion, "_judged", lambda *args: Findings())
+            monkeypatch.setattr(Conclusion, "_judged", lambda *args: Report())
             monkeypatch.setattr("fracture_mae.evaluation.judging.digest", lambda *args: pd.DataFrame())
         config = Tune(n_folds=2, study_name="study", batch_size=4, **options)
         with runs.run("tune", config) as run:

@@ -1,0 +1,51 @@
+"""From a logit to an answer: calibration, threshold, and the names of the classes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fracture_mae.metrics import calibration
+from fracture_mae.metrics.calibration import Isotonic
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What turns a logit into an answer, and for which data it was chosen.
+
+    Attributes:
+        label_names: names of the negative and the positive class.
+        threshold: the answer is positive from this probability on.
+        temperature: logits are divided by it before the sigmoid, unless there is an isotonic map.
+        split_fingerprint: of the training, validation and test X-rays behind all choices.
+        isotonic: from logits to probabilities, in place of temperature and sigmoid.
+        data_fingerprint: of all X-rays and their labels, however they are split.
+        objective: what the threshold was chosen for; empty if it was given.
+    """
+
+    label_names: tuple[str, str]
+    threshold: float = 0.5
+    temperature: float = 1.0
+    split_fingerprint: str = ""
+    isotonic: Isotonic | None = None
+    data_fingerprint: str = ""
+    objective: str = ""
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether a probability is another than the plain sigmoid of its logit."""
+        return self.isotonic is not None or self.temperature != 1
+
+    def probability(self, logit: ArrayLike) -> np.ndarray:
+        """Calibrated probability of the positive class, float64 in the shape of `logit`; the threshold is one of these."""
+        if self.isotonic is not None:
+            return self.isotonic.apply(logit)
+        return calibration.apply(logit, self.temperature)
+
+    @classmethod
+    def restored(cls, described: dict[str, Any]) -> "Decision":
+        """A decision from the JSON of `asdict`; those of earlier versions know no isotonic map."""
+        isotonic = described.get("isotonic")
+        restored = isotonic and Isotonic(tuple(isotonic["logit"]), tuple(isotonic["probability"]))
+        return cls(**described | {"label_names": tuple(described["label_names"]), "isotonic": restored})
