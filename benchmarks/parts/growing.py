@@ -12,7 +12,7 @@ from benchmarks.memory import PeakMemory
 from benchmarks.results import Outcome, Result, Skipped
 from benchmarks.subject import Subject
 from benchmarks.timing import Measure, Sample, rate
-from fracture_mae.data.copies import groups
+from fracture_mae.data.copies import groups, search
 from fracture_mae.data.loading import XRays, read_picture
 from fracture_mae.data.reading import index
 from fracture_mae.data.reading.cache import ImageStore
