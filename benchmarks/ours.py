@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.subject import Subject, cache_in
 from fracture_mae.config import FinetuneMae, Tune
-from fracture_mae.data.loading import XRays
+from fracture_mae.data.types import XRays
 from fracture_mae.stages import finetune
 from fracture_mae.tracking.runs import Run
 from fracture_mae.training.batches import Ahead, batch_of, gather, pixels_of

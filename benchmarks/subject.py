@@ -16,7 +16,7 @@ from benchmarks.flops import Sizes
 from benchmarks.results import Bar
 from benchmarks.timing import Sample, interleaved
 from fracture_mae.config import Benchmark, FinetuneMae
-from fracture_mae.data.loading import Dataset, XRays
+from fracture_mae.data.types import Dataset, XRays
 from fracture_mae.models.autoencoder import Mae
 
 QUICK = "a quick run"

@@ -13,19 +13,20 @@ def main(config: Benchmark) -> None:
     from benchmarks.results import Outcome
     from benchmarks.workspace import workspace
     from fracture_mae.data.reading.cache import cache_root
+    from fracture_mae.processes.accelerator import make_accelerator
     from fracture_mae.stages import inputs
     from fracture_mae.tracking import runs
-    from fracture_mae.training.trainer import make_accelerator
+    from fracture_mae.tracking.registered_models import load_mae
 
     with runs.run("benchmark", config) as run:
         accelerator = make_accelerator(config.precision, config.device)
-        mae = inputs.load_mae(config.model, config)
+        mae = load_mae(config.model, config)
         dataset = inputs.load_data(config, mae.image_size)
         xrays = subject.choose(dataset, config.n_images)
         outcome = Outcome()
         with workspace(cache_root()) as folder:  # where there is room for many X-rays
             parted = subject.parted(dataset, xrays)
-            measured = subject.Subject(config, mae, xrays, parted, accelerator, folder)
+            measured = subject.LoadedClassifier(config, mae, xrays, parted, accelerator, folder)
             found = machine.describe(measured)
             told = machine.sentence(found, measured)
             run.tags(

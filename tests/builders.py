@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from fracture_mae.data.loading import Dataset, XRays
+from fracture_mae.data.types import Dataset, XRays
 
 SIDE = 32  # pixels
 

@@ -30,7 +30,7 @@ def real_cache(tmp_path_factory):
 def accelerator():
     from accelerate.state import AcceleratorState
 
-    from fracture_mae.training.trainer import make_accelerator
+    from fracture_mae.processes.accelerator import make_accelerator
 
     yield make_accelerator("fp32", "cpu")
     AcceleratorState._reset_state(reset_partial_state=True)

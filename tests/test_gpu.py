@@ -14,14 +14,15 @@ from fracture_mae.evaluation.frozen_features import PooledEncoder, features
 from fracture_mae.evaluation.prediction import predict
 from fracture_mae.models import autoencoder as mae_model
 from fracture_mae.models import classifier as classifier_model
-from fracture_mae.stages.finetune import finetune
+from fracture_mae.processes.accelerator import make_accelerator
+from fracture_mae.stages.finetune import train as finetune
 from fracture_mae.training.batches import MappedPixels, ResidentPixels, batch_of, gather, pixels_of
 from fracture_mae.training.checkpoints import Checkpoints
 from fracture_mae.training.cuda_graphs import Recorded
 from fracture_mae.training.schedule import Schedule
 from fracture_mae.training.step_options import Computation
 from fracture_mae.training.step_random import Draws
-from fracture_mae.training.trainer import Trainer, make_accelerator, visiting_order
+from fracture_mae.training.trainer import Trainer, visiting_order
 from tests import builders
 from tests.unit.training import shared_training
 from tests.unit.training.shared_training import CASES

@@ -6,7 +6,7 @@ import torch
 from accelerate import Accelerator
 
 from benchmarks import ours
-from fracture_mae.data.loading import XRays
+from fracture_mae.data.types import XRays
 from fracture_mae.models.classifier import FractureClassifier
 
 

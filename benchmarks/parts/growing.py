@@ -13,10 +13,11 @@ from benchmarks.results import Outcome, Result, Skipped
 from benchmarks.subject import Subject
 from benchmarks.timing import Measure, Sample, rate
 from fracture_mae.data.copies import groups, search
-from fracture_mae.data.loading import XRays, read_picture
+from fracture_mae.data.loading import read_picture
 from fracture_mae.data.reading import index
 from fracture_mae.data.reading.cache import ImageStore
 from fracture_mae.data.reading.hashes import sha256_of
+from fracture_mae.data.types import XRays
 from fracture_mae.metrics.intervals import bootstrap_intervals
 
 KEY, NAME = "growth", "growth"

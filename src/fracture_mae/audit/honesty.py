@@ -11,7 +11,7 @@ from fracture_mae.audit.folds import Score
 from fracture_mae.audit.shortcuts import Probe
 from fracture_mae.data import loading
 from fracture_mae.data.copies import groups
-from fracture_mae.data.loading import Files
+from fracture_mae.data.types import Files
 from fracture_mae.evaluation import properties, references
 from fracture_mae.evaluation.judging import Certainty, slug
 from fracture_mae.plots import heading

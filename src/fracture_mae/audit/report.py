@@ -11,7 +11,7 @@ from fracture_mae.audit.claims import HONEST, LEAKY, PUBLISHED
 from fracture_mae.audit.folds import Score
 from fracture_mae.audit.honesty import Copies, Honesty
 from fracture_mae.data import splits
-from fracture_mae.data.loading import Files
+from fracture_mae.data.types import Files
 
 _NO_SPLITS = "no published splits: nothing can leak between them"
 _CLAIMS = {

@@ -4,10 +4,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fracture_mae.config.options import DEFAULT_MODEL, PROMOTION_METRICS, Config, Copies, DataOptions, OperatingOptions
+from fracture_mae.config.options import (
+    DEFAULT_MODEL,
+    PROMOTION_METRICS,
+    Config,
+    CopyOptions,
+    DataOptions,
+    OperatingOptions,
+)
 
 
-class Evaluate(OperatingOptions, Copies, DataOptions):
+class Evaluate(OperatingOptions, CopyOptions, DataOptions):
     """Judge a registered classifier on every split, beside two references."""
 
     classifier: str = Field(

@@ -86,7 +86,7 @@ class DataOptions(Config):
         return {name: getattr(self, name) for name in DataOptions.model_fields}
 
 
-class Copies(Config):
+class CopyOptions(Config):
     """How much the several files of one X-ray count."""
 
     weight_by: Literal["file", "group"] = Field(

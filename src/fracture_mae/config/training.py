@@ -8,7 +8,7 @@ from fracture_mae.config.options import (
     THRESHOLD_OBJECTIVES,
     Augmentation,
     Computing,
-    Copies,
+    CopyOptions,
     DataOptions,
     Masking,
     NumberOrWord,
@@ -22,7 +22,7 @@ class ReconstructBaseline(Masking, DataOptions):
     """Rebuild masked X-rays with the weights a model comes with."""
 
 
-class FinetuneMae(Masking, Copies, Augmentation, Computing, Optimisation, DataOptions):
+class FinetuneMae(Masking, CopyOptions, Augmentation, Computing, Optimisation, DataOptions):
     """Train the masked autoencoder further on X-rays."""
 
     loss_region: Literal["masked", "all"] = Field("auto", description="patches whose squared error is the loss")
@@ -63,7 +63,7 @@ class FinetuneMae(Masking, Copies, Augmentation, Computing, Optimisation, DataOp
     }
 
 
-class TrainClassifier(OperatingOptions, Copies, Augmentation, Computing, Optimisation, DataOptions):
+class TrainClassifier(OperatingOptions, CopyOptions, Augmentation, Computing, Optimisation, DataOptions):
     """Train a fractured / not fractured classifier on the encoder."""
 
     encoder: str = Field(

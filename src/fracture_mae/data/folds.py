@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
-from fracture_mae.data.loading import Dataset, XRays, resplit
+from fracture_mae.data.loading import resplit
+from fracture_mae.data.types import Dataset, XRays
 from fracture_mae.errors import FractureMaeError
 
 _INNER_FOLDS = 6  # one of them is for validation: 17 % of the training part, as 15 of the 85 % that are not test

@@ -18,8 +18,8 @@ from accelerate import Accelerator
 from filelock import FileLock
 from torch import nn
 
-from fracture_mae.data.loading import XRays
 from fracture_mae.data.reading.cache import cache_root
+from fracture_mae.data.types import XRays
 from fracture_mae.models.autoencoder import Mae
 from fracture_mae.training.batches import in_batches, to_device
 

@@ -5,7 +5,10 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 
-from fracture_mae.data.loading import XRays
+from fracture_mae.config import CopyOptions
+from fracture_mae.data.copies.originals import is_original
+from fracture_mae.data.types import XRays
+from fracture_mae.metrics.scores import equal_group_weight
 from fracture_mae.models.classifier import FractureClassifier
 from fracture_mae.processes import collectives
 from fracture_mae.training.batches import in_batches, to_device
@@ -27,3 +30,23 @@ def predict(classifier: FractureClassifier, xrays: XRays, *, batch_size: int, ac
             logits.append(classifier(batch.pixels).cpu().numpy())
     whole = [values for part in collectives.gather(logits) for values in part]
     return xrays.table[COLUMNS].assign(logit=np.concatenate(whole).astype(np.float64))
+
+
+def weighed(predictions: pd.DataFrame, xrays: XRays, config: CopyOptions) -> pd.DataFrame:
+    """Predictions for `xrays` with what each file counts; as they are where all count the same."""
+    if (config.weight_by, config.copies) == ("file", "all"):
+        return predictions
+    return predictions.assign(weight=table_weight(xrays, config.weight_by, config.copies))
+
+
+def table_weight(xrays: XRays, weight_by: str, copies: str) -> np.ndarray:
+    """Weight of each file in tables per file: float64 [n], 0 for a copy that is left out.
+
+    Args:
+        weight_by: "file": each file 1; "group": each of an X-ray's n files 1/n.
+        copies: "all", or "one": the original of each X-ray alone, see `is_original`.
+    """
+    counts = is_original(xrays.table) if copies == "one" else np.ones(len(xrays), dtype=bool)
+    weight = np.zeros(len(xrays))
+    weight[counts] = equal_group_weight(xrays.group[counts]) if weight_by == "group" else 1.0
+    return weight

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from fracture_mae.data.loading import XRays
+from fracture_mae.data.types import XRays
 
 _FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")  # any other comes after them
 _BLACK = 8  # grey levels below which a pixel counts as black

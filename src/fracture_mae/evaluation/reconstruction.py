@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 
-from fracture_mae.data.loading import XRays
+from fracture_mae.data.types import XRays
 from fracture_mae.metrics import scores
 from fracture_mae.models import autoencoder as mae_model
 from fracture_mae.models.autoencoder import Mae

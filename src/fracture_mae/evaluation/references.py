@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fracture_mae.data.loading import Dataset, XRays
+from fracture_mae.data.types import Dataset, XRays
 from fracture_mae.evaluation import properties
 from fracture_mae.metrics.scores import equal_group_weight
 

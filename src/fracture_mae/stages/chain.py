@@ -1,71 +1,31 @@
-"""Steps of a chain as MLflow project runs, children of one parent."""
+"""The whole chain: baseline, fine-tuning, classifier, evaluation, each a child run of one parent."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-import mlflow
-from mlflow import MlflowClient
-
-from fracture_mae.errors import FractureMaeError
-from fracture_mae.tracking.runs import REASON_TAG, Run
-
-PROJECT = Path(__file__).resolve().parents[3]
+from fracture_mae.config import Main
+from fracture_mae.tracking.projects import Chain, Step
+from fracture_mae.tracking.runs import Run
 
 
-@dataclass(frozen=True)
-class Step:
-    """A finished step: its MLflow run's tags and last metrics."""
+def chain(config: Main, run: Run) -> str:
+    """Run all steps; their results, to print.
 
-    tags: dict[str, str]
-    metrics: dict[str, float]
-
-    @property
-    def registered(self) -> str:
-        """URI of the model version that the step registered."""
-        return self.tags["registered"]
-
-
-class Chain:
-    """Runs entry points of this project one after the other, below the active run.
-
-    Args:
-        parent: the active run.
-        env_manager: MLflow's environment manager for the steps.
+    Raises:
+        FractureMaeError: a step failed; its own run holds the reason.
     """
-
-    def __init__(self, parent: Run, env_manager: str):
-        self.parent = parent
-        self.env_manager = env_manager
-
-    def run(self, entry_point: str, parameters: Mapping[str, Any]) -> Step:
-        """Run an entry point to its end.
-
-        Raises:
-            FractureMaeError: the step failed; its own run holds the reason.
-        """
-        client = MlflowClient()
-        experiment_id = client.get_run(self.parent.id).info.experiment_id
-        submitted = mlflow.projects.run(
-            str(PROJECT),
-            entry_point,
-            parameters=dict(parameters),
-            experiment_id=experiment_id,
-            env_manager=self.env_manager,
-            run_name=entry_point,
-            synchronous=False,
-        )
-        try:
-            finished = submitted.wait()
-        except BaseException:  # MLflow runs a step in a session of its own, which Ctrl-C and SIGTERM do not reach
-            submitted.cancel()
-            raise
-        data = client.get_run(submitted.run_id).data
-        if not finished:
-            reason = data.tags.get(REASON_TAG, "see its output above")
-            raise FractureMaeError(f"the step {entry_point} failed (run {submitted.run_id}): {reason}")
-        return Step(data.tags, data.metrics)
+    shared = config.shared()
+    steps = Chain(run, config.env_manager)
+    steps.run("reconstruct_baseline", shared | {"model": config.model})
+    training = shared | {"recipe": config.recipe, "nproc": config.nproc}
+    mae = steps.run("finetune_mae", training | {"model": config.model, "epochs": config.mae_epochs})
+    classifier = steps.run(
+        "train_classifier", training | {"encoder": mae.registered, "epochs": config.classifier_epochs}
+    )
+    judged = steps.run("evaluate", shared | {"classifier": classifier.registered, "n_draws": config.n_draws})
+    run.metrics(judged.metrics)
+    run.tags({"registered": classifier.registered, "promotion": judged.tags["promotion"]})
+    outcome = f"{classifier.registered}, {judged.tags['promotion']}"
+    run.note(f"The whole chain with **{config.model}**, recipe `{config.recipe}`: {outcome}.")
+    ui = "Open the UI: mlflow ui --backend-store-uri sqlite:///mlflow.db   → http://127.0.0.1:5000"
+    return f"{summary(mae, judged)}\n{ui}"
 
 
 def summary(mae: Step, judged: Step) -> str:

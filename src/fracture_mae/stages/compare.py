@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ from accelerate import Accelerator
 
 from fracture_mae import plots
 from fracture_mae.config import Compare
-from fracture_mae.data.loading import XRays
+from fracture_mae.data import folds
+from fracture_mae.data.types import XRays
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import frozen_features, linear_probe, references
 from fracture_mae.evaluation.frozen_features import Embedder, PooledEncoder
@@ -20,9 +22,12 @@ from fracture_mae.metrics.intervals import bootstrap_intervals, paired_differenc
 from fracture_mae.metrics.scores import equal_group_weight
 from fracture_mae.models import encoders
 from fracture_mae.models.autoencoder import PRESETS
+from fracture_mae.processes.accelerator import make_accelerator
 from fracture_mae.stages import inputs
 from fracture_mae.tracking import registry
+from fracture_mae.tracking.registered_models import load_mae
 from fracture_mae.tracking.report import Report
+from fracture_mae.tracking.runs import Run
 
 METRICS = ("auroc", "average_precision", "balanced_accuracy", "sensitivity", "specificity")
 THRESHOLD = 0.5  # fair, because the head weighs both classes the same
@@ -31,7 +36,7 @@ _DIFFERENCE_COLUMNS = [f"{DIFFERENCE}{end}" for end in ("", "_low", "_high")]
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ComparedEncoder:
     """An encoder to be compared.
 
     Attributes:
@@ -47,6 +52,36 @@ class Candidate:
     @property
     def n_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.embedder.parameters())
+
+
+def compare(config: Compare, run: Run) -> str:
+    """Compare encoders, a child run for each; what came of it, to print."""
+    accelerator = make_accelerator(config.precision, config.device)
+    names = names_of(config.encoders)
+    all_compared = [open_encoder(name, config) for name in names]  # before hours go into the first
+    load = cache(lambda image_size: inputs.load_data(config, image_size))
+    dataset = load(all_compared[0].image_size)
+    run.dataset(dataset)
+    run.note(f"Frozen features, linear head, {config.n_folds} folds: {', '.join(names)}. {inputs.describe(dataset)}")
+    first = folds.joined(dataset)
+    folds.check_enough(first, config.n_folds, f"--n-folds {config.n_folds}")
+    fold = folds.assign(first.table, config.n_folds, config.seed)
+    certainty = Certainty(config.n_draws, config.seed)
+
+    predictions = {}
+    for compared in all_compared:
+        xrays = folds.joined(load(compared.image_size))
+        with run.child(compared.name) as child:
+            predictions[compared.name], told = probe(compared, xrays, fold, config, accelerator)
+            child.tags({"encoder": compared.name} | told | inputs.check_encoder_split(compared.name, dataset))
+            measured = measure(levels(predictions[compared.name])["xray"], certainty)
+            child.metrics({f"xray/{name}": value for name, value in measured.items()})
+    if config.references:
+        predictions |= reference_predictions(first, fold, config.seed)
+    what = f"{config.n_folds}-fold cross-validation per X-ray"
+    report = judge(predictions, plots.heading(what, first.name, len(first), len(set(first.group))), certainty)
+    run.report(report)
+    return digest(report)
 
 
 def names_of(encoders_given: str) -> list[str]:
@@ -65,7 +100,7 @@ def names_of(encoders_given: str) -> list[str]:
     return names
 
 
-def open_candidate(name: str, config: Compare) -> Candidate:
+def open_encoder(name: str, config: Compare) -> ComparedEncoder:
     """An encoder by any of its names: MLflow's, a preset's, a folder's or the hub's.
 
     Raises:
@@ -79,14 +114,14 @@ def open_candidate(name: str, config: Compare) -> Candidate:
             "encoders that classifiers start from, such as models:/xray-mae/latest."
         )
     if name in PRESETS or encoders.type_of(place) == encoders.MAE_TYPE:
-        mae = inputs.load_mae(name, config)
-        return Candidate(name, PooledEncoder(mae), mae.image_size)
+        mae = load_mae(name, config)
+        return ComparedEncoder(name, PooledEncoder(mae), mae.image_size)
     encoder = encoders.load(place, size)
-    return Candidate(name, encoder, encoder.image_size)
+    return ComparedEncoder(name, encoder, encoder.image_size)
 
 
 def probe(
-    candidate: Candidate, xrays: XRays, fold: np.ndarray, config: Compare, accelerator: Accelerator
+    compared: ComparedEncoder, xrays: XRays, fold: np.ndarray, config: Compare, accelerator: Accelerator
 ) -> tuple[pd.DataFrame, dict[str, object]]:
     """Out-of-fold predictions of a head on an encoder's features, and what there is to tell of both.
 
@@ -95,11 +130,11 @@ def probe(
         fold: [n], of each file.
     """
     options = {"batch_size": config.batch_size, "accelerator": accelerator}
-    features = frozen_features.features(candidate.embedder, xrays, **options)[config.pool]
+    features = frozen_features.features(compared.embedder, xrays, **options)[config.pool]
     probed = linear_probe.out_of_fold(features, xrays.table, fold, seed=config.seed)
     told = {
-        "image_size": candidate.image_size,
-        "n_parameters": candidate.n_parameters,
+        "image_size": compared.image_size,
+        "n_parameters": compared.n_parameters,
         "n_features": features.shape[1],
         "inverse_penalties": " ".join(f"{value:g}" for value in probed.inverse_penalties),
     }
@@ -166,9 +201,9 @@ def difference(rows: pd.DataFrame, others: pd.DataFrame, certainty: Certainty) -
     return paired_difference(rows["label"], mine, theirs, rows["group"], **options)
 
 
-def digest(findings: Report) -> str:
+def digest(report: Report) -> str:
     """The table to print."""
-    table = findings.tables["comparison.csv"].set_index("model")
+    table = report.tables["comparison.csv"].set_index("model")
     columns: dict[str, Callable[[pd.Series], str]] = {
         name.replace("_", " "): lambda row, name=name: _with_ends(row, name, "") for name in METRICS
     }

@@ -9,18 +9,18 @@ from tqdm import tqdm
 
 from fracture_mae.config import TrainClassifier
 from fracture_mae.data.folds import cross_validation_sets
-from fracture_mae.data.loading import Dataset, XRays
+from fracture_mae.data.types import Dataset, XRays
 from fracture_mae.evaluation import judging, out_of_fold
 from fracture_mae.evaluation.judging import Certainty
-from fracture_mae.evaluation.prediction import COLUMNS, predict
+from fracture_mae.evaluation.prediction import COLUMNS, predict, weighed
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.models.autoencoder import PRESETS, Mae
 from fracture_mae.processes import collectives, ranks
-from fracture_mae.stages import inputs, train_classifier
+from fracture_mae.stages import classifier as classifier_stage
 from fracture_mae.tracking.report import Report
 from fracture_mae.tracking.runs import Run
 from fracture_mae.training import learning_curves
-from fracture_mae.training.checkpoints import Checkpoints
+from fracture_mae.training.checkpoints import Checkpoints, open_checkpoints
 from fracture_mae.training.schedule import Progress
 
 N_DRAWS = 1000
@@ -113,12 +113,12 @@ def remark_on_encoder(encoder: str, encoder_split: str) -> tuple[str, str]:
 
 
 def _train_fold(mae: Mae, data: Dataset, config: TrainClassifier, accelerator: Accelerator, run: Run) -> Fold:
-    classifier = train_classifier.build(copy.deepcopy(mae), config)
-    with inputs.open_checkpoints(classifier, data, config, run) as checkpoints:
+    classifier = classifier_stage.build(copy.deepcopy(mae), config)
+    with open_checkpoints(classifier, data, config, run.id) as checkpoints:
         finished = collectives.from_first(checkpoints.result)
         if finished is None:
             options = {"accelerator": accelerator, "checkpoints": checkpoints, "log": run.metrics}
-            choice = train_classifier.train_and_choose(classifier, data, config, **options)
+            choice = classifier_stage.train_and_choose(classifier, data, config, **options)
             held_out = predict(classifier, data.test, batch_size=config.batch_size, accelerator=accelerator)
             accelerator.free_memory()  # or the next fold's checkpoints would hold this one's model too
             finished = {
@@ -131,9 +131,9 @@ def _train_fold(mae: Mae, data: Dataset, config: TrainClassifier, accelerator: A
             finished["progress"]["run_ids"].append(run.id)
             for epoch, row in enumerate(finished["progress"]["history"], start=1):
                 run.metrics(row, epoch)
-    held_out = inputs.weighed(_predictions(data.test, finished["held_out"]), data.test, config)
+    held_out = weighed(_predictions(data.test, finished["held_out"]), data.test, config)
     # Chosen here, because a later run may go on from the same training with another wish for the threshold.
-    decision = train_classifier.decide(_predictions(data.validation, finished["validation"]), config, data)
+    decision = classifier_stage.decide(_predictions(data.validation, finished["validation"]), config, data)
     return Fold(held_out, decision, Progress(**finished["progress"]), checkpoints)
 
 

@@ -1,110 +1,85 @@
-"""A registered classifier before its judges: loading, predicting every split, comparing with the references."""
+"""A registered classifier judged: every split predicted, compared with the references, promoted if it is better."""
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 
 import pandas as pd
 from accelerate import Accelerator
 
 from fracture_mae.config import Evaluate
-from fracture_mae.data.loading import Dataset
+from fracture_mae.data.types import Dataset
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import judging, operating_points, references
 from fracture_mae.evaluation.judging import CLASSIFIER, SPLITS
-from fracture_mae.evaluation.prediction import predict
-from fracture_mae.metrics.decision import Decision
-from fracture_mae.models import classifier as classifier_model
-from fracture_mae.models.classifier import FractureClassifier
-from fracture_mae.stages.inputs import SEEN, splits_of, weighed
-from fracture_mae.tracking import registry
+from fracture_mae.evaluation.prediction import predict, weighed
+from fracture_mae.processes.accelerator import make_accelerator
+from fracture_mae.stages import inputs, promote
+from fracture_mae.tracking.registered_models import LoadedClassifier, open_classifier
 from fracture_mae.tracking.report import Report
+from fracture_mae.tracking.runs import Run
 
 
-@dataclass(frozen=True)
-class Subject:
-    """A classifier to be judged.
+def evaluate(config: Evaluate, run: Run) -> str:
+    """Judge a classifier on every split beside the references, and promote it if it is better; what came of it, to print."""
+    accelerator = make_accelerator(config.precision, config.device)
+    loaded = load(config)
+    dataset = inputs.load_data(config, loaded.classifier.image_size)
+    loaded.check(dataset)
+    dataset = replace(dataset, leakage=loaded.leakage(dataset))  # what this classifier was shown counts too
+    run.dataset(dataset)
+    run.tags({"classifier": loaded.name, "threshold": loaded.decision.threshold})
+    note = f"Judging **{loaded.name}** at threshold {loaded.decision.threshold:.3f}. {inputs.describe(dataset)}"
+    run.note(note)
 
-    Attributes:
-        name: its URI or folder, with the version where it is registered.
-        version: its number in the registry, where it is registered as `fracture-classifier`.
-        seen: sha256 of the files that it was trained or tuned on.
-    """
-
-    name: str
-    version: str | None
-    classifier: FractureClassifier
-    decision: Decision
-    seen: frozenset[str]
-
-    def check(self, dataset: Dataset) -> None:
-        """Refuse data whose classes are not those that it tells apart."""
-        if dataset.label_names != self.decision.label_names:
-            raise FractureMaeError(
-                f"{self.name} tells {' from '.join(self.decision.label_names)}, but the data hold "
-                f"{' and '.join(dataset.label_names)}. Evaluate it on data with the same names for the classes, or rename the folders."
-            )
-
-    def leakage(self, dataset: Dataset) -> float:
-        """Share of the test X-rays of which the classifier was shown a file, or a copy in training, while it was made."""
-        test = dataset.test.table
-        shown = test.groupby("group")["sha256"].agg(lambda contents: not self.seen.isdisjoint(contents))
-        return max(float(shown.mean()), dataset.leakage)
+    report = judge(loaded, dataset, config, accelerator)
+    run.report(report)
+    warning = shortcut_warning(report)
+    run.note(f"{note} Shortcut warning: {warning}.")
+    promotion = promote.consider(loaded, report, dataset, config, accelerator)
+    promote.carry_out(promotion, loaded, report, dataset, run.id)
+    run.report(promotion.report())
+    run.tags({"shortcut_warning": warning})
+    digests = [judging.digest(report, SPLITS).to_string(), operating_points.digest(report, "test")]
+    return "\n".join([*digests, f"shortcut warning: {warning}", str(promotion)])
 
 
-def load(config: Evaluate) -> Subject:
+def load(config: Evaluate) -> LoadedClassifier:
     """The classifier that `config` names.
 
     Raises:
         FractureMaeError: there is none, or it takes another image size than the one asked for.
     """
-    subject = open_subject(config.classifier)
-    size = subject.classifier.image_size
+    loaded = open_classifier(config.classifier)
+    size = loaded.classifier.image_size
     if config.image_size not in ("auto", size):
         raise FractureMaeError(
-            f"--image-size {config.image_size}: {subject.name} takes {size} pixels. Leave it at auto, or train another."
+            f"--image-size {config.image_size}: {loaded.name} takes {size} pixels. Leave it at auto, or train another."
         )
-    return subject
+    return loaded
 
 
-def open_subject(name: str) -> Subject:
-    """The classifier behind models:/NAME@ALIAS, models:/NAME/VERSION or a folder.
-
-    Raises:
-        FractureMaeError: there is none.
-    """
-    name = registry.exact(name)
-    folder = registry.fetch(name) if registry.is_model_uri(name) else Path(name).expanduser()
-    classifier, decision = classifier_model.load(folder)
-    seen = frozenset((folder / SEEN).read_text(encoding="ascii").split()) if (folder / SEEN).exists() else frozenset()
-    found = registry.find(name)
-    version = str(found.version) if found and found.name == registry.CLASSIFIER else None
-    return Subject(name, version, classifier, decision, seen)
-
-
-def judge(subject: Subject, dataset: Dataset, config: Evaluate, accelerator: Accelerator) -> Report:
+def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelerator: Accelerator) -> Report:
     """Judge all splits, and compare the classifier with the references where they are asked for."""
     certainty = judging.Certainty(config.n_draws, config.seed)
     remark = judging.remark_on(dataset.leakage)
     options = {"batch_size": config.batch_size, "accelerator": accelerator}
     predictions = {
-        xrays.name: weighed(predict(subject.classifier, xrays, **options), xrays, config)
-        for xrays in splits_of(dataset)
+        xrays.name: weighed(predict(loaded.classifier, xrays, **options), xrays, config) for xrays in dataset.sides
     }
-    findings = operating_points.judge(predictions, subject.decision, config, remark, certainty)
+    report = operating_points.judge(predictions, loaded.decision, config, remark, certainty)
     for split in SPLITS:
-        findings.add(judging.judge_split(predictions[split], subject.decision, split, remark, certainty))
+        report.add(judging.judge_split(predictions[split], loaded.decision, split, remark, certainty))
     if config.references:
         logits = references.fit_and_predict(dataset, config.seed)
         for split in SPLITS:
             beside = {name: predictions[split].assign(logit=by_split[split]) for name, by_split in logits.items()}
             models: dict[str, pd.DataFrame] = {CLASSIFIER: predictions[split], **beside}
-            findings.add(judging.compare(models, split, remark, certainty))
-    return findings
+            report.add(judging.compare(models, split, remark, certainty))
+    return report
 
 
-def shortcut_warning(findings: Report) -> str:
+def shortcut_warning(report: Report) -> str:
     """A sentence if file and border properties clearly tell the label of the test X-rays; "none" or "not tested" else."""
-    table = findings.tables.get("test/comparison.csv")
+    table = report.tables.get("test/comparison.csv")
     if table is None:
         return "not tested (--references false)"
     row = table[(table["source"] == "all") & (table["model"] == references.FILE_PROPERTIES)].iloc[0]

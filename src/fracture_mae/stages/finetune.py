@@ -3,16 +3,23 @@
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 import torch
 from accelerate import Accelerator
 
 from fracture_mae.config import FinetuneMae
-from fracture_mae.data.loading import Dataset
+from fracture_mae.data.types import Dataset
 from fracture_mae.evaluation.reconstruction import Masks, masked_errors
 from fracture_mae.models.autoencoder import Mae, squared_error
+from fracture_mae.processes import collectives
+from fracture_mae.processes.accelerator import make_accelerator
+from fracture_mae.stages import inputs, reconstruct
+from fracture_mae.tracking.registered_models import load_mae, register_mae
+from fracture_mae.tracking.runs import Run
+from fracture_mae.training import learning_curves
 from fracture_mae.training.augmentation import Augment
 from fracture_mae.training.batches import Batch
-from fracture_mae.training.checkpoints import Checkpoints
+from fracture_mae.training.checkpoints import Checkpoints, open_checkpoints
 from fracture_mae.training.loss_weights import LossWeights, loss_weight
 from fracture_mae.training.schedule import Progress, Schedule
 from fracture_mae.training.step_options import Computation
@@ -20,7 +27,39 @@ from fracture_mae.training.step_random import Draws
 from fracture_mae.training.trainer import StepLoss, Trainer, visiting_order
 
 
-def finetune(
+def finetune_mae(config: FinetuneMae, run: Run) -> str:
+    """Fine-tune the masked autoencoder, rebuild the same X-rays before and after, register it; what came of it, to print.
+
+    Of several processes the first alone has something to print.
+    """
+    accelerator = make_accelerator(config.precision, config.device)
+    mae = load_mae(config.model, config)
+    dataset = inputs.load_training_data(config, mae.image_size)
+    run.dataset(dataset)
+    run.tags({"model": mae.source})
+    run.note(f"Fine-tuning **{mae.source}**, recipe `{config.recipe}`. {inputs.describe(dataset)}")
+
+    with open_checkpoints(mae, dataset, config, run.id) as checkpoints:
+        before = reconstruct.measure(mae, dataset, config, accelerator)
+        run.metrics(reconstruct.flat(before, "baseline/"))
+        examples = reconstruct.Examples(dataset, config, accelerator)
+        examples.rebuild(mae, "baseline")
+        progress = train(mae, dataset, config, accelerator=accelerator, checkpoints=checkpoints, log=run.metrics)
+        after = reconstruct.measure(mae, dataset, config, accelerator)
+        if not collectives.goes_on_alone():
+            return ""
+        run.report(learning_curves.report(progress))
+        run.metrics(reconstruct.flat(after))
+        examples.rebuild(mae, "fine-tuned")
+        run.figures(examples.figures())
+        results = pd.concat({"baseline": before, "fine-tuned": after}, names=["model"])
+        run.table(results, "reconstruction.csv", index=True)
+        version = register_mae(mae, dataset, config, run)
+        checkpoints.remove()
+    return f"{results.round(4).to_string()}\nregistered as models:/xray-mae/{version}"
+
+
+def train(
     mae: Mae,
     dataset: Dataset,
     config: FinetuneMae,

@@ -12,7 +12,7 @@ import pandas as pd
 from accelerate import Accelerator
 
 from fracture_mae.config import PROMOTION_METRICS, Evaluate
-from fracture_mae.data.loading import Dataset
+from fracture_mae.data.types import Dataset
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation.judging import levels
 from fracture_mae.evaluation.prediction import predict
@@ -20,9 +20,9 @@ from fracture_mae.metrics.decision import Decision
 from fracture_mae.metrics.intervals import paired_difference
 from fracture_mae.metrics.scores import summary
 from fracture_mae.metrics.thresholds import TIE
-from fracture_mae.stages import evaluate, inputs
-from fracture_mae.stages.evaluate import Subject
-from fracture_mae.tracking import registry
+from fracture_mae.stages import inputs
+from fracture_mae.tracking import registered_models, registry
+from fracture_mae.tracking.registered_models import LoadedClassifier
 from fracture_mae.tracking.registry import ModelVersion
 from fracture_mae.tracking.report import Report
 
@@ -32,7 +32,7 @@ PREVIOUS = "promotion.previous_champion"
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Promotion:
     """What became of a challenger.
 
     Attributes:
@@ -51,13 +51,14 @@ class Verdict:
     def __str__(self) -> str:
         return f"{'promoted to champion' if self.promoted else 'not promoted'}: {self.reason}"
 
-    def findings(self) -> Report:
+    def report(self) -> Report:
         """The decision as `promotion.json`, and its numbers as metrics."""
         names = ("difference", "difference_low", "difference_high", "share_above_margin", "challenger", "champion")
         numbers = {f"promotion/{name}": self.comparison[name] for name in names if name in self.comparison}
         return Report(
             metrics={name: value for name, value in numbers.items() if value is not None},
             documents={"promotion.json": asdict(self) | {"winner": self.winner, "loser": self.loser}},
+            tags={"promotion": str(self), "promotion.winner": str(self.winner), "promotion.loser": str(self.loser)},
         )
 
     @property
@@ -68,46 +69,42 @@ class Verdict:
     def loser(self) -> str | None:
         return self.champion if self.promoted else self.challenger
 
-    def tags(self) -> dict[str, str]:
-        """For the run."""
-        return {"promotion": str(self), "promotion.winner": str(self.winner), "promotion.loser": str(self.loser)}
-
 
 def consider(
-    subject: Subject, findings: Report, dataset: Dataset, config: Evaluate, accelerator: Accelerator
-) -> Verdict:
-    """Decide whether the subject becomes champion; nothing in the registry is changed.
+    loaded: LoadedClassifier, report: Report, dataset: Dataset, config: Evaluate, accelerator: Accelerator
+) -> Promotion:
+    """Decide whether a classifier becomes champion; nothing in the registry is changed.
 
     Args:
-        findings: of the subject, with its predictions for test.
-        dataset: whose leakage counts what the subject was shown.
+        report: of it, with its predictions for test.
+        dataset: whose leakage counts what it was shown.
     """
-    if subject.version is None:
-        return Verdict(False, f"the classifier is not registered as {registry.CLASSIFIER}")
+    if loaded.version is None:
+        return Promotion(False, f"the classifier is not registered as {registry.CLASSIFIER}")
     found = registry.find(f"models:/{registry.CLASSIFIER}@{registry.CHAMPION}")
     champion_version = str(found.version) if found else None  # MLflow gives numbers or text, as its store is made
-    is_champion = subject.version == champion_version
-    versions = {"challenger": None if is_champion else subject.version, "champion": champion_version}
+    is_champion = loaded.version == champion_version
+    versions = {"challenger": None if is_champion else loaded.version, "champion": champion_version}
     if dataset.leakage and config.promote == "auto":
-        return Verdict(False, f"{_shown(dataset.leakage)}, so its figures prove nothing", **versions)
+        return Promotion(False, f"{_shown(dataset.leakage)}, so its figures prove nothing", **versions)
     if is_champion:
-        return Verdict(False, f"version {subject.version} is the champion already", **versions)
+        return Promotion(False, f"version {loaded.version} is the champion already", **versions)
     if config.promote != "auto":
         shown = f" ({_shown(dataset.leakage)})" if dataset.leakage else ""
-        return Verdict(config.promote == "always", f"--promote {config.promote}{shown}", **versions)
+        return Promotion(config.promote == "always", f"--promote {config.promote}{shown}", **versions)
     if found is None:
-        auroc = findings.metrics["test/xray/auroc"]
-        return Verdict(True, f"the first one; AUROC per X-ray on test {auroc:.3f}", **versions)
+        auroc = report.metrics["test/xray/auroc"]
+        return Promotion(True, f"the first one; AUROC per X-ray on test {auroc:.3f}", **versions)
     try:
-        champion = evaluate.open_subject(f"models:/{registry.CLASSIFIER}/{found.version}")
-        _check_comparable(subject, champion, found, dataset)
+        champion = registered_models.open_classifier(f"models:/{registry.CLASSIFIER}/{found.version}")
+        _check_comparable(loaded, champion, found, dataset)
     except FractureMaeError as obstacle:
-        return Verdict(False, f"no comparison with the champion, version {found.version}: {obstacle}", **versions)
-    mine = findings.tables["test/predictions.csv"]
+        return Promotion(False, f"no comparison with the champion, version {found.version}: {obstacle}", **versions)
+    mine = report.tables["test/predictions.csv"]
     theirs = _predictions(champion, mine, dataset, config, accelerator)
-    comparison = compare(mine, subject.decision, theirs, champion.decision, config)
+    comparison = compare(mine, loaded.decision, theirs, champion.decision, config)
     better = is_better(comparison, config.promote_margin, config.promote_confidence)
-    return Verdict(better, _in_words(comparison, champion_version), **versions, comparison=comparison)
+    return Promotion(better, _in_words(comparison, champion_version), **versions, comparison=comparison)
 
 
 def compare(
@@ -164,22 +161,22 @@ def is_better(comparison: dict[str, Any], margin: float, confidence: float) -> b
     return confidence == 0 or (share is not None and share >= confidence)
 
 
-def carry_out(verdict: Verdict, subject: Subject, findings: Report, dataset: Dataset, run_id: str) -> None:
-    """Move the alias if the subject won, and tag both versions with what was decided, where, and the way back."""
-    if subject.version is None:
+def carry_out(promotion: Promotion, loaded: LoadedClassifier, report: Report, dataset: Dataset, run_id: str) -> None:
+    """Move the alias if it won, and tag both versions with what was decided, where, and the way back."""
+    if loaded.version is None:
         return
-    tags = {JUDGED_ON: dataset.split_fingerprint, TEST_AUROC: findings.metrics["test/xray/auroc"]}
-    if verdict.challenger:
-        tags |= {"promotion": verdict, "promotion.run": run_id}
-    if verdict.promoted:
-        tags[PREVIOUS] = verdict.champion or "none"
-    registry.tag_version(registry.CLASSIFIER, subject.version, tags)
-    if verdict.challenger and verdict.champion:
-        fate = "lost to" if verdict.promoted else "kept against"
-        tags = {"promotion.last_challenge": f"{fate} version {verdict.challenger}: {verdict.reason}"}
-        registry.tag_version(registry.CLASSIFIER, verdict.champion, tags | {"promotion.last_challenge.run": run_id})
-    if verdict.promoted:
-        registry.promote(verdict.challenger)
+    tags = {JUDGED_ON: dataset.split_fingerprint, TEST_AUROC: report.metrics["test/xray/auroc"]}
+    if promotion.challenger:
+        tags |= {"promotion": promotion, "promotion.run": run_id}
+    if promotion.promoted:
+        tags[PREVIOUS] = promotion.champion or "none"
+    registry.tag_version(registry.CLASSIFIER, loaded.version, tags)
+    if promotion.challenger and promotion.champion:
+        fate = "lost to" if promotion.promoted else "kept against"
+        tags = {"promotion.last_challenge": f"{fate} version {promotion.challenger}: {promotion.reason}"}
+        registry.tag_version(registry.CLASSIFIER, promotion.champion, tags | {"promotion.last_challenge.run": run_id})
+    if promotion.promoted:
+        registry.promote(promotion.challenger)
 
 
 def roll_back(version: str | None = None) -> str:
@@ -209,7 +206,9 @@ def roll_back(version: str | None = None) -> str:
     return f"champion is version {target} again, instead of version {champion.version}"
 
 
-def _check_comparable(subject: Subject, champion: Subject, found: ModelVersion, dataset: Dataset) -> None:
+def _check_comparable(
+    loaded: LoadedClassifier, champion: LoadedClassifier, found: ModelVersion, dataset: Dataset
+) -> None:
     """Refuse a comparison in which one side knows the X-rays, or was made for others."""
     champion.check(dataset)
     if shown := champion.leakage(dataset):
@@ -223,15 +222,15 @@ def _check_comparable(subject: Subject, champion: Subject, found: ModelVersion, 
             f"it was made from {'another split of these' if same_data else 'other'} data "
             f"({champion.decision.split_fingerprint}) than these ({dataset.split_fingerprint}). {ways_out}"
         )
-    if subject.decision.split_fingerprint != dataset.split_fingerprint:
+    if loaded.decision.split_fingerprint != dataset.split_fingerprint:
         raise FractureMaeError(
-            f"the challenger was made from other data or another split ({subject.decision.split_fingerprint}) than these "
+            f"the challenger was made from other data or another split ({loaded.decision.split_fingerprint}) than these "
             f"({dataset.split_fingerprint}), which are the champion's. {ways_out}"
         )
 
 
 def _predictions(
-    champion: Subject, mine: pd.DataFrame, dataset: Dataset, config: Evaluate, accelerator: Accelerator
+    champion: LoadedClassifier, mine: pd.DataFrame, dataset: Dataset, config: Evaluate, accelerator: Accelerator
 ) -> pd.DataFrame:
     """The champion's predictions for the files of `mine`, in their order, from pictures of its own size."""
     test = dataset.test

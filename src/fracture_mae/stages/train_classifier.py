@@ -1,200 +1,66 @@
-"""Training the classifier, and what is chosen for it on validation: epoch, temperature and threshold."""
+"""From an encoder to a registered classifier, cross-validated first where that is asked for."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-
-import numpy as np
-import pandas as pd
-import torch
-from accelerate import Accelerator
-from torch.nn import functional as F
+from tqdm import tqdm
 
 from fracture_mae.config import TrainClassifier
-from fracture_mae.data.loading import Dataset, XRays
-from fracture_mae.evaluation.prediction import predict
-from fracture_mae.metrics import calibration, scores, thresholds
-from fracture_mae.metrics.decision import Decision
-from fracture_mae.models import classifier as classifier_model
-from fracture_mae.models.autoencoder import Mae
-from fracture_mae.models.classifier import FractureClassifier
-from fracture_mae.training.augmentation import Augment
-from fracture_mae.training.batches import Batch
-from fracture_mae.training.checkpoints import Checkpoints
-from fracture_mae.training.loss_weights import LossWeights, loss_weight
-from fracture_mae.training.schedule import Progress, Schedule
-from fracture_mae.training.step_options import Computation
-from fracture_mae.training.step_random import Draws
-from fracture_mae.training.trainer import StepLoss, Trainer, visiting_order
+from fracture_mae.data.types import Dataset
+from fracture_mae.evaluation import judging, operating_points
+from fracture_mae.evaluation.prediction import weighed
+from fracture_mae.processes import collectives, ranks
+from fracture_mae.processes.accelerator import make_accelerator
+from fracture_mae.stages import classifier as classifier_stage
+from fracture_mae.stages import cross_validate, inputs
+from fracture_mae.tracking.registered_models import load_mae, register_classifier
+from fracture_mae.tracking.report import Report
+from fracture_mae.tracking.runs import Run
+from fracture_mae.training import learning_curves
+from fracture_mae.training.checkpoints import open_checkpoints
+
+N_DRAWS = 1000
 
 
-def build(mae: Mae, config: TrainClassifier) -> FractureClassifier:
-    """A classifier as `config` describes it, on the encoder of `mae`."""
-    regularisation = {"drop_path": config.drop_path, "patch_dropout": config.patch_dropout} if not config.freeze else {}
-    classifier = classifier_model.from_mae(mae, pool=config.pool, seed=config.seed, **regularisation)
-    if config.freeze:
-        classifier_model.freeze_encoder(classifier)
-    return classifier
+def train_classifier(config: TrainClassifier, run: Run) -> str:
+    """Train, judge on validation and register a classifier; what came of it, to print.
 
-
-def train(
-    classifier: FractureClassifier,
-    dataset: Dataset,
-    config: TrainClassifier,
-    *,
-    accelerator: Accelerator,
-    checkpoints: Checkpoints,
-    log: Callable[[dict[str, float], int], None],
-) -> Progress:
-    """Train `classifier` in place on the training X-rays; validation decides which epoch's weights are kept."""
-    file_weight = loss_weight(dataset.train, config.weight_by, config.sampler)
-    schedule = Schedule(
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        monitor=f"validation/xray/{config.monitor}",
-        maximise=config.monitor != "log_loss",
-        warmup_epochs=config.warmup_epochs,
-        cosine=config.optimizer == "adamw",
-        keep_best=config.selection == "best",
-        patience=config.patience,
-        seed=config.seed,
-    )
-    groups = classifier_model.layerwise_groups(
-        classifier, learning_rate=config.learning_rate, layer_decay=config.layer_decay, weight_decay=config.weight_decay
-    )
-    trainer = Trainer(
-        classifier,
-        groups,
-        optimizer=config.optimizer,
-        schedule=schedule,
-        step_loss=_step_loss(config, classifier.n_draws),
-        accelerator=accelerator,
-        computation=Computation.of(config),
-    )
-
-    def validate(model: FractureClassifier) -> dict[str, float]:
-        table = predict(model, dataset.validation, batch_size=config.batch_size, accelerator=accelerator)
-        return validation_metrics(table)
-
-    weights = loss_weights(dataset.train, config.class_weight, file_weight)
-    order = visiting_order(dataset.train, config.sampler)
-    return trainer.fit(dataset.train, order, validate, checkpoints, log, weights)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What training a classifier led to.
-
-    Attributes:
-        progress: its curves, and the epoch that was kept.
-        predictions: of the kept weights for validation, a row per file.
-        decision: temperature and threshold, chosen on these.
+    Of several processes the first alone has something to print.
     """
+    accelerator = make_accelerator(config.precision, config.device)
+    mae = load_mae(config.encoder, config)
+    dataset = inputs.load_training_data(config, mae.image_size)
+    run.dataset(dataset)
+    encoder_split = inputs.check_encoder_split(config.encoder, dataset)
+    run.tags({"encoder": mae.source} | encoder_split)
+    run.note(f"Classifier on the encoder of **{mae.source}**, recipe `{config.recipe}`. {inputs.describe(dataset)}")
 
-    progress: Progress
-    predictions: pd.DataFrame
-    decision: Decision
+    folds = cross_validate.train_folds(mae, dataset, config, accelerator=accelerator, run=run)
+    if folds and ranks.is_first():
+        tqdm.write(cross_validate.report(folds, config, encoder_split["encoder.split"], run))
 
-
-def train_and_choose(
-    classifier: FractureClassifier,
-    dataset: Dataset,
-    config: TrainClassifier,
-    *,
-    accelerator: Accelerator,
-    checkpoints: Checkpoints,
-    log: Callable[[dict[str, float], int], None],
-) -> Choice:
-    """Train `classifier` in place; validation chooses the epoch, then the temperature, then the threshold."""
-    progress = train(classifier, dataset, config, accelerator=accelerator, checkpoints=checkpoints, log=log)
-    predictions = predict(classifier, dataset.validation, batch_size=config.batch_size, accelerator=accelerator)
-    return Choice(progress, predictions, decide(predictions, config, dataset))
-
-
-def positive_weight(xrays: XRays, class_weight: str | float, weight: np.ndarray | None = None) -> float:
-    """Weight of a positive X-ray in the loss beside 1 for a negative one; `balanced` makes both classes weigh the same.
-
-    Args:
-        weight: [n], of each file besides; None: 1.
-    """
-    if class_weight == "none":
-        return 1.0
-    if class_weight == "balanced":
-        negatives, positives = np.bincount(xrays.label, weight, minlength=2)
-        return float(negatives / positives)
-    return float(class_weight)
+    classifier = classifier_stage.build(mae, config)
+    with open_checkpoints(classifier, dataset, config, run.id) as checkpoints:
+        options = {"accelerator": accelerator, "checkpoints": checkpoints, "log": run.metrics}
+        choice = classifier_stage.train_and_choose(classifier, dataset, config, **options)
+        if not collectives.goes_on_alone():
+            return ""
+        report = _judged_on_validation(choice, dataset, config)
+        run.report(report)
+        version = register_classifier(classifier, choice.decision, dataset, config, run)
+        checkpoints.remove()
+    for fold in folds:
+        fold.forget()
+    digests = [judging.digest(report, ["validation"]).to_string(), operating_points.digest(report, "validation")]
+    return "\n".join([*digests, f"registered as models:/fracture-classifier/{version}, alias challenger"])
 
 
-def loss_weights(xrays: XRays, class_weight: str | float, file_weight: np.ndarray) -> LossWeights:
-    """Weights of the training X-rays by class and by file.
-
-    The loss of a step is divided by the sum of the class weights alone: file weights have the mean 1 over all training files, not
-    in each step, and to divide by a step's own sum would lift the files that happen to stand among light ones.
-
-    Args:
-        class_weight: as in `positive_weight`.
-        file_weight: [n], of each file.
-    """
-    by_class = np.where(xrays.label == 1, positive_weight(xrays, class_weight, file_weight), 1.0)
-    return LossWeights(by_class * file_weight, by_class)
-
-
-def smoothed_cross_entropy(logit: torch.Tensor, label: torch.Tensor, label_smoothing: float) -> torch.Tensor:
-    """Binary cross-entropy of each file, [B].
-
-    Args:
-        logit: [B]; label: [B], 0 or 1.
-        label_smoothing: share of each label that is spread evenly over both classes (Szegedy et al., CVPR 2016).
-    """
-    soft = label * (1 - label_smoothing) + label_smoothing / 2
-    return F.binary_cross_entropy_with_logits(logit, soft, reduction="none")
-
-
-def _step_loss(config: TrainClassifier, n_draws: int) -> StepLoss:
-    """The loss of each X-ray; `n_draws` are the random numbers that the classifier needs for it."""
-    augment = Augment(config.crop_scale, config.rotation, config.flip, config.intensity)
-
-    def loss(model: FractureClassifier, batch: Batch, draws: Draws) -> torch.Tensor:
-        logit = model(augment(batch.pixels, draws), draws.uniform(n_draws))
-        return smoothed_cross_entropy(logit, batch.label, config.label_smoothing)
-
-    return loss
-
-
-def validation_metrics(table: pd.DataFrame) -> dict[str, float]:
-    """Threshold-free metrics of predictions, for files (`image`) and with each X-ray's files averaged (`xray`)."""
-    levels = {"image": table, "xray": scores.per_group(table)}
-    chosen = ("auroc", "average_precision", "log_loss")
-    return {
-        f"validation/{level}/{name}": scores.summary(rows["label"], calibration.apply(rows["logit"], 1.0), 0.5)[name]
-        for level, rows in levels.items()
-        for name in chosen
-    }
-
-
-def decide(table: pd.DataFrame, config: TrainClassifier, dataset: Dataset) -> Decision:
-    """Calibration and threshold from predictions for validation, every X-ray weighing the same however many files it has."""
-    decision = calibrated(table, config.calibrate, dataset)
-    chosen, objective = config.threshold, ""
-    if isinstance(chosen, str):
-        weight, objective = scores.equal_group_weight(table["group"]), chosen
-        chosen = thresholds.choose(table["label"], decision.probability(table["logit"]), objective, weight=weight)
-    return replace(decision, threshold=chosen, objective=objective)
-
-
-def calibrated(table: pd.DataFrame, method: str, dataset: Dataset) -> Decision:
-    """A decision calibrated on predictions for validation, its threshold not chosen yet.
-
-    Args:
-        table: columns group, label, logit.
-        method: "none", "temperature" or "isotonic".
-    """
-    fitted_on = (table["logit"], table["label"], scores.equal_group_weight(table["group"]))
-    plain = Decision(
-        dataset.label_names, split_fingerprint=dataset.split_fingerprint, data_fingerprint=dataset.fingerprint
-    )
-    match method:
-        case "temperature":
-            return replace(plain, temperature=calibration.fit_temperature(*fitted_on))
-        case "isotonic":
-            return replace(plain, isotonic=calibration.fit_isotonic(*fitted_on))
-    return plain
+def _judged_on_validation(choice: classifier_stage.Choice, dataset: Dataset, config: TrainClassifier) -> Report:
+    """The training's curves, what was chosen, and how good that is on validation."""
+    decision = choice.decision
+    certainty = judging.Certainty(N_DRAWS, config.seed)
+    remark = judging.remark_on(dataset.leakage)
+    predictions = {"validation": weighed(choice.predictions, dataset.validation, config)}
+    report = learning_curves.report(choice.progress)
+    report.metrics |= {"threshold": decision.threshold, "temperature": decision.temperature}
+    report.tags["calibration"] = config.calibrate
+    report.add(judging.judge_split(predictions["validation"], decision, "validation", remark, certainty))
+    report.add(operating_points.judge(predictions, decision, config, remark, certainty))
+    return report

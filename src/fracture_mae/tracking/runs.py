@@ -21,7 +21,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
 from fracture_mae.config import Config
-from fracture_mae.data.loading import Dataset
+from fracture_mae.data.types import Dataset
 from fracture_mae.errors import FractureMaeError, first_line
 from fracture_mae.processes import ranks
 from fracture_mae.tracking.report import Report

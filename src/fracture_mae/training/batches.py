@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from fracture_mae.data.loading import XRays
+from fracture_mae.data.types import XRays
 from fracture_mae.models.pixels import to_unit
 from fracture_mae.training.sending import sent
 

@@ -16,7 +16,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.optim import Optimizer
 
+from fracture_mae.config import Computing, FinetuneMae, OperatingOptions, TrainClassifier
+from fracture_mae.data.reading.cache import cache_root
+from fracture_mae.data.types import Dataset
 from fracture_mae.errors import FractureMaeError
+from fracture_mae.processes import ranks
 from fracture_mae.training.schedule import Progress
 
 _WEIGHTS, _OPTIMIZER = "model.safetensors", "optimizer.bin"
@@ -24,6 +28,13 @@ _KEPT_WEIGHTS = "kept.safetensors"
 _RESULT = "result.json"
 _CHEAP_SECONDS = 1.0
 _SHARE = 0.1  # of the time that dearer checkpoints may take
+
+# Parameters that have no say in what weights a training ends with; the initial weights and the split are looked at themselves.
+_WITHOUT_SAY = {
+    *("data_dir", "positive_label", "image_size", "num_workers", "device", "resume", "n_figures"),
+    *("model", "encoder", "calibrate", "threshold", "cross_validate", *OperatingOptions.model_fields),
+    *Computing.model_fields,
+}
 
 
 class Checkpoints:
@@ -184,3 +195,19 @@ def training_name(kind: str, model: nn.Module, settings: Mapping[str, Any]) -> s
 
 def _state_of(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.contiguous() for name, value in model.state_dict().items()}
+
+
+def open_checkpoints(
+    model: nn.Module, dataset: Dataset, config: FinetuneMae | TrainClassifier, run_id: str
+) -> Checkpoints:
+    """The checkpoints of exactly this training: same settings, same split, same initial weights.
+
+    Args:
+        run_id: of the present MLflow run.
+    """
+    if not ranks.is_first():
+        return NoCheckpoints()
+    settings = {key: value for key, value in config.model_dump().items() if key not in _WITHOUT_SAY}
+    settings["split_fingerprint"] = dataset.split_fingerprint
+    name = training_name(type(config).__name__, model, settings)
+    return Checkpoints(cache_root() / "checkpoints", name, resume=config.resume == "auto", run_id=run_id)

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fracture_mae.data.copies.originals import is_original
-from fracture_mae.data.loading import XRays
+from fracture_mae.data.types import XRays
 from fracture_mae.metrics.scores import equal_group_weight
 
 
@@ -29,19 +28,6 @@ class LossWeights:
     def within(self, positions: np.ndarray) -> np.ndarray:
         """Of each X-ray's loss in a step that holds those at `positions`: float64 [len(positions)]."""
         return self.weight[positions] / self.counts[positions].sum()
-
-
-def table_weight(xrays: XRays, weight_by: str, copies: str) -> np.ndarray:
-    """Weight of each file in tables per file: float64 [n], 0 for a copy that is left out.
-
-    Args:
-        weight_by: "file": each file 1; "group": each of an X-ray's n files 1/n.
-        copies: "all", or "one": the original of each X-ray alone, see `is_original`.
-    """
-    counts = is_original(xrays.table) if copies == "one" else np.ones(len(xrays), dtype=bool)
-    weight = np.zeros(len(xrays))
-    weight[counts] = equal_group_weight(xrays.group[counts]) if weight_by == "group" else 1.0
-    return weight
 
 
 def loss_weight(xrays: XRays, weight_by: str, sampler: str) -> np.ndarray:

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from fracture_mae.config import TrainClassifier, Tune
 from fracture_mae.data import folds
-from fracture_mae.data.loading import Dataset, XRays
+from fracture_mae.data.types import Dataset, XRays
 from fracture_mae.errors import NonFiniteError
 from fracture_mae.evaluation import frozen_features
 from fracture_mae.evaluation.frozen_features import PooledEncoder
@@ -23,7 +23,7 @@ from fracture_mae.metrics.scores import equal_group_weight
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models.autoencoder import Mae
 from fracture_mae.models.classifier import FractureClassifier
-from fracture_mae.stages import train_classifier
+from fracture_mae.stages import classifier as classifier_stage
 from fracture_mae.training.checkpoints import Checkpoints
 from fracture_mae.tuning import heads
 from fracture_mae.tuning.space import augmentation
@@ -158,7 +158,7 @@ class FinetuneDepth:
 
     def _train(self, params: Mapping[str, Any], dataset: Dataset, report: Report | None) -> FractureClassifier:
         training = self.training(params)
-        classifier = train_classifier.build(copy.deepcopy(self.mae), training)
+        classifier = classifier_stage.build(copy.deepcopy(self.mae), training)
 
         def log(row: dict[str, float], epoch: int) -> None:
             if report:
@@ -180,7 +180,7 @@ class FinetuneDepth:
         log: Callable[[dict[str, float], int], None],
     ) -> None:
         with Checkpoints(folder, "trial", resume=False) as checkpoints:
-            train_classifier.train(
+            classifier_stage.train(
                 classifier, dataset, training, accelerator=self.accelerator, checkpoints=checkpoints, log=log
             )
 

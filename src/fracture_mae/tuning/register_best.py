@@ -7,11 +7,11 @@ from optuna import Study
 from optuna.trial import FrozenTrial
 
 from fracture_mae.config import Tune
-from fracture_mae.data.loading import Dataset
+from fracture_mae.data.types import Dataset
 from fracture_mae.evaluation import judging
 from fracture_mae.evaluation.judging import Certainty
 from fracture_mae.metrics.decision import Decision
-from fracture_mae.stages import inputs
+from fracture_mae.tracking.registered_models import register_classifier
 from fracture_mae.tracking.report import Report
 from fracture_mae.tracking.runs import Run
 from fracture_mae.tuning import figures, results, trials
@@ -70,7 +70,7 @@ class Conclusion:
         contributed = results.contributions(self.depth, self.objective, best.params, predictions)
         self._log_contributions(contributed, best, run)
         classifier = self.depth.refit(best.params)
-        version = inputs.register_classifier(classifier, decision, self.dataset, self.config, run)
+        version = register_classifier(classifier, decision, self.dataset, self.config, run)
         corners = results.corners(contributed, best.params["class_weight"])
         shown = corners[["score", "sensitivity", "specificity"]].round(3).to_string()
         digest = judging.digest(findings, [self.depth.judged_on]).to_string()

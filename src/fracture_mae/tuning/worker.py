@@ -11,8 +11,11 @@ from optuna import Study
 from optuna.storages import RDBStorage
 
 from fracture_mae.config import Tune
-from fracture_mae.data.loading import Dataset
+from fracture_mae.data.types import Dataset
 from fracture_mae.models.autoencoder import Mae
+from fracture_mae.processes.accelerator import make_accelerator
+from fracture_mae.stages import inputs
+from fracture_mae.tracking.registered_models import load_mae
 from fracture_mae.tracking.runs import Run, database_folder
 from fracture_mae.tuning.campaign import Campaign, Tally
 from fracture_mae.tuning.depths import Depth, depth_of
@@ -37,7 +40,24 @@ def open_database(config: Tune) -> RDBStorage:
     return open_storage(url, config.heartbeat)
 
 
-def tune(mae: Mae, dataset: Dataset, config: Tune, *, storage: RDBStorage, accelerator: Accelerator, run: Run) -> str:
+def tune(config: Tune, run: Run) -> str:
+    """Search with a study's other workers, and register the best if this one is the last; what came of it, to print."""
+    storage = open_database(config)
+    accelerator = make_accelerator(config.precision, config.device)
+    mae = load_mae(config.encoder, config)
+    dataset = inputs.load_data(config, mae.image_size)
+    run.dataset(dataset)
+    run.tags({"encoder": mae.source} | inputs.check_encoder_split(config.encoder, dataset))
+    run.note(
+        f"Tuning for **{config.objective}**, depth `{config.depth}`, on the encoder of **{mae.source}**. "
+        f"{inputs.describe(dataset)}"
+    )
+    return take_part(mae, dataset, config, storage=storage, accelerator=accelerator, run=run)
+
+
+def take_part(
+    mae: Mae, dataset: Dataset, config: Tune, *, storage: RDBStorage, accelerator: Accelerator, run: Run
+) -> str:
     """Take part in a campaign; what came of it in a few lines to print. Test X-rays are not touched.
 
     Args:

@@ -19,8 +19,8 @@ from benchmarks.timing import Sample
 from fracture_mae.config import BENCHMARK_PARTS, Benchmark
 from fracture_mae.data import loading
 from fracture_mae.models import autoencoder as mae_model
+from fracture_mae.processes.accelerator import make_accelerator
 from fracture_mae.tracking import runs
-from fracture_mae.training.trainer import make_accelerator
 from tests import builders
 
 DATA = "synthetic:n_xrays=60,size=96"

@@ -2,8 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from fracture_mae.data.loading import XRays
 from fracture_mae.data.reading.decoding import letterbox
+from fracture_mae.data.types import XRays
 from fracture_mae.evaluation import properties
 from tests import builders
 

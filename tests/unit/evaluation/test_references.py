@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fracture_mae.data.loading import XRays
+from fracture_mae.data.types import XRays
 from fracture_mae.evaluation import references
 from fracture_mae.metrics.scores import summary
 from tests import builders

@@ -15,7 +15,7 @@ from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import autoencoder as mae_model
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.stages import compare
-from fracture_mae.stages.compare import Candidate
+from fracture_mae.stages.compare import ComparedEncoder
 from tests import builders
 
 CERTAINTY = Certainty(n_draws=200, seed=0)
@@ -57,23 +57,23 @@ def test_mae_preset_and_other_vit_are_opened(tmp_path, tiny_mae):
     ).save_pretrained(tmp_path / "vit")
     config = Compare(image_size=64)
     for name in (str(tmp_path / "mae"), str(tmp_path / "vit"), "vit-mae-nano"):
-        found = compare.open_candidate(name, config)
+        found = compare.open_encoder(name, config)
         assert (found.name, found.image_size) == (name, 64)
         assert found.n_parameters > 1000
-    assert compare.open_candidate(str(tmp_path / "mae"), Compare()).image_size == 32
+    assert compare.open_encoder(str(tmp_path / "mae"), Compare()).image_size == 32
 
 
 def test_a_classifier_is_refused(tmp_path, tiny_mae):
     classifier = classifier_model.from_mae(tiny_mae, pool="mean")
     classifier_model.save(classifier, Decision(("healthy", "broken")), tmp_path)
     with pytest.raises(FractureMaeError, match="is a classifier: it has seen labels"):
-        compare.open_candidate(str(tmp_path), Compare())
+        compare.open_encoder(str(tmp_path), Compare())
 
 
 def test_an_encoder_is_probed_on_every_xray_but_test(large, tiny_mae, accelerator):
     pool = joined(large)
     fold = assign(pool.table, 3, seed=0)
-    candidate = Candidate("tiny", PooledEncoder(tiny_mae), builders.SIDE)
+    candidate = ComparedEncoder("tiny", PooledEncoder(tiny_mae), builders.SIDE)
     found, told = compare.probe(candidate, pool, fold, Compare(), accelerator)
     assert found["sha256"].tolist() == pool.table["sha256"].tolist()
     assert np.isfinite(found["logit"]).all()

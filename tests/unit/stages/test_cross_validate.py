@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 from fracture_mae.config import TrainClassifier
 from fracture_mae.data.reading.cache import cache_root
 from fracture_mae.metrics.decision import Decision
-from fracture_mae.stages import cross_validate, train_classifier
-from fracture_mae.stages.train_classifier import Choice
+from fracture_mae.stages import classifier as classifier_stage
+from fracture_mae.stages import cross_validate
+from fracture_mae.stages.classifier import Choice
 from fracture_mae.tracking import runs
 from fracture_mae.training import learning_curves
 from fracture_mae.training.checkpoints import Checkpoints
@@ -71,7 +72,7 @@ def children(store, parent):
 @pytest.mark.usefixtures("quick", "store")
 def test_no_xray_is_judged_by_a_model_that_saw_it(dataset, tiny_mae, accelerator, monkeypatch):
     memoriser = Memoriser()
-    monkeypatch.setattr(train_classifier, "train_and_choose", memoriser.train_and_choose)
+    monkeypatch.setattr(classifier_stage, "train_and_choose", memoriser.train_and_choose)
     monkeypatch.setattr(cross_validate, "predict", memoriser.predict)
     folds, _ = run_folds(dataset, tiny_mae, accelerator)
     pooled = cross_validate.judge(folds, CONFIG, "")
@@ -119,7 +120,7 @@ def test_a_killed_cross_validation_goes_on_with_what_is_done(dataset, tiny_mae, 
     for fold in whole:
         fold.forget()
     trained = []
-    train_and_choose = train_classifier.train_and_choose
+    train_and_choose = classifier_stage.train_and_choose
 
     def die_in_the_third(classifier, data, *args, **options):
         trained.append(data.split_fingerprint)
@@ -127,7 +128,7 @@ def test_a_killed_cross_validation_goes_on_with_what_is_done(dataset, tiny_mae, 
             raise KeyboardInterrupt
         return train_and_choose(classifier, data, *args, **options)
 
-    monkeypatch.setattr(train_classifier, "train_and_choose", die_in_the_third)
+    monkeypatch.setattr(classifier_stage, "train_and_choose", die_in_the_third)
     with pytest.raises(KeyboardInterrupt):
         run_folds(dataset, tiny_mae, accelerator)
     dead = [run for run in store.search_runs(["1"]) if run.info.status == "FAILED"]
@@ -147,7 +148,7 @@ def test_a_killed_cross_validation_goes_on_with_what_is_done(dataset, tiny_mae, 
 def test_other_settings_and_resume_never_train_anew(dataset, tiny_mae, accelerator, monkeypatch):
     run_folds(dataset, tiny_mae, accelerator)
     memoriser = Memoriser()
-    monkeypatch.setattr(train_classifier, "train_and_choose", memoriser.train_and_choose)
+    monkeypatch.setattr(classifier_stage, "train_and_choose", memoriser.train_and_choose)
     for changed in ({"resume": "never"}, {"learning_rate": 0.5}, {"seed": 1}):
         memoriser.known = {}
         run_folds(dataset, builders.tiny_mae(), accelerator, TrainClassifier(**CONFIG.model_dump() | changed))
@@ -158,7 +159,7 @@ def test_other_settings_and_resume_never_train_anew(dataset, tiny_mae, accelerat
 def test_a_threshold_is_chosen_anew_without_training_anew(dataset, tiny_mae, accelerator, monkeypatch):
     config = TrainClassifier(**CONFIG.model_dump() | {"threshold": 0.3, "calibrate": "none"})
     before, _ = run_folds(dataset, tiny_mae, accelerator)
-    monkeypatch.setattr(train_classifier, "train_and_choose", None)
+    monkeypatch.setattr(classifier_stage, "train_and_choose", None)
     after, _ = run_folds(dataset, tiny_mae, accelerator, config)
     assert {fold.decision.threshold for fold in after} == {0.3}
     for fold, other in zip(after, before, strict=True):
@@ -182,10 +183,10 @@ def test_without_folds_nothing_is_done(dataset, tiny_mae, accelerator):
 @pytest.mark.usefixtures("quick", "store")
 def test_the_ordinary_training_is_the_same_after_folds(dataset, tiny_mae, accelerator, tmp_path):
     def ordinary(name):
-        classifier = train_classifier.build(builders.tiny_mae(), CONFIG)
+        classifier = classifier_stage.build(builders.tiny_mae(), CONFIG)
         with Checkpoints(tmp_path, name, resume=True) as checkpoints:
             options = {"accelerator": accelerator, "checkpoints": checkpoints, "log": lambda row, epoch: None}
-            choice = train_classifier.train_and_choose(classifier, dataset, CONFIG, **options)
+            choice = classifier_stage.train_and_choose(classifier, dataset, CONFIG, **options)
         return choice.predictions
 
     alone = ordinary("alone")

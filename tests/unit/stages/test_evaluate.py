@@ -12,8 +12,8 @@ from fracture_mae.evaluation.references import FILE_PROPERTIES
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.stages import evaluate
-from fracture_mae.stages.evaluate import Subject
 from fracture_mae.tracking import registry
+from fracture_mae.tracking.registered_models import LoadedClassifier
 from fracture_mae.tracking.report import Report
 
 DECISION = Decision(("not fractured", "fractured"))
@@ -21,7 +21,7 @@ NAME = registry.CLASSIFIER
 
 
 def subject(version="1", seen=(), decision=DECISION):
-    return Subject(f"models:/{NAME}/{version}", version, None, decision, frozenset(seen))
+    return LoadedClassifier(f"models:/{NAME}/{version}", version, None, decision, frozenset(seen))
 
 
 def test_leakage_counts_test_xrays_that_the_classifier_was_shown(dataset):
@@ -80,7 +80,9 @@ def test_only_versions_of_the_classifier_can_be_champion(store, folder, monkeypa
 def test_every_split_is_judged_and_compared_if_asked(folder, dataset, accelerator, references):
     network, decision = classifier_model.load(folder)
     config = Evaluate(n_draws=100, references=references)
-    found = evaluate.judge(Subject(str(folder), None, network, decision, frozenset()), dataset, config, accelerator)
+    found = evaluate.judge(
+        LoadedClassifier(str(folder), None, network, decision, frozenset()), dataset, config, accelerator
+    )
     for split in ("train", "validation", "test"):
         assert f"{split}/xray/auroc" in found.metrics
         assert len(found.tables[f"{split}/predictions.csv"]) == len(getattr(dataset, split))

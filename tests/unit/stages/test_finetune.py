@@ -14,7 +14,7 @@ from fracture_mae.training.step_random import Draws
 def fine_tuned(mae, dataset, accelerator, root, **settings):
     config = FinetuneMae(**{"batch_size": 4, "epochs": 4} | settings)
     with Checkpoints(root, "training", resume=True) as checkpoints:
-        return finetune.finetune(
+        return finetune.train(
             mae, dataset, config, accelerator=accelerator, checkpoints=checkpoints, log=lambda row, epoch: None
         )
 

@@ -11,10 +11,10 @@ from fracture_mae.config import PROMOTION_METRICS, Evaluate
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics.calibration import Isotonic
 from fracture_mae.metrics.decision import Decision
-from fracture_mae.stages import evaluate, inputs, promote
-from fracture_mae.stages.evaluate import Subject
+from fracture_mae.stages import inputs, promote
 from fracture_mae.stages.promote import compare, is_better
-from fracture_mae.tracking import registry
+from fracture_mae.tracking import registered_models, registry
+from fracture_mae.tracking.registered_models import LoadedClassifier
 from fracture_mae.tracking.report import Report
 from tests import builders
 
@@ -99,7 +99,7 @@ class Registry:
         self.store, self.dataset = store, dataset
         self.subjects, self.answers = {}, {}
         store.create_registered_model(NAME)
-        monkeypatch.setattr(evaluate, "open_subject", lambda uri: self.subjects[uri.rpartition("/")[2]])
+        monkeypatch.setattr(registered_models, "open_classifier", lambda uri: self.subjects[uri.rpartition("/")[2]])
         monkeypatch.setattr(promote, "predict", self.predict)
         self.shown = []
 
@@ -107,7 +107,9 @@ class Registry:
         version = str(self.store.create_model_version(NAME, source="/nowhere").version)
         self.store.set_model_version_tag(NAME, version, "data.fingerprint", data_fingerprint)
         network = SimpleNamespace(image_size=image_size, version=version)
-        self.subjects[version] = Subject(f"models:/{NAME}/{version}", version, network, decision, frozenset(seen))
+        self.subjects[version] = LoadedClassifier(
+            f"models:/{NAME}/{version}", version, network, decision, frozenset(seen)
+        )
         self.answers[version] = np.asarray(probability)
         return version
 
@@ -196,8 +198,8 @@ def test_a_margin_must_be_passed(versions):
 
 def test_the_decision_is_a_document_and_metrics(versions):
     first, second = versions.add(RANDOM), versions.add(PERFECT)
-    assert versions.evaluate(first).findings().documents["promotion.json"]["winner"] == first
-    found = versions.evaluate(second).findings()
+    assert versions.evaluate(first).report().documents["promotion.json"]["winner"] == first
+    found = versions.evaluate(second).report()
     document = json.loads(json.dumps(found.documents["promotion.json"], allow_nan=False))
     assert (document["promoted"], document["winner"], document["loser"]) == (True, second, first)
     assert document["comparison"]["metric"] == "auroc"
@@ -286,7 +288,7 @@ def test_a_champion_that_cannot_be_loaded_is_said(versions, monkeypatch):
     def gone(uri):
         raise FractureMaeError(f"{uri} is not to be had")
 
-    monkeypatch.setattr(evaluate, "open_subject", gone)
+    monkeypatch.setattr(registered_models, "open_classifier", gone)
     verdict = versions.evaluate(second)
     assert verdict.reason.startswith(
         "no comparison with the champion, version 1: models:/fracture-classifier/1 is not to"

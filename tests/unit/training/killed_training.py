@@ -19,19 +19,19 @@ import torch
 from safetensors.torch import save_file
 
 from fracture_mae.config import TrainClassifier
-from fracture_mae.stages import train_classifier
+from fracture_mae.processes.accelerator import make_accelerator
+from fracture_mae.stages import classifier as classifier_stage
 from fracture_mae.training import checkpoints
 from fracture_mae.training.checkpoints import Checkpoints
-from fracture_mae.training.trainer import make_accelerator
 from tests import builders
 
 CONFIG = TrainClassifier(epochs=10, batch_size=3, drop_path=0.3)
 
 
 def train(root: Path, name: str) -> None:
-    classifier = train_classifier.build(builders.tiny_mae(), CONFIG)
+    classifier = classifier_stage.build(builders.tiny_mae(), CONFIG)
     with Checkpoints(root, name, resume=True) as kept:
-        train_classifier.train(
+        classifier_stage.train(
             classifier,
             builders.dataset(),
             CONFIG,

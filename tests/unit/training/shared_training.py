@@ -14,11 +14,12 @@ import numpy as np
 from fracture_mae.config import FinetuneMae, TrainClassifier
 from fracture_mae.models import autoencoder as mae_model
 from fracture_mae.processes import ranks
-from fracture_mae.stages import finetune, train_classifier
+from fracture_mae.processes.accelerator import make_accelerator
+from fracture_mae.stages import classifier as classifier_stage
+from fracture_mae.stages import finetune
 from fracture_mae.training.batches import batch_of
 from fracture_mae.training.checkpoints import Checkpoints, NoCheckpoints
 from fracture_mae.training.loss_weights import LossWeights
-from fracture_mae.training.trainer import make_accelerator
 from tests import builders
 
 # Nine training files and six for validation. In steps of three two processes take two and one, in steps of one the second has none.
@@ -44,10 +45,10 @@ def train(config, root, accelerator):
     )  # only the first one's weights count
     with options["checkpoints"]:
         if isinstance(config, FinetuneMae):
-            progress = finetune.finetune(mae, builders.dataset(), config, **options)
+            progress = finetune.train(mae, builders.dataset(), config, **options)
         else:
-            classifier = train_classifier.build(mae, config)
-            progress = train_classifier.train(classifier, builders.dataset(), config, **options)
+            classifier = classifier_stage.build(mae, config)
+            progress = classifier_stage.train(classifier, builders.dataset(), config, **options)
     accelerator.free_memory()
     return progress.history
 

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from fracture_mae.stages.train_classifier import positive_weight
+from fracture_mae.evaluation.prediction import table_weight
+from fracture_mae.stages.classifier import positive_weight
 from fracture_mae.training.batches import batch_of
-from fracture_mae.training.loss_weights import LossWeights, loss_weight, table_weight
+from fracture_mae.training.loss_weights import LossWeights, loss_weight
 from fracture_mae.training.trainer import visiting_order
 
 # The training X-rays of tests.builders: fractured ones with 3 and 1 files, others with 2, 1, 1 and 1.

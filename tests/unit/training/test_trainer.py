@@ -19,13 +19,15 @@ from torch.testing import assert_close
 import fracture_mae
 from fracture_mae.config import FinetuneMae, TrainClassifier
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.stages import finetune, train_classifier
+from fracture_mae.processes.accelerator import make_accelerator
+from fracture_mae.stages import classifier as classifier_stage
+from fracture_mae.stages import finetune
 from fracture_mae.training import trainer
 from fracture_mae.training.batches import batch_of
 from fracture_mae.training.checkpoints import Checkpoints
 from fracture_mae.training.schedule import Schedule
 from fracture_mae.training.step_options import Chosen
-from fracture_mae.training.trainer import Trainer, make_accelerator, visiting_order
+from fracture_mae.training.trainer import Trainer, visiting_order
 
 PROJECT = Path(__file__).resolve().parents[3]
 SPEEDS = {"train/images_per_second", "train/data_wait_share"}
@@ -179,9 +181,9 @@ def history(accelerator, tiny_mae, dataset, tmp_path):
         with Checkpoints(tmp_path, name, resume=True) as kept:
             settings = {"accelerator": accelerator, "checkpoints": kept, "log": lambda row, epoch: rows.append(row)}
             if stage == "autoencoder":
-                progress = finetune.finetune(mae, dataset, config, **settings)
+                progress = finetune.train(mae, dataset, config, **settings)
             else:
-                progress = train_classifier.train(train_classifier.build(mae, config), dataset, config, **settings)
+                progress = classifier_stage.train(classifier_stage.build(mae, config), dataset, config, **settings)
         accelerator.free_memory()
         assert progress.computed_by["compile"] == str(config.compile).lower()
         return [{name: value for name, value in row.items() if name not in SPEEDS} for row in rows]
@@ -223,7 +225,7 @@ def test_a_training_goes_on_whatever_computes_it(accelerator, tiny_mae, dataset,
 
         with Checkpoints(tmp_path, "training", resume=True) as kept:
             settings = {"accelerator": accelerator, "checkpoints": kept, "log": log}
-            return finetune.finetune(copy.deepcopy(tiny_mae), dataset, config, **settings)
+            return finetune.train(copy.deepcopy(tiny_mae), dataset, config, **settings)
 
     with pytest.raises(Interrupted):
         train(stop_after=1)
@@ -239,14 +241,14 @@ class Interrupted(Exception):
 
 def train_mae(mae, dataset, **options):
     config = FinetuneMae(epochs=3, batch_size=4, rotation=10, intensity=0.3)
-    finetune.finetune(mae, dataset, config, **options)
+    finetune.train(mae, dataset, config, **options)
     return mae
 
 
 def trained_classifier(mae, dataset, **options):
     config = TrainClassifier(epochs=3, batch_size=4, drop_path=0.5)
-    classifier = train_classifier.build(mae, config)
-    train_classifier.train(classifier, dataset, config, **options)
+    classifier = classifier_stage.build(mae, config)
+    classifier_stage.train(classifier, dataset, config, **options)
     return classifier
 
 
@@ -285,7 +287,7 @@ def test_interrupted_after_each_epoch_and_resumed_ends_as_never_interrupted(
 def stage_start(stage, mae):
     if stage is train_mae:
         return mae.state_dict()
-    return train_classifier.build(copy.deepcopy(mae), TrainClassifier()).state_dict()
+    return classifier_stage.build(copy.deepcopy(mae), TrainClassifier()).state_dict()
 
 
 @pytest.mark.slow

@@ -113,7 +113,7 @@ def test_the_refit_trains_on_training_and_validation(finetune, monkeypatch):
     def train(classifier, dataset, config, **options):
         seen["sha256"] = set(dataset.train.table["sha256"])
 
-    monkeypatch.setattr("fracture_mae.stages.train_classifier.train", train)
+    monkeypatch.setattr("fracture_mae.stages.classifier.train", train)
     finetune.refit(FINETUNE)
     assert seen["sha256"] == set(folds.joined(finetune.dataset).table["sha256"])
 

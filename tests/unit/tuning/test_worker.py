@@ -15,12 +15,12 @@ from fracture_mae.config import Tune
 from fracture_mae.data import folds
 from fracture_mae.errors import FractureMaeError, NonFiniteError
 from fracture_mae.models import classifier as classifier_model
-from fracture_mae.stages.inputs import SEEN
 from fracture_mae.tracking import runs
+from fracture_mae.tracking.registered_models import SEEN
 from fracture_mae.tracking.report import Report
 from fracture_mae.tuning.depths import HeadDepth
 from fracture_mae.tuning.register_best import Conclusion
-from fracture_mae.tuning.worker import open_database, tune
+from fracture_mae.tuning.worker import open_database, take_part
 from tests import builders
 from tests.unit.tuning.test_depths import Poisoned
 
@@ -54,7 +54,7 @@ def session(store, accelerator, registered, monkeypatch):
         config = Tune(n_folds=2, study_name="study", batch_size=4, **options)
         with runs.run("tune", config) as run:
             storage = open_database(config)
-            text = tune(
+            text = take_part(
                 builders.tiny_mae(),
                 dataset or builders.dataset(),
                 config,

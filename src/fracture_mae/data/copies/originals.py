@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from fracture_mae.data.copies import groups
-from fracture_mae.data.loading import XRays
+from fracture_mae.data.types import XRays
 
 
 def is_original(table: pd.DataFrame) -> np.ndarray:

@@ -11,8 +11,8 @@ from fracture_mae.config import TrainClassifier
 from fracture_mae.evaluation.prediction import predict
 from fracture_mae.metrics import calibration
 from fracture_mae.metrics.decision import Decision
-from fracture_mae.stages import train_classifier
-from fracture_mae.stages.train_classifier import (
+from fracture_mae.stages import classifier as classifier_stage
+from fracture_mae.stages.classifier import (
     decide,
     loss_weights,
     positive_weight,
@@ -119,9 +119,9 @@ def test_a_given_threshold_is_taken_and_the_data_is_named(dataset):
 
 def train(mae, dataset, accelerator, root, **settings):
     config = TrainClassifier(**{"batch_size": 3, "epochs": 4} | settings)
-    classifier = train_classifier.build(mae, config)
+    classifier = classifier_stage.build(mae, config)
     with Checkpoints(root, "training", resume=True) as checkpoints:
-        progress = train_classifier.train(
+        progress = classifier_stage.train(
             classifier, dataset, config, accelerator=accelerator, checkpoints=checkpoints, log=lambda row, epoch: None
         )
     return classifier, progress
@@ -167,7 +167,7 @@ def test_a_frozen_encoder_stays(tiny_mae, dataset, accelerator, tmp_path):
 
 
 def test_predictions_name_their_files(tiny_mae, dataset, accelerator):
-    classifier = train_classifier.build(tiny_mae, TrainClassifier())
+    classifier = classifier_stage.build(tiny_mae, TrainClassifier())
     tables = [predict(classifier, dataset.train, batch_size=size, accelerator=accelerator) for size in (2, 9)]
     assert tables[0].columns.tolist() == ["path", "sha256", "label", "group", "source", "logit"]
     assert tables[0]["path"].tolist() == dataset.train.table["path"].tolist()

@@ -8,7 +8,8 @@ from entrypoints.main import main
 from fracture_mae.config import DataOptions, Main
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.stages import chain
-from fracture_mae.stages.chain import Step
+from fracture_mae.tracking import projects
+from fracture_mae.tracking.projects import Step
 from fracture_mae.tracking.runs import REASON_TAG
 
 
@@ -43,7 +44,7 @@ def start(store, monkeypatch):
             return calls[-1][-1]
 
         monkeypatch.setattr(mlflow.projects, "run", run)
-        return chain.Chain(SimpleNamespace(id=parent), env_manager).run("evaluate", {"seed": 3})
+        return projects.Chain(SimpleNamespace(id=parent), env_manager).run("evaluate", {"seed": 3})
 
     step.calls = calls
     return step
@@ -53,7 +54,7 @@ def test_a_step_is_this_projects_entry_point_in_the_parents_experiment(start):
     found = start(True, "uv", {"registered": "models:/x/1"}, {"auroc": 0.5})
     assert (found.registered, found.metrics) == ("models:/x/1", {"auroc": 0.5})
     ((uri, entry_point, options, submitted),) = start.calls
-    assert chain.Path(uri, "MLproject").is_file()
+    assert projects.Path(uri, "MLproject").is_file()
     assert entry_point == options["run_name"] == "evaluate"
     assert (options["parameters"], options["env_manager"], options["experiment_id"]) == ({"seed": 3}, "uv", "0")
     assert not submitted.cancelled
@@ -80,8 +81,8 @@ def test_steps_share_the_data_options():
 
 
 def test_summary_without_references_or_intervals():
-    mae = chain.Step({}, {"baseline/validation/relative_masked_mse": 1.25, "validation/relative_masked_mse": 0.5})
-    judged = chain.Step(
+    mae = projects.Step({}, {"baseline/validation/relative_masked_mse": 1.25, "validation/relative_masked_mse": 0.5})
+    judged = projects.Step(
         {"classifier": "models:/x/2", "promotion": "not promoted: worse"},
         {"test/xray/auroc": 0.75, "test/xray/auroc_low": 0.5, "test/xray/auroc_high": 0.9},
     )

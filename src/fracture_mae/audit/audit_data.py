@@ -1,0 +1,33 @@
+"""The audit of a data set, from its files to what a leaky split would claim."""
+
+from collections.abc import Iterator
+
+from fracture_mae.audit import honesty, leakage, report
+from fracture_mae.config import AuditData
+from fracture_mae.data import loading
+from fracture_mae.evaluation.judging import Certainty
+from fracture_mae.tracking.runs import Run
+
+
+def audit_data(config: AuditData, run: Run) -> Iterator[str]:
+    """Log copies, leakage and shortcuts; what was found, to print as soon as it is known."""
+    files = loading.read_files(
+        config.data_dir,
+        image_size=224 if config.image_size == "auto" else config.image_size,
+        positive_label=config.positive_label,
+        num_workers=config.num_workers or None,
+    )
+    copies = honesty.find_copies(files, config.num_workers or None)
+    fingerprint = loading.fingerprint(leakage.usable(copies.table))
+    run.input(copies.table, copies.name, "audit")
+    run.tags(report.tags(copies, files, fingerprint))
+    run.note(report.note(copies))
+    run.report(honesty.show_copies(copies, files))
+    yield report.summary(copies, files)
+
+    judged = honesty.judge(copies, files, config.n_folds, Certainty(config.n_draws, config.seed))
+    run.report(honesty.show_honesty(judged, copies))
+    run.tags({"shortcut_warning": judged.probe.warning or "none"})
+    run.note(report.note(copies, judged))
+    run.json(report.document(copies, files, fingerprint, judged, config.model_dump()), "audit.json")
+    yield report.verdict(judged)

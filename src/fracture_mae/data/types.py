@@ -1,0 +1,107 @@
+"""X-ray files, split and not."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from fracture_mae.data.copies.links import as_table
+
+
+@dataclass(frozen=True)
+class XRays:
+    """The X-ray files of one split.
+
+    Attributes:
+        name: "train", "validation" or "test".
+        table: a row per file: path, label, label_name, sha256, bytes, height, width, group, source and more; together is equal for
+            files that no split may part: those of an X-ray, or of a patient who has X-rays under both labels.
+        pixels: uint8 [N, image_size, image_size], memory-mapped, of all X-rays in the cache.
+        rows: int64 [n], where in `pixels` each file of `table` stands.
+    """
+
+    name: str
+    table: pd.DataFrame
+    pixels: np.ndarray
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def label(self) -> np.ndarray:
+        """int64 [n], 1 is positive."""
+        return self.table["label"].to_numpy()
+
+    @property
+    def group(self) -> np.ndarray:
+        """[n], equal for files made from one X-ray."""
+        return self.table["group"].to_numpy()
+
+    def images(self, positions: np.ndarray) -> np.ndarray:
+        """uint8 [len(positions), image_size, image_size]."""
+        return self.pixels[self.rows[positions]]
+
+    def subset(self, positions: np.ndarray) -> "XRays":
+        return XRays(self.name, self.table.iloc[positions].reset_index(drop=True), self.pixels, self.rows[positions])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """X-rays, split.
+
+    Attributes:
+        name: short name of where they come from.
+        index: a row per usable file, byte-identical ones too, see `XRays.table`, with split and split_published.
+        rejected: files that are not used: path and reason.
+        label_names: of the negative and the positive class.
+        leakage: share of X-rays in test that have a file in training or validation too; 0 for the grouped split.
+        fingerprint: 16 hexadecimal digits of all contents and their labels.
+        split_fingerprint: the same of contents, labels and splits.
+        links: pairs of contents that show the same X-ray, with the evidence: columns of `links.Link`, a and b as sha256; none
+            unless grouped by content.
+        group_by: what made files copies of one X-ray: "content", "names" or "column".
+    """
+
+    name: str
+    index: pd.DataFrame
+    rejected: pd.DataFrame
+    train: XRays
+    validation: XRays
+    test: XRays
+    label_names: tuple[str, str]
+    leakage: float
+    fingerprint: str
+    split_fingerprint: str
+    links: pd.DataFrame = field(default_factory=as_table)
+    group_by: str = "content"
+
+    @property
+    def sides(self) -> tuple[XRays, XRays, XRays]:
+        """Training, validation and test."""
+        return self.train, self.validation, self.test
+
+
+@dataclass(frozen=True)
+class Files:
+    """Every readable file, before any is set aside: byte-identical ones too, and those under both labels.
+
+    Attributes:
+        name: short name of where they come from.
+        table: a row per file: path, label, label_name, split_published, scope, given_group, given_source, sha256, bytes, row, height,
+            width and those of `encoding.Encoding`; index 0, 1, 2, …
+        rejected: files that cannot be read: path and reason.
+        label_names: of the negative and the positive class.
+        pixels: uint8 [N, image_size, image_size] that `row` points into.
+    """
+
+    name: str
+    table: pd.DataFrame
+    rejected: pd.DataFrame
+    label_names: tuple[str, str]
+    pixels: np.ndarray
+
+    def xrays(self, table: pd.DataFrame) -> XRays:
+        """Rows of the table as X-rays."""
+        table = table.reset_index(drop=True)
+        return XRays("all", table, self.pixels, table["row"].to_numpy(dtype=np.int64))

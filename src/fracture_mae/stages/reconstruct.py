@@ -1,0 +1,99 @@
+"""How well a masked autoencoder rebuilds X-rays, in numbers and pictures."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from accelerate import Accelerator
+from matplotlib.figure import Figure
+
+from fracture_mae import plots
+from fracture_mae.config import FinetuneMae, ReconstructBaseline
+from fracture_mae.data.types import Dataset
+from fracture_mae.evaluation import reconstruction
+from fracture_mae.evaluation.reconstruction import Masks
+from fracture_mae.models.autoencoder import Mae
+from fracture_mae.processes.accelerator import make_accelerator
+from fracture_mae.stages import inputs
+from fracture_mae.tracking.registered_models import load_mae
+from fracture_mae.tracking.runs import Run
+
+
+def reconstruct_baseline(config: ReconstructBaseline, run: Run) -> str:
+    """Rebuild masked X-rays with the weights a model comes with; the metrics of each split, to print."""
+    accelerator = make_accelerator(config.precision, config.device)
+    mae = load_mae(config.model, config)
+    dataset = inputs.load_data(config, mae.image_size)
+    run.dataset(dataset)
+    run.tags({"model": mae.source})
+    run.note(f"Rebuilding X-rays with **{mae.source}**, as it comes. {inputs.describe(dataset)}")
+
+    results = measure(mae, dataset, config, accelerator)
+    run.metrics(flat(results))
+    run.table(results, "reconstruction.csv", index=True)
+    examples = Examples(dataset, config, accelerator)
+    examples.rebuild(mae, "baseline")
+    run.figures(examples.figures())
+    return results.round(4).to_string()
+
+
+def measure(
+    mae: Mae, dataset: Dataset, config: ReconstructBaseline | FinetuneMae, accelerator: Accelerator
+) -> pd.DataFrame:
+    """Reconstruction metrics (columns) of every split (index)."""
+    masks = Masks(config.mask_ratio, config.seed)
+    options = {"batch_size": config.batch_size, "accelerator": accelerator}
+    rows = {xrays.name: reconstruction.measure(mae, xrays, masks, **options) for xrays in dataset.sides}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("split")
+
+
+class Examples:
+    """The same validation X-rays under the same masks, rebuilt by one model after the other."""
+
+    def __init__(self, dataset: Dataset, config: ReconstructBaseline | FinetuneMae, accelerator: Accelerator):
+        self.xrays = dataset.validation
+        self.masks = Masks(config.mask_ratio, config.seed)
+        self.accelerator = accelerator
+        self.positions = reconstruction.choose_examples(self.xrays, config.n_figures, config.seed)
+        self.rebuilt: dict[str, tuple[dict[str, np.ndarray], list[str]]] = {}
+
+    def rebuild(self, mae: Mae, name: str) -> None:
+        """Rebuild the chosen X-rays, if any, with `mae`, to be called `name` in figures."""
+        if not len(self.positions):
+            return
+        panels, error = reconstruction.panels(mae, self.xrays, self.positions, self.masks, self.accelerator)
+        self.rebuilt[name] = panels, [f"masked MSE {value:.3f}" for value in error]
+
+    def figures(self) -> dict[str, Figure]:
+        """The four panels for each model, and all models side by side where there are several."""
+        figures = {
+            f"reconstructions/{name}.png": self._draw(panels, {"Reconstruction": captions}, name)
+            for name, (panels, captions) in self.rebuilt.items()
+        }
+        if len(self.rebuilt) > 1:
+            first, *_ = self.rebuilt.values()
+            panels = {name: first[0][name] for name in ("Original", "Masked")}
+            for part in ("Reconstruction", "Reconstruction + Visible"):
+                panels |= {f"{name}\n{part}": rebuilt[part] for name, (rebuilt, _) in self.rebuilt.items()}
+            captions = {f"{name}\nReconstruction": captions for name, (_, captions) in self.rebuilt.items()}
+            figures["reconstructions/side_by_side.png"] = self._draw(panels, captions, "same masks")
+        return figures
+
+    def _draw(self, panels: dict[str, np.ndarray], captions: dict[str, list[str]], what: str) -> Figure:
+        rows = self.xrays.table.iloc[self.positions]
+        titles = [f"{row.label_name}\n{_shortened(Path(row.path).name)}" for row in rows.itertuples()]
+        return plots.reconstructions(
+            panels,
+            titles,
+            captions,
+            f"{what} · {self.masks.mask_ratio:.0%} of patches hidden · {self.xrays.name} X-rays",
+        )
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= 22 else f"{name[:10]}…{name[-11:]}"
+
+
+def flat(table: pd.DataFrame, prefix: str = "") -> dict[str, float]:
+    """A table of splits and metrics as `PREFIX SPLIT/METRIC` → value."""
+    return {f"{prefix}{split}/{metric}": value for split, row in table.iterrows() for metric, value in row.items()}
