@@ -70,12 +70,14 @@ def test_every_import_is_pinned():
     assert imported_beyond(files, pins()) == set()
 
 
-def test_a_served_model_asks_for_what_its_code_imports():
-    from fracture_mae.tracking.registry import _REQUIREMENTS
+def test_a_served_model_carries_and_asks_for_what_its_code_imports_and_nothing_else():
+    from fracture_mae.tracking.registry import SERVED_CODE, SERVED_REQUIREMENTS
 
     served = reached_from((SOURCE / "fracture_mae/serving").glob("*.py"))
     # The walk goes on from module to module, and through what a package imports for itself.
     assert {SOURCE / "fracture_mae/data/reading/decoding.py", SOURCE / "fracture_mae/metrics/__init__.py"} <= served
-    assert SOURCE / "fracture_mae/tracking/runs.py" not in served
-    assert set(_REQUIREMENTS) <= set(pins())
-    assert imported_beyond(served, _REQUIREMENTS) == set()
+    assert {SOURCE / "fracture_mae" / name for name in SERVED_CODE} == served
+    assert set(SERVED_REQUIREMENTS) <= set(pins())
+    assert imported_beyond(served, SERVED_REQUIREMENTS) == set()
+    for requirement in SERVED_REQUIREMENTS:  # each is needed
+        assert imported_beyond(served, set(SERVED_REQUIREMENTS) - {requirement})

@@ -1,8 +1,10 @@
 """The MLflow model registry: what is registered, under which name, and how it comes back."""
 
+import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
@@ -19,29 +21,28 @@ CHALLENGER, CHAMPION = "challenger", "champion"
 
 NETWORK = "network"  # the network's folder among a model's artifacts
 _PACKAGE = Path(__file__).parents[1]
-_REQUIREMENTS = [
-    "accelerate",
-    "click",
-    "filelock",
+# What a served model needs to answer, and carries: a test holds both lists against what these modules import.
+SERVED_CODE = (
+    "__init__.py",
+    "errors.py",
+    *("data/__init__.py", "data/reading/__init__.py", "data/reading/decoding.py"),
+    *(f"metrics/{name}.py" for name in ("__init__", "arrays", "calibration", "decision", "thresholds")),
+    *(f"models/{name}.py" for name in ("__init__", "autoencoder", "classifier", "hub", "pixels", "vit")),
+    *(f"serving/{name}.py" for name in ("__init__", "classifier", "features", "models")),
+)
+SERVED_REQUIREMENTS = (
     "huggingface_hub",
-    "matplotlib",
     "mlflow",
     "numpy",
     "opencv-python-headless",
     "pandas",
     "pillow",
-    "psutil",
-    "pydantic",
-    "PyYAML",
     "safetensors",
-    "scikit-image",
     "scikit-learn",
     "scipy",
-    "threadpoolctl",
     "torch",
-    "tqdm",
     "transformers",
-]
+)
 _IMAGE = Schema([ColSpec("string", "image")])
 _ANSWER = Schema(
     [
@@ -128,18 +129,29 @@ def promote(number: str) -> None:
 
 
 def _register(name: str, folder: Path, script: str, signature: ModelSignature, tags: Mapping[str, Any]) -> str:
-    info = mlflow.pyfunc.log_model(
-        name=name,
-        python_model=str(_PACKAGE / "serving" / script),
-        artifacts={NETWORK: str(folder)},
-        code_paths=[str(_PACKAGE)],
-        pip_requirements=[f"{package}=={version(package).partition('+')[0]}" for package in _REQUIREMENTS],
-        signature=signature,
-        registered_model_name=name,
-    )
+    with TemporaryDirectory() as code:
+        info = mlflow.pyfunc.log_model(
+            name=name,
+            python_model=str(_PACKAGE / "serving" / script),
+            artifacts={NETWORK: str(folder)},
+            code_paths=[str(_served_package(Path(code)))],
+            pip_requirements=[f"{package}=={version(package).partition('+')[0]}" for package in SERVED_REQUIREMENTS],
+            signature=signature,
+            registered_model_name=name,
+        )
     number = str(info.registered_model_version)
     tag_version(name, number, tags)
     return number
+
+
+def _served_package(folder: Path) -> Path:
+    """This package in `folder`, reduced to what answers."""
+    package = folder / _PACKAGE.name
+    for name in SERVED_CODE:
+        place = package / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(_PACKAGE / name, place)
+    return package
 
 
 def _registered() -> str:
