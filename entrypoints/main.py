@@ -11,7 +11,7 @@ def main(config: Main) -> None:
     from fracture_mae.stages import chain
     from fracture_mae.tracking import runs
 
-    with runs.run("main", config) as run:
+    with runs.run("main", config, chain.name_of(config)) as run:
         shared = config.shared()
         steps = chain.Chain(run, config.env_manager)
         steps.run("reconstruct_baseline", shared | {"model": config.model})

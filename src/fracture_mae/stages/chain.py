@@ -8,6 +8,7 @@ from typing import Any
 import mlflow
 from mlflow import MlflowClient
 
+from fracture_mae.config import Main
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.tracking.runs import REASON_TAG, Run
 
@@ -66,6 +67,13 @@ class Chain:
             reason = data.tags.get(REASON_TAG, "see its output above")
             raise FractureMaeError(f"the step {entry_point} failed (run {submitted.run_id}): {reason}")
         return Step(data.tags, data.metrics)
+
+
+def name_of(config: Main) -> str:
+    """A name for the parent that tells chains apart in a list of runs."""
+    is_made = config.data_dir.partition(":")[0] == "synthetic"
+    data = config.data_dir if is_made else Path(config.data_dir).name
+    return f"main ({config.model}, {config.recipe}, {data})"
 
 
 def summary(mae: Step, judged: Step) -> str:
