@@ -126,7 +126,7 @@ def _backend(local: type) -> type:
             try:
                 return super().run(project_uri, entry_point, params, version, settings, tracking_uri, experiment_id)
             except BaseException as error:
-                _end_as_failed(run_id, error)
+                _end_as_failed(run_id, entry_point, error)
                 raise
 
         def prepare(
@@ -174,10 +174,14 @@ def _put_on_path(folder: Path) -> None:
         os.environ["PATH"] = os.pathsep.join([str(folder), *folders])
 
 
-def _end_as_failed(run_id: str, error: BaseException) -> None:
+def _end_as_failed(run_id: str, entry_point: str, error: BaseException) -> None:
+    """End a run that could not be started, which MLflow has not yet given its name."""
+    import click
     from mlflow import MlflowClient
 
-    client = MlflowClient()
+    client, context = MlflowClient(), click.get_current_context(silent=True)
+    name = context.params.get("run_name") if context else None
+    client.set_tag(run_id, "mlflow.runName", name or entry_point)
     client.set_tag(run_id, REASON_TAG, f"{type(error).__name__}: {error}"[:_LONGEST_REASON])
     client.set_terminated(run_id, "FAILED")
 

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.utils import name_utils
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
+from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT, MLFLOW_RUN_NAME
 
 from fracture_mae import plots
 from fracture_mae.config import Config
@@ -243,9 +243,14 @@ def is_made_up(run_name: str) -> bool:
 
 def record_failure(error: BaseException) -> None:
     """Where `mlflow run` made a run for this process: end it as FAILED with the reason, unless that is done."""
-    run_id = os.environ.get("MLFLOW_RUN_ID")
-    if run_id and REASON_TAG not in MlflowClient().get_run(run_id).data.tags:
-        _end_as_failed(run_id, error)
+    if "MLFLOW_RUN_ID" not in os.environ:
+        return
+    client = MlflowClient()
+    found = client.get_run(os.environ["MLFLOW_RUN_ID"])
+    if is_made_up(found.info.run_name) and MLFLOW_PROJECT_ENTRY_POINT in found.data.tags:
+        client.set_tag(found.info.run_id, MLFLOW_RUN_NAME, found.data.tags[MLFLOW_PROJECT_ENTRY_POINT])
+    if REASON_TAG not in found.data.tags:
+        _end_as_failed(found.info.run_id, error)
 
 
 def database_folder() -> Path:
