@@ -8,10 +8,10 @@ from fracture_mae.config import Main
 def main(config: Main) -> None:
     import click
 
-    from fracture_mae.stages.chain import chain
+    from fracture_mae.stages.chain import chain, name_of
     from fracture_mae.tracking import runs
 
-    with runs.run("main", config) as run:
+    with runs.run("main", config, name_of(config)) as run:
         click.echo(chain(config, run))
 
 

@@ -33,9 +33,9 @@ def workplace(tmp_path_factory):
 @pytest.fixture(scope="module")
 def audited(workplace):
     """The finished run and what it printed."""
-    done = workplace.mlflow("run", ".", "-e", "audit_data", "--env-manager", "local", *given(SMALL))
+    done = workplace.mlflow("run", ".", "-e", "audit_data", *given(SMALL))
     assert done.returncode == 0, done.stderr
-    return workplace.runs("Default")[-1], done
+    return workplace.runs("fracture-mae")[-1], done
 
 
 def artifact(run, name):

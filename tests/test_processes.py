@@ -67,7 +67,7 @@ def alone(workplace):
 
 def test_two_processes_make_one_run_with_the_metrics_of_one(workplace, alone):
     before = len(workplace.runs("fracture-mae"))
-    options = ["-e", "finetune_mae", "--env-manager", "local", "--experiment-name", "fracture-mae"]
+    options = ["-e", "finetune_mae"]
     done = workplace.mlflow("run", ".", *options, *given(MAE | {"epochs": 2, "nproc": 2}))
     assert done.returncode == 0, done.stderr
     *_, run = runs = workplace.runs("fracture-mae")

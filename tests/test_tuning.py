@@ -28,7 +28,7 @@ def test_a_campaign_is_interrupted_goes_on_and_ends_in_a_classifier_that_can_be_
             return database.execute("SELECT COUNT(*) FROM trials").fetchone()[0] > 3
 
     mlflow = str(Path(sys.executable).parent / "mlflow")
-    command = [mlflow, "run", ".", "-e", "tune", "--env-manager", "local", "--experiment-name", "tuning"]
+    command = [mlflow, "run", ".", "-e", "tune", "--experiment-name", "tuning"]
     process = workplace.start([*command, *given(DATA_OPTIONS | STUDY | {"n_trials": 5000})])
     wait_until(lambda: _is_true(under_way), process)
     process.send_signal(signal.SIGINT)  # Ctrl-C
@@ -45,8 +45,14 @@ def test_a_campaign_is_interrupted_goes_on_and_ends_in_a_classifier_that_can_be_
     assert states() == [*before, "COMPLETE", "COMPLETE", "COMPLETE"]
     assert "registered as models:/fracture-classifier/1" in done.stdout
     _, tune = sessions(workplace)
-    children = [run for run in workplace.runs("tuning") if run.data.tags.get("mlflow.parentRunId") == tune.info.run_id]
-    assert len(children) == 3
+    assert len(workplace.runs("tuning")) == 2  # trials do not crowd out other runs
+    trials = workplace.runs("tuning-trials")
+    assert len(trials) == len(before) + 3
+    last = [run for run in trials if run.data.tags["mlflow.parentRunId"] == tune.info.run_id]
+    assert [run.info.run_name for run in last] == [f"trial {len(before) + number}" for number in range(3)]
+    (experiment,) = {run.info.experiment_id for run in trials}
+    assert f"#/experiments/{experiment}/runs?searchFilter=" in tune.data.tags["mlflow.note.content"]
+    assert f"/runs/{tune.info.run_id})" in last[0].data.tags["mlflow.note.content"]
 
     done = workplace.python("evaluate", **DATA_OPTIONS, n_draws=100, references="false")
     assert done.returncode == 0, done.stderr

@@ -18,7 +18,7 @@ def test_an_entry_point_runs_in_an_environment_made_by_uv(tmp_path):
     done = workplace.mlflow("run", ".", "-e", "reconstruct_baseline", "--env-manager", "uv", *given(tiny))
     shutil.rmtree(tmp_path / "environments")  # gigabytes
     assert done.returncode == 0, done.stderr[-3000:]
-    (run,) = workplace.runs("Default")
+    (run,) = workplace.runs("fracture-mae")
     assert (run.info.status, run.data.tags["mlflow.project.env"]) == ("FINISHED", "uv")
     assert 0 < run.data.metrics["test/masked_mse"] < 10
     # Not this interpreter's packages, and no copy of the project among those of the environment.

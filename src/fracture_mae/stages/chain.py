@@ -1,5 +1,7 @@
 """The whole chain: baseline, fine-tuning, classifier, evaluation, each a child run of one parent."""
 
+from pathlib import Path
+
 from fracture_mae.config import Main
 from fracture_mae.tracking.projects import Chain, Step
 from fracture_mae.tracking.runs import Run
@@ -26,6 +28,13 @@ def chain(config: Main, run: Run) -> str:
     run.note(f"The whole chain with **{config.model}**, recipe `{config.recipe}`: {outcome}.")
     ui = "Open the UI: mlflow ui --backend-store-uri sqlite:///mlflow.db   → http://127.0.0.1:5000"
     return f"{summary(mae, judged)}\n{ui}"
+
+
+def name_of(config: Main) -> str:
+    """A name for the parent that tells chains apart in a list of runs."""
+    is_made = config.data_dir.partition(":")[0] == "synthetic"
+    data = config.data_dir if is_made else Path(config.data_dir).name
+    return f"main ({config.model}, {config.recipe}, {data})"
 
 
 def summary(mae: Step, judged: Step) -> str:

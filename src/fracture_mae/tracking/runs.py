@@ -1,5 +1,5 @@
-"""MLflow runs: how one starts and ends, and what it logs. Only this module, `registry`, `stages.chain`, `serving`
-and `tuning.trial_runs` import mlflow."""
+"""MLflow runs: how one starts and ends, and what it logs. Only this room, `serving`,
+`tuning.trial_runs` `projects` and `plugin` import mlflow."""
 
 import logging
 import os
@@ -19,15 +19,16 @@ import yaml
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
+from mlflow.utils import name_utils
+from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT, MLFLOW_RUN_NAME
 
 from fracture_mae.config import Config
 from fracture_mae.data.types import Dataset
 from fracture_mae.errors import FractureMaeError, first_line
 from fracture_mae.processes import ranks
+from fracture_mae.tracking.plugin import EXPERIMENT, REASON_TAG
 from fracture_mae.tracking.report import Report
 
-EXPERIMENT = "fracture-mae"
-REASON_TAG = "failure_reason"
 _HOST_TAG, _PROCESS_TAG = "process.host", "process.id"
 _LONGEST_REASON = 1000
 _CLOCK_TOLERANCE = 60.0  # seconds by which a process's start may seem to move when the clock is set
@@ -139,17 +140,21 @@ class SilentRun(Run):
 
 
 @contextmanager
-def run(entry_point: str, config: Config) -> Iterator[Run]:
+def run(entry_point: str, config: Config, name: str = "") -> Iterator[Run]:
     """A run that ends as FINISHED, or as FAILED with the reason in the tag `failure_reason`.
 
     Under `mlflow run` it is the run that MLflow made (MLFLOW_RUN_ID); started directly it is a new one in the experiment
-    MLFLOW_EXPERIMENT_NAME, or `fracture-mae`. Of several processes of a training the first has the run, the others a `SilentRun`.
+    MLFLOW_EXPERIMENT_NAME or MLFLOW_EXPERIMENT_ID, or `fracture-mae`. Of several processes of a training the first has the run, the
+    others a `SilentRun`.
+
+    Args:
+        name: of the run, where the user gave none; empty: that of the entry point.
     """
     if not ranks.is_first():
         yield SilentRun()
         return
     _quieten()
-    active = _start(entry_point)
+    active = _start(name or entry_point)
     previous_handler = signal.signal(signal.SIGTERM, _raise_terminated)
     try:
         current = Run(active.info.run_id)
@@ -193,12 +198,18 @@ def _process_tags() -> dict[str, str]:
     }
 
 
-def _start(entry_point: str) -> mlflow.ActiveRun:
+def _start(name: str) -> mlflow.ActiveRun:
     try:
         if "MLFLOW_RUN_ID" in os.environ:
-            return mlflow.start_run()
-        mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
-        return mlflow.start_run(run_name=entry_point)
+            active = mlflow.start_run()
+            if is_made_up(active.info.run_name):
+                MlflowClient().set_tag(active.info.run_id, MLFLOW_RUN_NAME, name)
+            return active
+        if "MLFLOW_EXPERIMENT_ID" in os.environ and "MLFLOW_EXPERIMENT_NAME" not in os.environ:
+            mlflow.set_experiment(experiment_id=os.environ["MLFLOW_EXPERIMENT_ID"])
+        else:
+            mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
+        return mlflow.start_run(run_name=name)
     except Exception as error:  # whatever a damaged, read-only or outdated database, or a server, comes up with
         raise FractureMaeError(
             f"no run can be started in {mlflow.get_tracking_uri()}: {first_line(error)}. Mend it or move it away, or name another "
@@ -206,11 +217,27 @@ def _start(entry_point: str) -> mlflow.ActiveRun:
         ) from error
 
 
+def is_made_up(run_name: str) -> bool:
+    """Whether MLflow drew the name, such as amusing-seal-598, since the user gave none.
+
+    Its words are not documented; were they gone, every name would be taken for the user's.
+    """
+    adjective, _, rest = run_name.partition("-")
+    noun, _, number = rest.partition("-")
+    adjectives, nouns = (getattr(name_utils, f"_GENERATOR_{kind}", ()) for kind in ("PREDICATES", "NOUNS"))
+    return adjective in adjectives and noun in nouns and number.isdecimal()
+
+
 def record_failure(error: BaseException) -> None:
     """Where `mlflow run` made a run for this process: end it as FAILED with the reason, unless that is done."""
-    run_id = os.environ.get("MLFLOW_RUN_ID")
-    if run_id and REASON_TAG not in MlflowClient().get_run(run_id).data.tags:
-        _end_as_failed(run_id, error)
+    if "MLFLOW_RUN_ID" not in os.environ:
+        return
+    client = MlflowClient()
+    found = client.get_run(os.environ["MLFLOW_RUN_ID"])
+    if is_made_up(found.info.run_name) and MLFLOW_PROJECT_ENTRY_POINT in found.data.tags:
+        client.set_tag(found.info.run_id, MLFLOW_RUN_NAME, found.data.tags[MLFLOW_PROJECT_ENTRY_POINT])
+    if REASON_TAG not in found.data.tags:
+        _end_as_failed(found.info.run_id, error)
 
 
 def database_folder() -> Path:
@@ -235,14 +262,14 @@ def _raise_terminated(*_: object) -> None:
 def _log_config(current: Run, config: Config) -> None:
     """Parameters that `mlflow run` has not logged already, and all values as they are really used in config.yaml.
 
-    MLflow refuses to change a parameter, and what `mlflow run` logged is text as it was typed (1e-4, auto).
+    MLflow refuses to change a parameter. Where this project's plugin is not installed, it has logged those that were typed, as text.
     """
     values = config.model_dump()
     client = MlflowClient()
     logged = client.get_run(current.id).data.params
-    fresh = {name: value for name, value in values.items() if name not in logged}
-    filled = {f"{name}.used": value for name, value in values.items() if logged.get(name) == "auto" and value != "auto"}
-    client.log_batch(current.id, params=[Param(name, str(value)) for name, value in (fresh | filled).items()])
+    client.log_batch(
+        current.id, params=[Param(name, str(value)) for name, value in values.items() if name not in logged]
+    )
     mlflow.log_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), "config.yaml")
     if "recipe" in values:
         current.tags({"recipe": values["recipe"]})

@@ -30,11 +30,11 @@ def artifact(run, path):
     return mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{path}")
 
 
-def run_made_by_mlflow(store, monkeypatch, **parameters):
+def run_made_by_mlflow(store, monkeypatch, name="mine", **parameters):
     """A run as `mlflow run` leaves it for the process it starts."""
-    run = store.create_run("0", run_name="mine")
-    for name, value in parameters.items():
-        store.log_param(run.info.run_id, name, value)
+    run = store.create_run("0", run_name=name, tags={"mlflow.project.entryPoint": "evaluate"})
+    for parameter, value in parameters.items():
+        store.log_param(run.info.run_id, parameter, value)
     monkeypatch.setenv("MLFLOW_RUN_ID", run.info.run_id)
     return run.info.run_id
 
@@ -65,9 +65,38 @@ def test_a_run_made_by_mlflow_keeps_its_name_and_parameters(store, monkeypatch):
     found = only_run(store)
     assert (found.info.status, found.info.run_name, found.info.experiment_id) == ("FINISHED", "mine", "0")
     assert found.data.params["learning_rate"] == "1e-4"  # as it was typed; MLflow refuses 0.0001 as a change
-    assert (found.data.params["epochs"], found.data.params["epochs.used"]) == ("auto", str(FinetuneMae().epochs))
-    assert "seed.used" not in found.data.params
+    assert found.data.params["epochs"] == "auto"  # nor can this be changed; config.yaml tells what was used
+    assert set(found.data.params) == set(FinetuneMae.model_fields)  # each once
     assert yaml.safe_load(artifact(found, "config.yaml"))["epochs"] == FinetuneMae().epochs
+
+
+def test_the_environment_names_the_experiment_by_its_id(store, monkeypatch):
+    wrists = store.create_experiment("wrists")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", wrists)
+    with runs.run("evaluate", Evaluate()):
+        pass
+    assert only_run(store).info.experiment_id == wrists
+    assert store.get_experiment_by_name("fracture-mae") is None
+
+
+def test_a_name_that_mlflow_made_up_gives_way_to_one_that_says_something(store, monkeypatch):
+    run_id = run_made_by_mlflow(store, monkeypatch, name=None)
+    assert runs.is_made_up(store.get_run(run_id).info.run_name)
+    with runs.run("evaluate", Evaluate(), "evaluate (first)"):
+        pass
+    assert store.get_run(run_id).info.run_name == "evaluate (first)"
+
+
+def test_a_run_that_fails_before_it_begins_is_named_by_its_entry_point(store, monkeypatch):
+    run_id = run_made_by_mlflow(store, monkeypatch, name=None)
+    runs.record_failure(FractureMaeError("no such option"))
+    assert store.get_run(run_id).info.run_name == "evaluate"
+
+
+@pytest.mark.parametrize("name", ["mine", "main", "amusing-seal", "amusing-xray-598", "my-seal-598", "amusing-seal-v2"])
+def test_other_names_are_the_users(name):
+    assert runs.is_made_up("amusing-seal-598")
+    assert not runs.is_made_up(name)
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,8 @@ def session(store, accelerator, registered, monkeypatch):
 
 
 def children(store, run):
-    found = store.search_runs([run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run.info.run_id}'")
+    trials = store.get_experiment_by_name("fracture-mae-trials").experiment_id
+    found = store.search_runs([trials], f"tags.`mlflow.parentRunId` = '{run.info.run_id}'")
     return sorted(found, key=lambda child: int(child.data.tags["trial.number"]))
 
 
@@ -128,6 +129,26 @@ def test_a_campaign_of_trainings_prunes_and_gives_the_line_that_repeats_the_best
     assert f"-P class_weight={run.data.tags['best.class_weight']} " in run.data.tags["best.command"]
     assert "study/learning_curves.png" in artifacts(store, run, "study")
     assert len(registered) == 1
+
+
+def test_trials_are_in_an_experiment_beside_and_linked_both_ways(session, store, registered):
+    first, _ = session(n_trials=2)
+    beside = store.get_experiment_by_name("fracture-mae-trials")
+    parents = store.get_experiment(first.info.experiment_id)
+    assert (parents.name, beside.artifact_location) == ("fracture-mae", f"{parents.artifact_location}-trials")
+    assert len(store.search_runs([parents.experiment_id])) == 1
+    where = f"(#/experiments/{beside.experiment_id}/runs?searchFilter=tags.%60mlflow.parentRunId%60%20%3D%20%27{first.info.run_id}%27)"
+    assert where in first.data.tags["mlflow.note.content"]
+    assert first.data.tags["trials.experiment"] == "fracture-mae-trials"
+    back = f"(#/experiments/{parents.experiment_id}/runs/{first.info.run_id})"
+    assert [back in trial.data.tags["mlflow.note.content"] for trial in children(store, first)] == [True, True]
+
+
+def test_trials_may_be_thrown_away_with_their_experiment(session, store, registered):
+    session(n_trials=2)
+    store.delete_experiment(store.get_experiment_by_name("fracture-mae-trials").experiment_id)
+    run, _ = session(n_trials=1)
+    assert len(children(store, run)) == 1
 
 
 def test_no_test_label_changes_anything(session, tmp_path):

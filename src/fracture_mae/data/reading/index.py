@@ -45,8 +45,8 @@ def _root(data_dir: str) -> Path:
     root = Path(data_dir).expanduser().resolve()
     if not root.exists():
         raise FractureMaeError(
-            f"--data-dir {data_dir}: there is no such folder or CSV ({root}). Relative paths start at the project: give an "
-            "absolute one."
+            f"--data-dir {data_dir}: there is no such folder or CSV ({root}). Expected: a folder or CSV that exists, or the word "
+            "synthetic. Give an absolute path if in doubt."
         )
     if root.is_file() and root.suffix.lower() != ".csv":
         raise FractureMaeError(

@@ -1,0 +1,216 @@
+"""What MLflow loads of this project when it is imported itself: the experiment of `mlflow run .`, and that it needs no conda.
+
+MLflow is only half imported then, so it is imported inside functions alone, and nothing heavy is imported at all. Whatever is not a
+run of this project's folder keeps MLflow's own behaviour.
+"""
+
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+EXPERIMENT = "fracture-mae"
+REASON_TAG = "failure_reason"
+_PROJECT = "fracture-mae"  # the name in MLproject
+_BACKENDS = "mlflow.projects.backend.loader"
+_RUN_OF_A_BACKEND = (
+    *("self", "project_uri", "entry_point", "params", "version"),
+    *("backend_config", "tracking_uri", "experiment_id"),
+)
+_LONGEST_REASON = 1000
+
+
+class ExperimentProvider:
+    """Puts runs of `mlflow run .` into `EXPERIMENT`, unless the user names another; MLflow asks it only then.
+
+    MLflow makes it while it is imported, and with it `Backend` takes the place of MLflow's local backend.
+    """
+
+    def __init__(self) -> None:
+        _after_import(_BACKENDS, install_backend)
+
+    def in_context(self) -> bool:
+        """Whether this process is `mlflow run` of this project."""
+        import click
+
+        context = click.get_current_context(silent=True)
+        command = context.command if context else None
+        if command is None or command.name != "run" or getattr(command.callback, "__module__", "") != "mlflow.cli":
+            return False
+        if not is_this_project(context.params["uri"]):
+            return False
+        if context.params.get("env_manager") is None and not _is_installed(sys.modules.get(_BACKENDS)):
+            click.echo(
+                "This version of MLflow looks for conda where no manager is named: add --env-manager local.", err=True
+            )
+        return True
+
+    def get_experiment_id(self) -> str:
+        return experiment_named(EXPERIMENT)
+
+
+def experiment_named(name: str, artifact_location: str | None = None) -> str:
+    """The id of an experiment, which is made if there is none; several processes may ask at once."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    client = MlflowClient()
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return client.create_experiment(name, artifact_location)
+        except MlflowException:
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    return found.experiment_id
+
+
+def is_this_project(uri: str) -> bool:
+    """Whether it is a folder whose MLproject has this project's name."""
+    import yaml
+
+    try:
+        project = yaml.safe_load((Path(uri) / "MLproject").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return False
+    return isinstance(project, dict) and project.get("name") == _PROJECT
+
+
+def install_backend(loader: ModuleType) -> None:
+    """Have `mlflow run` take `Backend` for its local backend, if MLflow still has one of the shape that is known."""
+    try:
+        local = loader.MLFLOW_BACKENDS["local"]
+        if tuple(inspect.signature(local.run).parameters) == _RUN_OF_A_BACKEND:
+            loader.MLFLOW_BACKENDS["local"] = _backend(local)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return
+
+
+def _is_installed(loader: ModuleType | None) -> bool:
+    backends = getattr(loader, "MLFLOW_BACKENDS", {})
+    return hasattr(backends.get("local"), "prepare")
+
+
+def _backend(local: type) -> type:
+    """MLflow's local backend, with other manners for this project."""
+
+    class Backend(local):
+        """Without a manager named, a run of this project takes the environment that MLflow is in.
+
+        The entry point itself logs all parameters, as they are really used, so they are not logged as they were typed before. A
+        run that cannot be started ends as FAILED.
+        """
+
+        def run(
+            self,
+            project_uri: str,
+            entry_point: str,
+            params: Mapping[str, Any],
+            version: str | None,
+            backend_config: Mapping[str, Any],
+            tracking_uri: str,
+            experiment_id: str,
+        ) -> Any:
+            if not is_this_project(project_uri):
+                return super().run(
+                    project_uri, entry_point, params, version, backend_config, tracking_uri, experiment_id
+                )
+            params = resolved(params)
+            settings, run_id = self.prepare(project_uri, entry_point, params, version, backend_config, experiment_id)
+            try:
+                return super().run(project_uri, entry_point, params, version, settings, tracking_uri, experiment_id)
+            except BaseException as error:
+                _end_as_failed(run_id, entry_point, error)
+                raise
+
+        def prepare(
+            self,
+            project_uri: str,
+            entry_point: str,
+            params: Mapping[str, Any],
+            version: str | None,
+            backend_config: Mapping[str, Any],
+            experiment_id: str,
+        ) -> tuple[dict[str, Any], str]:
+            """The settings with a manager and a run, which is made if none is named; and that run's id."""
+            from mlflow.projects import utils
+
+            settings, run_key = dict(backend_config), utils.MLFLOW_LOCAL_BACKEND_RUN_ID_CONFIG
+            if settings.get(utils.PROJECT_ENV_MANAGER) is None:
+                settings[utils.PROJECT_ENV_MANAGER] = "local"
+                _put_on_path(Path(sys.executable).parent)
+            if settings.get(run_key) is None:
+                folder = utils.fetch_and_validate_project(project_uri, version, entry_point, params)
+                data = {name: value for name, value in params.items() if name == "data_dir"}
+                made = utils.get_or_create_run(None, project_uri, experiment_id, folder, version, entry_point, data)
+                settings[run_key] = made.info.run_id
+            return settings, settings[run_key]
+
+    return Backend
+
+
+def resolved(params: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Parameters by their names, `data_dir` seen from the folder where the user is.
+
+    MLflow does that for the type `path`, but demands that it exists, which the word synthetic does not.
+    """
+    found = {name.replace("-", "_"): value for name, value in (params or {}).items()}
+    data = str(found.get("data_dir", ""))
+    if data and data.partition(":")[0] != "synthetic":
+        found["data_dir"] = os.path.abspath(Path(data).expanduser())
+    return found
+
+
+def _put_on_path(folder: Path) -> None:
+    """Make `python` the interpreter that runs here, even where its environment was not activated."""
+    folders = os.environ.get("PATH", "").split(os.pathsep)
+    if folders[0] != str(folder):
+        os.environ["PATH"] = os.pathsep.join([str(folder), *folders])
+
+
+def _end_as_failed(run_id: str, entry_point: str, error: BaseException) -> None:
+    """End a run that could not be started, which MLflow has not yet given its name."""
+    import click
+    from mlflow import MlflowClient
+
+    client, context = MlflowClient(), click.get_current_context(silent=True)
+    name = context.params.get("run_name") if context else None
+    client.set_tag(run_id, "mlflow.runName", name or entry_point)
+    client.set_tag(run_id, REASON_TAG, f"{type(error).__name__}: {error}"[:_LONGEST_REASON])
+    client.set_terminated(run_id, "FAILED")
+
+
+def _after_import(name: str, then: Callable[[ModuleType], None]) -> None:
+    """Call `then` with a module once it is imported."""
+    if name in sys.modules:
+        then(sys.modules[name])
+    else:
+        sys.meta_path.insert(0, _Watch(name, then))
+
+
+class _Watch(MetaPathFinder):
+    """Finds one module as Python does, and calls a function with it when it is imported."""
+
+    def __init__(self, name: str, then: Callable[[ModuleType], None]):
+        self._name, self._then = name, then
+
+    def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if name != self._name:
+            return None
+        sys.meta_path.remove(self)
+        spec = PathFinder.find_spec(name, path, target)
+        if spec and spec.loader:
+            execute = spec.loader.exec_module
+
+            def execute_and_tell(module: ModuleType) -> None:
+                execute(module)
+                self._then(module)
+
+            spec.loader.exec_module = execute_and_tell
+        return spec

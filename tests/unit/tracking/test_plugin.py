@@ -1,0 +1,189 @@
+import inspect
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import click
+import mlflow.cli
+import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.projects.backend import loader
+from mlflow.projects.backend.local import LocalBackend
+
+from fracture_mae.tracking import plugin
+from fracture_mae.tracking.plugin import (
+    ExperimentProvider,
+    experiment_named,
+    install_backend,
+    is_this_project,
+    resolved,
+)
+from tests.workplace import PROJECT
+
+MANAGER, RUN_ID = "ENV_MANAGER", "_mlflow_local_backend_run_id"
+
+
+@pytest.fixture(autouse=True)
+def _own_path(monkeypatch):
+    monkeypatch.setenv("PATH", os.environ["PATH"])
+
+
+@pytest.fixture
+def another_project(tmp_path):
+    (tmp_path / "another").mkdir()
+    (tmp_path / "another" / "MLproject").write_text("name: another\nentry_points: {main: {command: 'true'}}\n")
+    return str(tmp_path / "another")
+
+
+def is_in_context(command, uri=str(PROJECT), **params):
+    with click.Context(command, info_name="run") as context:
+        context.params = {"uri": uri, "env_manager": None, **params}
+        return ExperimentProvider().in_context()
+
+
+def run_by(local, uri, manager, **params):
+    """Run an entry point of a project by the backend that is made of `local`."""
+    fake = SimpleNamespace(MLFLOW_BACKENDS={"local": local})
+    install_backend(fake)
+    config = {MANAGER: manager}
+    return fake.MLFLOW_BACKENDS["local"]().run(uri, "main", params, None, config, mlflow.get_tracking_uri(), "0")
+
+
+class Recording:
+    """In place of MLflow's local backend: what it would be given."""
+
+    def run(self, project_uri, entry_point, params, version, backend_config, tracking_uri, experiment_id):
+        return params, backend_config
+
+
+class Failing:
+    def run(self, project_uri, entry_point, params, version, backend_config, tracking_uri, experiment_id):
+        raise MlflowException("there is no conda")
+
+
+def test_only_mlflow_run_of_this_project_has_its_experiment(another_project, tmp_path):
+    assert is_in_context(mlflow.cli.run)
+    assert not is_in_context(mlflow.cli.run, another_project)
+    assert not is_in_context(mlflow.cli.run, str(tmp_path))  # there is no MLproject
+    assert not is_in_context(mlflow.cli.run, "https://example.org/fracture-mae.git")
+    assert not is_in_context(click.Command("run", callback=lambda: None))
+    assert not is_in_context(mlflow.cli.server)
+    assert not ExperimentProvider().in_context()  # a notebook, or any other program
+
+
+@pytest.mark.parametrize("text", ["", "name", "name: [", "- fracture-mae", "name: fracture-mae-2"])
+def test_a_project_is_known_by_its_name(tmp_path, text):
+    (tmp_path / "MLproject").write_text(text)
+    assert not is_this_project(str(tmp_path))
+    (tmp_path / "MLproject").write_text("name: fracture-mae")
+    assert is_this_project(str(tmp_path))
+
+
+def test_mlflow_has_loaded_the_plugin_and_its_backend_is_the_one_that_is_known():
+    assert issubclass(loader.MLFLOW_BACKENDS["local"], LocalBackend)
+    assert loader.MLFLOW_BACKENDS["local"] is not LocalBackend
+    assert tuple(inspect.signature(LocalBackend.run).parameters) == plugin._RUN_OF_A_BACKEND
+    assert (mlflow.projects.utils.PROJECT_ENV_MANAGER, mlflow.projects.utils.MLFLOW_LOCAL_BACKEND_RUN_ID_CONFIG) == (
+        MANAGER,
+        RUN_ID,
+    )
+
+
+@pytest.mark.parametrize("manager", ["local", "uv", "virtualenv", "conda"])
+def test_a_manager_that_is_named_is_taken(store, manager):
+    _, config = run_by(Recording, str(PROJECT), manager)
+    assert config[MANAGER] == manager
+
+
+def test_no_manager_means_the_environment_that_mlflow_is_in(store, another_project, monkeypatch):
+    monkeypatch.setenv("PATH", "/usr/bin")
+    assert run_by(Recording, another_project, None) == ({}, {MANAGER: None})
+    assert os.environ["PATH"] == "/usr/bin"
+    _, config = run_by(Recording, str(PROJECT), None)
+    assert config[MANAGER] == "local"
+    assert os.environ["PATH"] == f"{os.path.dirname(sys.executable)}:/usr/bin"
+    (run,) = store.search_runs(["0"])
+    assert config[RUN_ID] == run.info.run_id
+
+
+def test_nothing_is_logged_as_it_was_typed_but_the_data(store):
+    params, _ = run_by(Recording, str(PROJECT), None, data_dir="synthetic", epochs="auto", learning_rate="1e-4")
+    assert params == {"data_dir": "synthetic", "epochs": "auto", "learning_rate": "1e-4"}
+    (run,) = store.search_runs(["0"])
+    assert run.data.params == {"data_dir": "synthetic"}
+
+
+def test_a_run_that_cannot_be_started_ends_as_failed(store):
+    with pytest.raises(MlflowException, match="there is no conda"):
+        run_by(Failing, str(PROJECT), "conda")
+    (run,) = store.search_runs(["0"])
+    assert (run.info.status, run.info.run_name) == ("FAILED", "main")
+    assert run.data.tags["failure_reason"] == "MlflowException: there is no conda"
+
+
+def test_what_the_user_names_is_kept_where_a_run_cannot_be_started(store):
+    context = click.Context(mlflow.cli.run)
+    context.params = {"run_name": "mine"}
+    with context, pytest.raises(MlflowException):
+        run_by(Failing, str(PROJECT), "conda")
+    (run,) = store.search_runs(["0"])
+    assert run.info.run_name == "mine"
+
+
+class OfAnotherShape:
+    def run(self, project):
+        pass
+
+
+@pytest.mark.parametrize("fake", [SimpleNamespace(), SimpleNamespace(MLFLOW_BACKENDS={"local": OfAnotherShape})])
+def test_without_the_backend_that_is_known_mlflow_is_left_alone_and_a_sentence_says_so(fake, monkeypatch, capsys):
+    install_backend(fake)
+    assert getattr(fake, "MLFLOW_BACKENDS", {"local": OfAnotherShape}) == {"local": OfAnotherShape}
+    monkeypatch.setitem(sys.modules, "mlflow.projects.backend.loader", fake)
+    assert is_in_context(mlflow.cli.run)
+    assert "looks for conda where no manager is named: add --env-manager local." in capsys.readouterr().err
+    assert is_in_context(mlflow.cli.run, env_manager="uv")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "taken"),
+    [
+        ("synthetic", "synthetic"),
+        ("synthetic:n_xrays=60,size=96", "synthetic:n_xrays=60,size=96"),
+        ("", ""),
+        ("xrays", "{here}/xrays"),
+        ("./synthetic", "{here}/synthetic"),
+        ("../it's $HOME.csv", "{above}/it's $HOME.csv"),
+        ("~/xrays", "{home}/xrays"),
+        ("/data/xrays", "/data/xrays"),
+    ],
+)
+def test_relative_data_are_looked_for_where_the_user_is(typed, taken, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    expected = taken.format(here=tmp_path, above=tmp_path.parent, home="/home/me")
+    assert resolved({"data-dir": typed, "model": "a/b"}) == {"data_dir": expected, "model": "a/b"}
+    assert resolved(None) == {}
+
+
+def test_an_experiment_is_made_once_though_two_processes_ask_at_once(store, monkeypatch):
+    made = experiment_named("one", "/elsewhere")
+    assert experiment_named("one") == made
+    assert store.get_experiment(made).artifact_location.endswith("/elsewhere")
+    find = mlflow.MlflowClient.get_experiment_by_name
+    looks = []
+
+    def look(client, name):  # the other process makes it right after the first look
+        looks.append(name)
+        return None if len(looks) == 1 else find(client, name)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "get_experiment_by_name", look)
+    assert experiment_named("one") == made
+
+
+def test_loading_it_imports_nothing_heavy():
+    script = "import sys, fracture_mae.tracking.plugin; print(sorted({'mlflow', 'torch', 'pandas', 'yaml'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
