@@ -31,6 +31,8 @@ from tests.workplace import SMALL, Workplace, command_of
 pytestmark = pytest.mark.gpu
 SPEEDS = {"train/images_per_second", "train/data_wait_share"}
 
+ON_GPU = SMALL | {"precision": "auto", "device": "auto"}
+
 
 class Accelerators:
     """One at a time, as a process has only one."""
@@ -161,7 +163,7 @@ def test_the_whole_chain_runs_on_the_gpu(tmp_path):
         "tune": {"depth": "finetune", "n_trials": 2, "n_folds": 2},
     }
     for name, parameters in steps.items():
-        done = workplace.python(name, **SMALL | parameters)
+        done = workplace.python(name, **ON_GPU | parameters)
         assert done.returncode == 0, done.stderr
     trained = workplace.runs("fracture-mae")[0]
     assert trained.data.tags["step.precision"] == "bf16"
@@ -213,7 +215,7 @@ def test_too_large_a_batch_is_a_sentence(tmp_path):
         "import runpy, torch; torch.cuda.set_per_process_memory_fraction(0.001); "
         "runpy.run_module('entrypoints.finetune_mae', run_name='__main__', alter_sys=True)"
     )
-    given = command_of("finetune_mae", SMALL | {"model": "vit-mae-small", "epochs": 1})[3:]
+    given = command_of("finetune_mae", ON_GPU | {"model": "vit-mae-small", "epochs": 1})[3:]
     process = workplace.start([sys.executable, "-c", program, *given])
     assert process.wait() == 1
     output = (workplace.root / "output.txt").read_text()

@@ -9,9 +9,9 @@ from pathlib import Path
 import optuna
 import pytest
 
-from tests.workplace import DATA, Workplace, given, wait_until
+from tests.workplace import SMALL, Workplace, given, wait_until
 
-DATA_OPTIONS = {"data_dir": DATA, "image_size": "32"}
+DATA_OPTIONS = SMALL
 STUDY = {"encoder": "vit-mae-nano", "study_name": "fractures", "objective": "specificity_at_sensitivity"}
 
 
