@@ -3,12 +3,14 @@
 All of them must be called by every process, in the same order.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 import numpy as np
 import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, gather_object, reduce
 from torch import distributed, nn
 from torch.optim import Optimizer
 
@@ -29,41 +31,27 @@ def share(n: int) -> np.ndarray:
 
 def gather(part: T) -> list[T]:
     """The parts of all processes, the first one's first, for every process."""
-    parts: list[T] = [part] * _world_size()
-    if are_several():
-        distributed.all_gather_object(parts, part)
-    return parts
+    return gather_object([part]) if are_several() else [part]
+
+
+def broadcast(value: T) -> T:
+    """The first process's value, for every process."""
+    return broadcast_object_list([value])[0] if are_several() else value
 
 
 def from_first(make: Callable[[], T]) -> T:
     """What `make` gives the first process, for every process; the others do not call it."""
-    return of_first(make() if ranks.is_first() or not are_several() else None)
+    return broadcast(make() if ranks.is_first() or not are_several() else None)
 
 
-def of_first(value: T) -> T:
-    """The first process's value, for every process."""
-    box = [value]
-    if are_several():
-        distributed.broadcast_object_list(box, src=0)
-    return box[0]
-
-
-@contextmanager
-def first_goes_ahead() -> Iterator[None]:
+def first_goes_ahead() -> AbstractContextManager:
     """The first process does it, and then the others, who find what it left in the cache."""
-    if are_several() and not ranks.is_first():
-        distributed.barrier()
-    yield
-    if are_several() and ranks.is_first():
-        distributed.barrier()
+    return PartialState().main_process_first() if are_several() else nullcontext()
 
 
 def total(value: torch.Tensor) -> torch.Tensor:
     """The sum over all processes."""
-    if are_several():
-        value = value.clone()
-        distributed.all_reduce(value)
-    return value
+    return reduce(value, "sum") if are_several() else value
 
 
 def copy_weights_of_first(model: nn.Module) -> None:

@@ -105,7 +105,7 @@ class Trainer:
         while not self.schedule.is_over(progress):
             row = self._train_epoch(xrays, pixels, weights, order, progress.epochs_done)
             self.model.eval()
-            row = collectives.of_first(row | validate(self.model))
+            row = collectives.broadcast(row | validate(self.model))
             keep = progress.record(row, self.schedule)
             is_last = self.schedule.is_over(progress)
             checkpoints.offer(self.model, self.optimizer, progress, keep=keep, is_last=is_last)
@@ -165,7 +165,7 @@ class Trainer:
 
     def _restore(self, checkpoints: Checkpoints) -> Progress:
         """What the first process finds, for all."""
-        progress = collectives.of_first(checkpoints.restore(self.model, self.optimizer))
+        progress = collectives.broadcast(checkpoints.restore(self.model, self.optimizer))
         if progress.epochs_done:
             collectives.copy_weights_of_first(self.model)
             collectives.copy_optimizer_of_first(self.optimizer)

@@ -15,7 +15,7 @@ def test_a_process_by_itself_does_the_obvious():
     assert not collectives.are_several()
     assert collectives.share(3).tolist() == [0, 1, 2]
     assert collectives.gather("mine") == ["mine"]
-    assert collectives.from_first(lambda: 5) == collectives.of_first(5) == 5
+    assert collectives.from_first(lambda: 5) == collectives.broadcast(5) == 5
     assert collectives.total(torch.tensor(2.0)) == 2
     with collectives.first_goes_ahead():
         pass
