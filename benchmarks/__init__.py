@@ -7,18 +7,18 @@ import torch
 
 from benchmarks.parts import PARTS
 from benchmarks.results import Outcome, Skipped
-from benchmarks.subject import Subject
+from benchmarks.workload import Workload
 
 
-def measure(subject: Subject) -> Iterator[Outcome]:
+def measure(workload: Workload) -> Iterator[Outcome]:
     """Run the parts that the config names, one after the other."""
-    for name in subject.config.parts:
+    for name in workload.config.parts:
         try:
-            yield PARTS[name](subject)
+            yield PARTS[name](workload)
         except torch.OutOfMemoryError:
-            reason = f"memory does not suffice for batches of {subject.config.batch_size}; take a smaller --batch-size"
+            reason = f"memory does not suffice for batches of {workload.config.batch_size}; take a smaller --batch-size"
             yield Outcome([Skipped(name, name.replace("_", "-"), reason)])
-        subject.accelerator.free_memory()  # it would keep the models of all parts before
+        workload.accelerator.free_memory()  # it would keep the models of all parts before
         gc.collect()
-        if subject.device.type == "cuda":
+        if workload.device.type == "cuda":
             torch.cuda.empty_cache()

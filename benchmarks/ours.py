@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.subject import Subject, cache_in
+from benchmarks.workload import Workload, cache_in
 from fracture_mae.config import FinetuneMae, Tune
 from fracture_mae.data.types import XRays
 from fracture_mae.stages import finetune
 from fracture_mae.tracking.runs import Run
 from fracture_mae.training.batches import Ahead, batch_of, gather, pixels_of
 from fracture_mae.training.checkpoints import NoCheckpoints
-from fracture_mae.training.step_random import Draws
+from fracture_mae.training.step_random import StepRandom
 from fracture_mae.training.steps import n_steps
 from fracture_mae.training.trainer import Trainer, visiting_order
 from fracture_mae.tuning.campaign import Campaign
@@ -35,9 +35,9 @@ from fracture_mae.tuning.trials import evaluator
 __all__ = ["batch_of", "epoch_reader", "project_folder", "step_of", "train_epoch", "trainer_of", "tuning_seconds"]
 
 
-def trainer_of(subject: Subject, training: FinetuneMae) -> Trainer:
+def trainer_of(workload: Workload, training: FinetuneMae) -> Trainer:
     """A trainer of a copy of the model, as `finetune_mae` makes it."""
-    return finetune.make_trainer(copy.deepcopy(subject.mae), training, subject.accelerator)
+    return finetune.make_trainer(copy.deepcopy(workload.mae), training, workload.accelerator)
 
 
 def train_epoch(trainer: Trainer, xrays: XRays) -> None:
@@ -56,7 +56,7 @@ def step_of(trainer: Trainer, xrays: XRays, positions: np.ndarray) -> Callable[[
     device, n = trainer.accelerator.device, len(positions)
     batch, own = batch_of(xrays, positions, device, weight=1 / n), xrays.subset(positions)
     trainer.settle(own, pixels_of(own, device), n_epochs=1)
-    return lambda: trainer.step(batch, Draws(0, n, device=device))
+    return lambda: trainer.step(batch, StepRandom(0, n, device=device))
 
 
 def epoch_reader(xrays: XRays, batch_size: int, device: torch.device) -> Callable[[], None]:
@@ -74,7 +74,7 @@ def epoch_reader(xrays: XRays, batch_size: int, device: torch.device) -> Callabl
     return read
 
 
-def tuning_seconds(subject: Subject, run: Run, url: str, n_trials: int) -> tuple[float, float]:
+def tuning_seconds(workload: Workload, run: Run, url: str, n_trials: int) -> tuple[float, float]:
     """How long the features of all X-rays take, computed anew, and then `n_trials` trials of a new study, their runs written.
 
     Args:
@@ -82,15 +82,15 @@ def tuning_seconds(subject: Subject, run: Run, url: str, n_trials: int) -> tuple
         url: of the study's database.
     """
     config = Tune(
-        **subject.config.shared(),
+        **workload.config.shared(),
         n_trials=n_trials,
-        n_folds=_n_folds(subject.dataset.train, subject.dataset.validation),
+        n_folds=_n_folds(workload.dataset.train, workload.dataset.validation),
     )
     objective, space = Objective.of(config), space_of(config)
-    folder = subject.temporary()
+    folder = workload.temporary()
     started = time.perf_counter()
     with cache_in(folder):
-        depth = HeadDepth(copy.deepcopy(subject.mae), subject.dataset, config, subject.accelerator)
+        depth = HeadDepth(copy.deepcopy(workload.mae), workload.dataset, config, workload.accelerator)
     computed = time.perf_counter()
     storage = open_storage(url, config.heartbeat)
     lock = Lock(storage, folder.name)

@@ -10,9 +10,9 @@ import pandas as pd
 
 from benchmarks import figures
 from benchmarks.results import MET, NOT_APPLICABLE, NOT_MET, Outcome, Result, Roofline, Skipped
-from benchmarks.subject import QUICK
 from benchmarks.timing import Sample
 from benchmarks.units import BYTES, FLOPS
+from benchmarks.workload import QUICK
 from fracture_mae.tracking.report import Report
 
 WIDTH = 120

@@ -9,7 +9,7 @@ def main(config: Benchmark) -> None:
     import click
 
     import benchmarks
-    from benchmarks import machine, report, subject
+    from benchmarks import machine, report, workload
     from benchmarks.results import Outcome
     from benchmarks.workspace import workspace
     from fracture_mae.data.reading.cache import cache_root
@@ -22,11 +22,11 @@ def main(config: Benchmark) -> None:
         accelerator = make_accelerator(config.precision, config.device)
         mae = load_mae(config.model, config)
         dataset = inputs.load_data(config, mae.image_size)
-        xrays = subject.choose(dataset, config.n_images)
+        xrays = workload.choose(dataset, config.n_images)
         outcome = Outcome()
         with workspace(cache_root()) as folder:  # where there is room for many X-rays
-            parted = subject.parted(dataset, xrays)
-            measured = subject.LoadedClassifier(config, mae, xrays, parted, accelerator, folder)
+            parted = workload.parted(dataset, xrays)
+            measured = workload.LoadedClassifier(config, mae, xrays, parted, accelerator, folder)
             found = machine.describe(measured)
             told = machine.sentence(found, measured)
             run.tags(

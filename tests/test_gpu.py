@@ -20,8 +20,8 @@ from fracture_mae.training.batches import MappedPixels, ResidentPixels, batch_of
 from fracture_mae.training.checkpoints import Checkpoints
 from fracture_mae.training.cuda_graphs import Recorded
 from fracture_mae.training.schedule import Schedule
-from fracture_mae.training.step_options import Computation
-from fracture_mae.training.step_random import Draws
+from fracture_mae.training.step_options import StepOptions
+from fracture_mae.training.step_random import StepRandom
 from fracture_mae.training.trainer import Trainer, visiting_order
 from tests import builders
 from tests.unit.training import shared_training
@@ -105,9 +105,9 @@ def test_a_recording_is_made_once_for_each_size_of_batch(accelerators, xrays):
     accelerator = accelerators("fp32", "cuda")
     calls = []
 
-    def squared(weight, batch, draws, is_last=True):
+    def squared(weight, batch, step_random, is_last=True):
         calls.append(len(batch.label))
-        loss = ((weight * batch.pixels.mean(dim=(1, 2, 3)) - draws.uniform()).square() * batch.weight).sum()
+        loss = ((weight * batch.pixels.mean(dim=(1, 2, 3)) - step_random.uniform()).square() * batch.weight).sum()
         loss.backward()
         return loss.detach()
 
@@ -116,9 +116,9 @@ def test_a_recording_is_made_once_for_each_size_of_batch(accelerators, xrays):
     for size in (4, 3, 4, 3, 4):
         positions = np.arange(size) + len(calls) % 5
         batch = batch_of(xrays, positions, accelerator.device, weight=1 / size)
-        found = recorded(batch, Draws(size, size, device=accelerator.device)), weight.grad.clone()
+        found = recorded(batch, StepRandom(size, size, device=accelerator.device)), weight.grad.clone()
         weight.grad = None
-        expected = squared(weight, batch, Draws(size, size, device=accelerator.device)), weight.grad.clone()
+        expected = squared(weight, batch, StepRandom(size, size, device=accelerator.device)), weight.grad.clone()
         weight.grad = None
         calls.pop()
         assert_close(found, expected)
@@ -126,8 +126,8 @@ def test_a_recording_is_made_once_for_each_size_of_batch(accelerators, xrays):
 
 
 def test_what_cannot_be_recorded_is_computed_as_usual(accelerators, xrays, tmp_path, caplog):
-    def waits(model, batch, draws):
-        model.total = draws.uniform().sum().item()  # brings a number from the GPU
+    def waits(model, batch, step_random):
+        model.total = step_random.uniform().sum().item()  # brings a number from the GPU
         return (model(batch.pixels.mean(dim=(2, 3))).squeeze(1) - batch.label).square()
 
     def train(device, cuda_graphs):
@@ -141,7 +141,7 @@ def test_what_cannot_be_recorded_is_computed_as_usual(accelerators, xrays, tmp_p
             schedule=Schedule(epochs=3, batch_size=4, monitor="m", maximise=True),
             step_loss=waits,
             accelerator=accelerators("fp32", device),
-            computation=Computation(cuda_graphs=cuda_graphs),
+            step_options=StepOptions(cuda_graphs=cuda_graphs),
         )
         with Checkpoints(tmp_path, device, resume=False) as checkpoints:
             order = visiting_order(xrays, "file")

@@ -33,14 +33,14 @@ def bootstrap(
     rng = np.random.default_rng(seed)
     files_of = {name: np.flatnonzero(group == name) for name in np.unique(group)}
     classes = [np.unique(group[label == value]) for value in (0, 1)]
-    draws = []
+    step_random = []
     for _ in range(n_draws):
         chosen = np.concatenate([rng.choice(names, len(names)) for names in classes])
         rows = np.concatenate([files_of[name] for name in chosen])
-        draws.append(_metrics(label[rows], probability[rows]))
+        step_random.append(_metrics(label[rows], probability[rows]))
     return {
-        name: tuple(float(end) for end in np.quantile([draw[name] for draw in draws], [0.025, 0.975]))
-        for name in draws[0]
+        name: tuple(float(end) for end in np.quantile([draw[name] for draw in step_random], [0.025, 0.975]))
+        for name in step_random[0]
     }
 
 

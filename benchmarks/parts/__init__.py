@@ -8,9 +8,9 @@ from benchmarks.parts.parallel import processes
 from benchmarks.parts.reading import loading
 from benchmarks.parts.training import ceiling, fine_tuning, step
 from benchmarks.results import Outcome
-from benchmarks.subject import Subject
+from benchmarks.workload import Workload
 
-PARTS: dict[str, Callable[[Subject], Outcome]] = {
+PARTS: dict[str, Callable[[Workload], Outcome]] = {
     "fine_tuning": fine_tuning,
     "step": step,
     "ceiling": ceiling,

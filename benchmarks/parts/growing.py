@@ -10,8 +10,8 @@ import pandas as pd
 from benchmarks import ours
 from benchmarks.memory import PeakMemory
 from benchmarks.results import Outcome, Result, Skipped
-from benchmarks.subject import Subject
 from benchmarks.timing import Measure, Sample, rate
+from benchmarks.workload import Workload
 from fracture_mae.data.copies import groups, search
 from fracture_mae.data.loading import read_picture
 from fracture_mae.data.reading import index
@@ -43,29 +43,29 @@ class Stage:
     warm_up: bool = True
 
 
-def growth(subject: Subject) -> Outcome:
+def growth(workload: Workload) -> Outcome:
     """Time and memory for an X-ray in sets of rising size, stage by stage."""
-    table = _files(subject)
-    sizes = [size for size in subject.config.sizes if size <= len(table)]
+    table = _files(workload)
+    sizes = [size for size in workload.config.sizes if size <= len(table)]
     if len(sizes) < 2:
-        reason = f"{len(table):,} X-ray files are too few for --growth-sizes {subject.config.growth_sizes}"
+        reason = f"{len(table):,} X-ray files are too few for --growth-sizes {workload.config.growth_sizes}"
         return Outcome([Skipped(KEY, NAME, reason)])
     sets = {size: _whole_xrays(table, size) for size in sizes}
-    xrays = _decoded(subject, sets)
+    xrays = _decoded(workload, sets)
     outcome = Outcome()
-    for stage in _stages(subject):
-        outcome.add(_measure(subject, stage, xrays))
+    for stage in _stages(workload):
+        outcome.add(_measure(workload, stage, xrays))
     return outcome
 
 
-def _files(subject: Subject) -> pd.DataFrame:
+def _files(workload: Workload) -> pd.DataFrame:
     """Columns path, sha256, label, group; each content once. Synthetic X-rays are made, as many as the largest set needs."""
-    data_dir, config = subject.config.data_dir, subject.config
+    data_dir, config = workload.config.data_dir, workload.config
     if data_dir.partition(":")[0] != "synthetic":
-        return subject.dataset.index.drop_duplicates("sha256")
+        return workload.dataset.index.drop_duplicates("sha256")
     more = f"{data_dir}{',' if ':' in data_dir else ':'}n_xrays={config.sizes[-1]}"
     table, _ = index.read(more, config.positive_label)
-    hashes = subject.folder / "hashes.csv"
+    hashes = workload.folder / "hashes.csv"
     table["sha256"] = sha256_of(table["path"], hashes, config.num_workers or None)
     table["group"] = groups.assign(table)
     return table.drop_duplicates("sha256")
@@ -78,11 +78,11 @@ def _whole_xrays(table: pd.DataFrame, n: int) -> pd.DataFrame:
     return table.iloc[np.argsort(table["group"].map(rank).to_numpy(), kind="stable")[:n]].reset_index(drop=True)
 
 
-def _decoded(subject: Subject, sets: dict[int, pd.DataFrame]) -> dict[int, XRays]:
+def _decoded(workload: Workload, sets: dict[int, pd.DataFrame]) -> dict[int, XRays]:
     """The sets with their pixels."""
     largest = max(sets)
-    store = ImageStore(subject.temporary(), subject.mae.image_size)
-    listed = store.add(_paths(sets[largest]), subject.config.num_workers or None)
+    store = ImageStore(workload.temporary(), workload.mae.image_size)
+    listed = store.add(_paths(sets[largest]), workload.config.num_workers or None)
     pixels = store.pixels()
     xrays = {}
     for size, table in sets.items():
@@ -96,19 +96,19 @@ def _paths(table: pd.DataFrame) -> pd.Series:
     return table.set_index("sha256")["path"]
 
 
-def _stages(subject: Subject) -> list[Stage]:
-    config, workers = subject.config, subject.config.num_workers or None
+def _stages(workload: Workload) -> list[Stage]:
+    config, workers = workload.config, workload.config.num_workers or None
 
     def decode(xrays: XRays) -> Callable[[], object]:
         def into_new_cache() -> None:
-            folder = subject.temporary()
-            ImageStore(folder, subject.mae.image_size).add(_paths(xrays.table), workers)
+            folder = workload.temporary()
+            ImageStore(folder, workload.mae.image_size).add(_paths(xrays.table), workers)
             shutil.rmtree(folder)
 
         return into_new_cache
 
     def load(xrays: XRays) -> Callable[[], object]:
-        return ours.epoch_reader(xrays, config.batch_size, subject.device)
+        return ours.epoch_reader(xrays, config.batch_size, workload.device)
 
     def copies(xrays: XRays) -> Callable[[], object]:
         path = _paths(xrays.table)
@@ -126,16 +126,16 @@ def _stages(subject: Subject) -> list[Stage]:
     ]
 
 
-def _measure(subject: Subject, stage: Stage, xrays: dict[int, XRays]) -> Outcome:
+def _measure(workload: Workload, stage: Stage, xrays: dict[int, XRays]) -> Outcome:
     held = {size: Held() for size in xrays}
-    found = subject.measure(
+    found = workload.measure(
         {
-            str(size): held[size].watching(_milliseconds(subject, stage.action(each), len(each)))
+            str(size): held[size].watching(_milliseconds(workload, stage.action(each), len(each)))
             for size, each in xrays.items()
         },
         warm_up=stage.warm_up,
         least=1,
-        **({"most_seconds": _QUICK_SECONDS} if subject.config.quick else {}),
+        **({"most_seconds": _QUICK_SECONDS} if workload.config.quick else {}),
     )
     small, large = (found[str(size)] for size in (min(xrays), max(xrays)))
     result = Result(
@@ -146,14 +146,14 @@ def _measure(subject: Subject, stage: Stage, xrays: dict[int, XRays]) -> Outcome
         ours=large,
         alternative=small,
         ratio=large.over(small),
-        bar=subject.bar(_MOST_TIMES_AS_LONG, at_most=True),
+        bar=workload.bar(_MOST_TIMES_AS_LONG, at_most=True),
     )
     return Outcome([result], growth=[_row(stage, size, found[str(size)], held[size]) for size in xrays])
 
 
-def _milliseconds(subject: Subject, action: Callable[[], object], n: int) -> Measure:
+def _milliseconds(workload: Workload, action: Callable[[], object], n: int) -> Measure:
     """What measures the milliseconds that an X-ray takes."""
-    per_second = rate(action, n, subject.device, subject.at_least)
+    per_second = rate(action, n, workload.device, workload.at_least)
     return lambda: 1e3 / per_second()
 
 

@@ -7,8 +7,8 @@ import numpy as np
 from benchmarks import ours
 from benchmarks.alternatives import encoder_in_loop, per_image
 from benchmarks.results import Outcome, Result
-from benchmarks.subject import Subject
 from benchmarks.timing import rate, seconds
+from benchmarks.workload import Workload
 from fracture_mae.evaluation.prediction import predict
 from fracture_mae.metrics import calibration
 from fracture_mae.metrics.intervals import bootstrap_intervals
@@ -20,25 +20,25 @@ _MOST_IMAGES_ONE_BY_ONE = 32  # whose time stands for that of all
 _DRAWS_ONE_BY_ONE = 20  # the same
 
 
-def tuning(subject: Subject) -> Outcome:
+def tuning(workload: Workload) -> Outcome:
     """200 trials of heads on frozen features, against as many that run the encoder."""
-    head = encoder_in_loop.HeadTraining(subject.mae, subject.accelerator)
-    n, config = len(subject.xrays), subject.config
-    batch = ours.batch_of(subject.xrays, np.resize(np.arange(n), config.batch_size), subject.device)
+    head = encoder_in_loop.HeadTraining(workload.mae, workload.accelerator)
+    n, config = len(workload.xrays), workload.config
+    batch = ours.batch_of(workload.xrays, np.resize(np.arange(n), config.batch_size), workload.device)
     images_per_second = rate(
-        lambda: head.step(batch.pixels, batch.label), config.batch_size, subject.device, subject.at_least
+        lambda: head.step(batch.pixels, batch.label), config.batch_size, workload.device, workload.at_least
     )
-    folder = subject.temporary()
+    folder = workload.temporary()
     with runs.temporary_store(folder) as run:
 
         def on_features() -> float:
-            once, trials = ours.tuning_seconds(subject, run, f"sqlite:///{folder}/optuna.db", config.n_trials)
+            once, trials = ours.tuning_seconds(workload, run, f"sqlite:///{folder}/optuna.db", config.n_trials)
             return once + trials * N_TRIALS / config.n_trials
 
         def with_encoder() -> float:
             return N_TRIALS * encoder_in_loop.EPOCHS * n / images_per_second()
 
-        found = subject.measure({"ours": on_features, "alternative": with_encoder})
+        found = workload.measure({"ours": on_features, "alternative": with_encoder})
     result = Result(
         "tuning",
         f"{N_TRIALS} tuning trials on frozen features",
@@ -47,30 +47,30 @@ def tuning(subject: Subject) -> Outcome:
         "s",
         **found,
         ratio=found["alternative"].over(found["ours"]),
-        bar=subject.bar(100),
+        bar=workload.bar(100),
     )
     return Outcome([result])
 
 
-def evaluation(subject: Subject) -> Outcome:
+def evaluation(workload: Workload) -> Outcome:
     """Predictions and their intervals in batches and arrays, against one by one."""
-    classifier = classifier_model.from_mae(copy.deepcopy(subject.mae), pool="mean")
-    xrays, options = subject.xrays, {"accelerator": subject.accelerator}
+    classifier = classifier_model.from_mae(copy.deepcopy(workload.mae), pool="mean")
+    xrays, options = workload.xrays, {"accelerator": workload.accelerator}
     some = xrays.subset(np.arange(min(_MOST_IMAGES_ONE_BY_ONE, len(xrays))))
 
     def at_once() -> None:
-        table = predict(classifier, xrays, batch_size=subject.config.batch_size, **options)
+        table = predict(classifier, xrays, batch_size=workload.config.batch_size, **options)
         probability = calibration.apply(table["logit"], 1.0)
         bootstrap_intervals(table["label"], probability, table["group"], 0.5, n_draws=N_DRAWS)
 
     probability = np.random.default_rng(0).random(len(xrays))
 
     def one_by_one() -> float:
-        predicting = seconds(lambda: per_image.predict(classifier, some, subject.accelerator), subject.device)
+        predicting = seconds(lambda: per_image.predict(classifier, some, workload.accelerator), workload.device)
         drawing = seconds(lambda: per_image.bootstrap(xrays.label, probability, xrays.group, n_draws=_DRAWS_ONE_BY_ONE))
         return predicting * len(xrays) / len(some) + drawing * N_DRAWS / _DRAWS_ONE_BY_ONE
 
-    found = subject.measure({"ours": lambda: seconds(at_once, subject.device), "alternative": one_by_one})
+    found = workload.measure({"ours": lambda: seconds(at_once, workload.device), "alternative": one_by_one})
     result = Result(
         "evaluation",
         f"evaluation with {N_DRAWS:,} bootstrap draws",
@@ -79,6 +79,6 @@ def evaluation(subject: Subject) -> Outcome:
         "s",
         **found,
         ratio=found["alternative"].over(found["ours"]),
-        bar=subject.bar(5),
+        bar=workload.bar(5),
     )
     return Outcome([result])

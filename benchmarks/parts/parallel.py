@@ -10,7 +10,7 @@ import pandas as pd
 
 from benchmarks import ours
 from benchmarks.results import Outcome, Result, Skipped
-from benchmarks.subject import Subject
+from benchmarks.workload import Workload
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.models import autoencoder as mae_model
 from fracture_mae.tracking import runs
@@ -19,18 +19,18 @@ KEY, NAME = "processes", "two processes against one"
 _EPOCHS = 2  # the second is measured: what happens once is over by then
 
 
-def processes(subject: Subject) -> Outcome:
+def processes(workload: Workload) -> Outcome:
     """Both train the same X-rays as `finetune_mae`, started as a user would."""
-    obstacle = _obstacle(subject)
+    obstacle = _obstacle(workload)
     if obstacle:
         return Outcome([Skipped(KEY, NAME, obstacle)])
-    folder = subject.temporary()
+    folder = workload.temporary()
     network, xrays = folder / "network", folder / "xrays.csv"
-    mae_model.save(subject.mae, network)
-    _split_file(subject).to_csv(xrays, index=False)
-    command = finetuning_command(subject, network, xrays)
+    mae_model.save(workload.mae, network)
+    _split_file(workload).to_csv(xrays, index=False)
+    command = finetuning_command(workload, network, xrays)
     with runs.temporary_store(folder):
-        found = subject.measure(
+        found = workload.measure(
             {
                 "ours": lambda: images_per_second([*command, "--nproc", "2"], folder, threads=1),
                 "alternative": lambda: images_per_second(command, folder, threads=2),
@@ -44,14 +44,14 @@ def processes(subject: Subject) -> Outcome:
         "images/s",
         **found,
         ratio=found["ours"].over(found["alternative"]),
-        bar=subject.bar(0.9),
+        bar=workload.bar(0.9),
     )
     return Outcome([result])
 
 
-def _obstacle(subject: Subject) -> str:
+def _obstacle(workload: Workload) -> str:
     """Why it cannot be measured here; empty if it can."""
-    if subject.device.type != "cpu":
+    if workload.device.type != "cpu":
         return "it is measured on processors alone"
     if (os.cpu_count() or 1) < 2:
         return "there is one core"
@@ -60,16 +60,16 @@ def _obstacle(subject: Subject) -> str:
     return ""
 
 
-def finetuning_command(subject: Subject, network: Path, xrays: Path) -> list[str]:
+def finetuning_command(workload: Workload, network: Path, xrays: Path) -> list[str]:
     """The command that fine-tunes the model in a folder on the X-rays in a CSV."""
-    config = subject.config
+    config = workload.config
     options = {
         "data-dir": xrays,
         "positive-label": config.positive_label,
         "split": "published",
         "group-by": "column",
         "model": network,
-        "image-size": subject.mae.image_size,
+        "image-size": workload.mae.image_size,
         "epochs": _EPOCHS,
         "batch-size": config.batch_size,
         "precision": config.precision,
@@ -112,9 +112,9 @@ def images_per_second(command: list[str], folder: Path, threads: int) -> float:
     return float(pd.read_csv(curves)["train/images_per_second"].iloc[-1])
 
 
-def _split_file(subject: Subject) -> pd.DataFrame:
+def _split_file(workload: Workload) -> pd.DataFrame:
     """The X-rays as a CSV that `data_dir` takes; of those for validation, half are for test."""
-    dataset = subject.dataset
+    dataset = workload.dataset
     validation = dataset.validation.table
     half = np.arange(len(validation)) < len(validation) // 2
     parts = {"train": dataset.train.table, "validation": validation[half], "test": validation[~half]}

@@ -3,20 +3,20 @@
 from benchmarks import ours
 from benchmarks.alternatives.files import read_epoch
 from benchmarks.results import Outcome, Result
-from benchmarks.subject import Subject
 from benchmarks.timing import rate
+from benchmarks.workload import Workload
 
 
-def loading(subject: Subject) -> Outcome:
+def loading(workload: Workload) -> Outcome:
     """All batches of an epoch from the cache, against decoding and resizing the files."""
-    xrays, batch_size, device = subject.xrays, subject.config.batch_size, subject.device
+    xrays, batch_size, device = workload.xrays, workload.config.batch_size, workload.device
     paths = xrays.table["path"].tolist()
-    options = {"device": device, "at_least": subject.at_least}
-    found = subject.measure(
+    options = {"device": device, "at_least": workload.at_least}
+    found = workload.measure(
         {
             "ours": rate(ours.epoch_reader(xrays, batch_size, device), len(xrays), **options),
             "alternative": rate(
-                lambda: read_epoch(paths, subject.mae.image_size, batch_size, device), len(paths), **options
+                lambda: read_epoch(paths, workload.mae.image_size, batch_size, device), len(paths), **options
             ),
         }
     )
@@ -27,6 +27,6 @@ def loading(subject: Subject) -> Outcome:
         "images/s",
         **found,
         ratio=found["ours"].over(found["alternative"]),
-        bar=subject.bar(20),
+        bar=workload.bar(20),
     )
     return Outcome([result])

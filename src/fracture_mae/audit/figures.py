@@ -13,7 +13,7 @@ from fracture_mae.audit.claims import HONEST, LEAKY, PUBLISHED
 from fracture_mae.audit.examples import Example, Row
 from fracture_mae.audit.folds import Score
 from fracture_mae.audit.leakage import UNITS
-from fracture_mae.audit.shortcuts import FILE, VISIBLE, Probe
+from fracture_mae.audit.shortcuts import FILE, VISIBLE, ShortcutProbe
 from fracture_mae.plots.style import BLUE, DPI, GREEN, GREY, INK, ORANGE, RED, REFERENCE, figure_of, legend, style
 
 SPLIT_COLOURS = {"train": BLUE, "validation": GREEN, "test": RED, "": GREY}
@@ -129,7 +129,7 @@ def group_sizes(sizes: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def shortcuts(probe: Probe, title: str) -> Figure:
+def shortcuts(probe: ShortcutProbe, title: str) -> Figure:
     """Draw how well each set of properties tells the label, and which of them matter, before and after preprocessing."""
     figure = Figure(figsize=(11.5, 7.4), dpi=DPI, layout="constrained")
     figure.suptitle(title, fontsize=11, color=INK)

@@ -8,7 +8,7 @@ import pandas as pd
 from fracture_mae.audit import claims, evidence, examples, figures, folds, leakage, shortcuts
 from fracture_mae.audit.evidence import Grouping
 from fracture_mae.audit.folds import Score
-from fracture_mae.audit.shortcuts import Probe
+from fracture_mae.audit.shortcuts import ShortcutProbe
 from fracture_mae.data import loading
 from fracture_mae.data.copies import groups
 from fracture_mae.data.types import Files
@@ -21,7 +21,7 @@ _IN_GROUPS = ["path", "sha256", "label_name", "split_published", "group", "group
 
 
 @dataclass(frozen=True)
-class Copies:
+class FoundCopies:
     """What was made from what.
 
     Attributes:
@@ -46,20 +46,20 @@ class Copies:
 class Honesty:
     """What the label can be guessed from, and what one classifier is worth by each kind of split: name → level → score."""
 
-    probe: Probe
+    probe: ShortcutProbe
     claims: dict[str, dict[str, Score]]
 
 
-def find_copies(files: Files, num_workers: int | None) -> Copies:
+def find_copies(files: Files, num_workers: int | None) -> FoundCopies:
     """Join the files made from one X-ray, by all evidence that there is."""
     links = loading.find_links(files.table, num_workers)
     grouping = evidence.join(files.table, links)
     table = grouping.table
     table = table.assign(source=groups.source_of(table["path"], table["group"], given=table["given_source"]))
-    return Copies(files.name, table, grouping, evidence.describe(grouping, links), leakage.group_sizes(table))
+    return FoundCopies(files.name, table, grouping, evidence.describe(grouping, links), leakage.group_sizes(table))
 
 
-def show_copies(copies: Copies, files: Files) -> Report:
+def show_copies(copies: FoundCopies, files: Files) -> Report:
     """Tables, numbers and figures of copies and of what leaks between published splits."""
     table, sizes = copies.table, copies.sizes
     between = leakage.between_splits(table)
@@ -93,7 +93,7 @@ def show_copies(copies: Copies, files: Files) -> Report:
     return found
 
 
-def judge(copies: Copies, files: Files, n_folds: int, certainty: Certainty) -> Honesty:
+def judge(copies: FoundCopies, files: Files, n_folds: int, certainty: Certainty) -> Honesty:
     """Probe for shortcuts on the files that other entry points use, and compare splits on all.
 
     Raises:
@@ -111,7 +111,7 @@ def judge(copies: Copies, files: Files, n_folds: int, certainty: Certainty) -> H
     return Honesty(probe, claims.compare(copies.table, features[row], n_folds, certainty))
 
 
-def show_honesty(honesty: Honesty, copies: Copies) -> Report:
+def show_honesty(honesty: Honesty, copies: FoundCopies) -> Report:
     """Tables, numbers and figures of shortcuts and claims."""
     probe = honesty.probe
     scores = {f"shortcut/{slug(name)}": levels for name, levels in probe.scores.items()} | honesty.claims
@@ -140,7 +140,7 @@ def _groups_table(table: pd.DataFrame, sizes: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _counts(copies: Copies, files: Files, conflicts: pd.DataFrame) -> dict[str, float]:
+def _counts(copies: FoundCopies, files: Files, conflicts: pd.DataFrame) -> dict[str, float]:
     return {
         "n_files": len(copies.table),
         "n_contents": copies.table["sha256"].nunique(),

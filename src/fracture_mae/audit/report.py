@@ -9,7 +9,7 @@ import pandas as pd
 from fracture_mae.audit import leakage
 from fracture_mae.audit.claims import HONEST, LEAKY, PUBLISHED
 from fracture_mae.audit.folds import Score
-from fracture_mae.audit.honesty import Copies, Honesty
+from fracture_mae.audit.honesty import FoundCopies, Honesty
 from fracture_mae.data import splits
 from fracture_mae.data.types import Files
 
@@ -21,7 +21,7 @@ _CLAIMS = {
 }
 
 
-def tags(copies: Copies, files: Files, fingerprint: str) -> dict[str, str]:
+def tags(copies: FoundCopies, files: Files, fingerprint: str) -> dict[str, str]:
     """What tells runs on other data apart, and the main finding of copies."""
     return {
         "data": copies.name,
@@ -39,7 +39,7 @@ def _leakage_tag(table: pd.DataFrame) -> str:
     return f"{splits.leakage(published.assign(split=published['split_published'])):.0%}"
 
 
-def leaks(copies: Copies) -> str:
+def leaks(copies: FoundCopies) -> str:
     """The published test files that stand in training or validation too, in a sentence."""
     table = copies.table
     test = table[table["split_published"] == "test"]
@@ -50,7 +50,7 @@ def leaks(copies: Copies) -> str:
     return f"{xrays:.1%} of the test files show an X-ray that is in training or validation too, {bytes_:.1%} are byte-identical"
 
 
-def summary(copies: Copies, files: Files) -> str:
+def summary(copies: FoundCopies, files: Files) -> str:
     """What is known of copies and of leakage, to be printed."""
     conflicts = leakage.label_conflicts(copies.table)
     parts = [
@@ -82,7 +82,7 @@ def scores(honesty: Honesty) -> pd.DataFrame:
     )
 
 
-def note(copies: Copies, honesty: Honesty | None = None) -> str:
+def note(copies: FoundCopies, honesty: Honesty | None = None) -> str:
     """The run's description, Markdown."""
     n_files, n_xrays = len(copies.table), len(copies.sizes)
     text = f"Audit of `{copies.name}`: {n_files:,} files show **{n_xrays:,} independent X-rays**. {_sentence(leaks(copies))}"
@@ -94,7 +94,7 @@ def note(copies: Copies, honesty: Honesty | None = None) -> str:
 
 
 def document(
-    copies: Copies, files: Files, fingerprint: str, honesty: Honesty, settings: dict[str, Any]
+    copies: FoundCopies, files: Files, fingerprint: str, honesty: Honesty, settings: dict[str, Any]
 ) -> dict[str, Any]:
     """All numbers, for JSON."""
     conflicts = leakage.label_conflicts(copies.table)

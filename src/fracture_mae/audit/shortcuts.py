@@ -20,7 +20,7 @@ _N_REPEATS = 5  # permutations of each property in each fold
 
 
 @dataclass(frozen=True)
-class Probe:
+class ShortcutProbe:
     """What the label can be guessed from.
 
     Attributes:
@@ -49,7 +49,7 @@ class Probe:
 
 def probe(
     table: pd.DataFrame, of_file: pd.DataFrame, visible: pd.DataFrame, n_folds: int, certainty: Certainty
-) -> Probe:
+) -> ShortcutProbe:
     """Guess the label by forests in grouped cross-validation, every X-ray weighing the same.
 
     Args:
@@ -76,7 +76,7 @@ def probe(
     remains = _recovered(of_file, visible, splits, equal_group_weight(group), certainty.seed)
     table = pd.concat(importances, ignore_index=True)
     of_file_rows = table["set"] == FILE
-    return Probe(scores, table.assign(visible=table["property"].map(remains).where(of_file_rows)))
+    return ShortcutProbe(scores, table.assign(visible=table["property"].map(remains).where(of_file_rows)))
 
 
 def _predict(

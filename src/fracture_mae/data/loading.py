@@ -11,7 +11,7 @@ import pandas as pd
 
 from fracture_mae.data import splits
 from fracture_mae.data.copies import groups, search
-from fracture_mae.data.copies.keypoints import FeatureStore
+from fracture_mae.data.copies.keypoints import KeypointStore
 from fracture_mae.data.copies.links import LinkStore, as_table
 from fracture_mae.data.reading import index
 from fracture_mae.data.reading.cache import ImageStore, cache_root
@@ -120,7 +120,7 @@ def find_links(table: pd.DataFrame, num_workers: int | None = None) -> pd.DataFr
     folder = cache_root() / "links-v1"
 
     def search_all(known: search.Searched) -> pd.DataFrame:
-        store = FeatureStore(folder / "features.bin")
+        store = KeypointStore(folder / "features.bin")
         options = {"searched": known, "store": store, "num_workers": num_workers or os.cpu_count()}
         return search.find(lambda content: read_picture(path[content]), list(path.index), **options)
 

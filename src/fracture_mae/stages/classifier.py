@@ -22,8 +22,8 @@ from fracture_mae.training.batches import Batch
 from fracture_mae.training.checkpoints import Checkpoints
 from fracture_mae.training.loss_weights import LossWeights, loss_weight
 from fracture_mae.training.schedule import Progress, Schedule
-from fracture_mae.training.step_options import Computation
-from fracture_mae.training.step_random import Draws
+from fracture_mae.training.step_options import StepOptions
+from fracture_mae.training.step_random import StepRandom
 from fracture_mae.training.trainer import StepLoss, Trainer, visiting_order
 
 
@@ -68,7 +68,7 @@ def train(
         schedule=schedule,
         step_loss=_step_loss(config, classifier.n_draws),
         accelerator=accelerator,
-        computation=Computation.of(config),
+        step_options=StepOptions.of(config),
     )
 
     def validate(model: FractureClassifier) -> dict[str, float]:
@@ -153,8 +153,8 @@ def _step_loss(config: TrainClassifier, n_draws: int) -> StepLoss:
     """The loss of each X-ray; `n_draws` are the random numbers that the classifier needs for it."""
     augment = Augment(config.crop_scale, config.rotation, config.flip, config.intensity)
 
-    def loss(model: FractureClassifier, batch: Batch, draws: Draws) -> torch.Tensor:
-        logit = model(augment(batch.pixels, draws), draws.uniform(n_draws))
+    def loss(model: FractureClassifier, batch: Batch, step_random: StepRandom) -> torch.Tensor:
+        logit = model(augment(batch.pixels, step_random), step_random.uniform(n_draws))
         return smoothed_cross_entropy(logit, batch.label, config.label_smoothing)
 
     return loss

@@ -22,8 +22,8 @@ from fracture_mae.training.batches import Batch
 from fracture_mae.training.checkpoints import Checkpoints, open_checkpoints
 from fracture_mae.training.loss_weights import LossWeights, loss_weight
 from fracture_mae.training.schedule import Progress, Schedule
-from fracture_mae.training.step_options import Computation
-from fracture_mae.training.step_random import Draws
+from fracture_mae.training.step_options import StepOptions
+from fracture_mae.training.step_random import StepRandom
 from fracture_mae.training.trainer import StepLoss, Trainer, visiting_order
 
 
@@ -101,16 +101,16 @@ def make_trainer(mae: Mae, config: FinetuneMae, accelerator: Accelerator) -> Tra
         schedule=schedule,
         step_loss=_step_loss(config, mae.n_patches),
         accelerator=accelerator,
-        computation=Computation.of(config),
+        step_options=StepOptions.of(config),
     )
 
 
 def _step_loss(config: FinetuneMae, n_patches: int) -> StepLoss:
     augment = Augment(config.crop_scale, config.rotation, config.flip, config.intensity)
 
-    def loss(model: Mae, batch: Batch, draws: Draws) -> torch.Tensor:
-        pixels = augment(batch.pixels, draws)
-        prediction, target, mask = model(pixels, draws.uniform(n_patches), config.train_mask_ratio)
+    def loss(model: Mae, batch: Batch, step_random: StepRandom) -> torch.Tensor:
+        pixels = augment(batch.pixels, step_random)
+        prediction, target, mask = model(pixels, step_random.uniform(n_patches), config.train_mask_ratio)
         return squared_error(prediction, target, mask, config.loss_region)
 
     return loss

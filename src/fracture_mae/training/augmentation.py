@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
-from fracture_mae.training.step_random import Draws
+from fracture_mae.training.step_random import StepRandom
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,14 @@ class Augment:
     flip: bool = False
     intensity: float = 0.0
 
-    def __call__(self, pixels: torch.Tensor, draws: Draws) -> torch.Tensor:
+    def __call__(self, pixels: torch.Tensor, step_random: StepRandom) -> torch.Tensor:
         """Grey [B, 1, H, W], float in [0, 1] → the same shape and range; what lies outside the picture is black."""
         if self.crop_scale < 1 or self.rotation or self.flip:
-            grid = F.affine_grid(self._affine(draws.uniform(5)), list(pixels.shape), align_corners=False)
+            grid = F.affine_grid(self._affine(step_random.uniform(5)), list(pixels.shape), align_corners=False)
             # Only a turn shows what lies outside; otherwise black would bleed into the outermost half pixel.
             outside = "zeros" if self.rotation else "border"
             pixels = F.grid_sample(pixels, grid, padding_mode=outside, align_corners=False)
-        return self._change_intensity(pixels, draws.uniform(3)) if self.intensity else pixels
+        return self._change_intensity(pixels, step_random.uniform(3)) if self.intensity else pixels
 
     def _affine(self, uniform: torch.Tensor) -> torch.Tensor:
         """Maps from output to input coordinates, [B, 2, 3], in units of half the image, from numbers [B, 5] in [0, 1)."""

@@ -12,10 +12,10 @@ from torch import nn
 
 from fracture_mae.errors import first_line
 from fracture_mae.training.batches import Batch
-from fracture_mae.training.step_random import Draws, StandingDraws
+from fracture_mae.training.step_random import FixedStepRandom, StepRandom
 
 # Adds what X-rays contribute to the gradients; returns what they contribute to the loss. The flag: nothing more comes in this step.
-AddGradient = Callable[[Batch, Draws, bool], torch.Tensor]
+AddGradient = Callable[[Batch, StepRandom, bool], torch.Tensor]
 _WARM_UP = 3  # rounds after which libraries have chosen their kernels and allocated what they keep
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ class Recorded:
     A step must be a single call, and gradients None before it: a recording does not add to them, it replaces them.
 
     Args:
-        add_gradient: asks its draws for the same shapes each time, and never waits for the GPU.
+        add_gradient: asks its random numbers for the same shapes each time, and never waits for the GPU.
         parameters: whose gradients it computes.
 
     Attributes:
@@ -40,18 +40,18 @@ class Recorded:
         self._recordings: dict[int, _Recording] = {}
         self.is_possible = True
 
-    def __call__(self, batch: Batch, draws: Draws, is_last: bool = True) -> torch.Tensor:
+    def __call__(self, batch: Batch, step_random: StepRandom, is_last: bool = True) -> torch.Tensor:
         if not self.is_possible:
-            return self._add_gradient(batch, draws, is_last)
+            return self._add_gradient(batch, step_random, is_last)
         size = len(batch.pixels)
         if size not in self._recordings:
-            return self._first(size, batch, draws)
-        self._recordings[size].fill(batch, draws)
+            return self._first(size, batch, step_random)
+        self._recordings[size].fill(batch, step_random)
         return self._recordings[size].replay()
 
-    def _first(self, size: int, batch: Batch, draws: Draws) -> torch.Tensor:
+    def _first(self, size: int, batch: Batch, step_random: StepRandom) -> torch.Tensor:
         recording = _Recording(self._add_gradient, self._parameters, batch)
-        recording.fill(batch, draws)
+        recording.fill(batch, step_random)
         recording.warm_up()
         try:
             recording.record()
@@ -74,15 +74,15 @@ class _Recording:
         self._add_gradient = add_gradient
         self._parameters = parameters
         self._batch = Batch(*(torch.empty_like(part) for part in (like.pixels, like.label, like.weight)))
-        self._draws = StandingDraws()
+        self._draws = FixedStepRandom()
         self._graph = torch.cuda.CUDAGraph()
 
-    def fill(self, batch: Batch, draws: Draws) -> None:
+    def fill(self, batch: Batch, step_random: StepRandom) -> None:
         """What to compute next."""
         self._batch.pixels.copy_(batch.pixels, non_blocking=True)
         self._batch.label.copy_(batch.label, non_blocking=True)
         self._batch.weight.copy_(batch.weight, non_blocking=True)
-        self._draws.refill(draws)
+        self._draws.refill(step_random)
 
     def compute(self) -> torch.Tensor:
         """The gradients, and the loss, unrecorded."""

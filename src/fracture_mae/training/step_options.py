@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Computation:
+class StepOptions:
     """What was asked for.
 
     Attributes:
@@ -60,7 +60,7 @@ class Computation:
     cuda_graphs: bool = False
 
     @classmethod
-    def of(cls, config: Computing) -> "Computation":
+    def of(cls, config: Computing) -> "StepOptions":
         return cls(**{name: getattr(config, name) for name in cls.__dataclass_fields__})
 
 
@@ -72,7 +72,7 @@ class Chosen:
     compile: bool
 
 
-class Probe:
+class StepTimer:
     """A step to try things out with.
 
     Args:
@@ -106,7 +106,7 @@ class Probe:
             return math.inf
 
 
-def choose(asked: Computation, probe: Probe, n_steps: int) -> Chosen:
+def choose(asked: StepOptions, probe: StepTimer, n_steps: int) -> Chosen:
     """Settle what was left at `auto`, and set up the model accordingly; all processes come to the same.
 
     Attention is measured where that takes a second, or a twentieth of the training to come; otherwise it is sdpa.
@@ -128,7 +128,7 @@ def choose(asked: Computation, probe: Probe, n_steps: int) -> Chosen:
 
 
 def key_of(
-    model: nn.Module, images: tuple[int, ...], precision: str, computation: Computation, device: torch.device
+    model: nn.Module, images: tuple[int, ...], precision: str, step_options: StepOptions, device: torch.device
 ) -> str:
     """What the time of a step depends on: the model, number, height and width of its images, arithmetic, device and threads."""
     shapes = str([(name, tuple(value.shape)) for name, value in model.named_parameters() if value.requires_grad])
@@ -136,8 +136,8 @@ def key_of(
         "model": f"{type(model).__name__} {hashlib.sha256(shapes.encode()).hexdigest()[:16]}",
         "images": images,
         "precision": precision,
-        "checkpointing": computation.checkpointing,
-        "cuda_graphs": computation.cuda_graphs,
+        "checkpointing": step_options.checkpointing,
+        "cuda_graphs": step_options.cuda_graphs,
         "device": _device_name(device),
         "threads": torch.get_num_threads(),
         "processes": ranks.world_size(),
@@ -166,7 +166,7 @@ def pays(plain: float, compiled: float, compile_seconds: float, n_steps: int) ->
     return (plain - compiled) * n_steps > compile_seconds
 
 
-def _attention(probe: Probe, known: "_Known", n_steps: int) -> str:
+def _attention(probe: StepTimer, known: "_Known", n_steps: int) -> str:
     seconds = known.get("attention")
     if seconds is None:
         use_attention(probe.model, ATTENTIONS[0])
@@ -179,7 +179,7 @@ def _attention(probe: Probe, known: "_Known", n_steps: int) -> str:
     return fastest(seconds, ATTENTIONS[0])
 
 
-def _compiling_pays(probe: Probe, known: "_Known", attention: str, n_steps: int) -> bool:
+def _compiling_pays(probe: StepTimer, known: "_Known", attention: str, n_steps: int) -> bool:
     seconds = known.get(f"compile {attention}")
     if seconds is not None:
         return pays(seconds["plain"], seconds["compiled"], seconds["compiling"], n_steps) and bool(_compiles(probe))
@@ -196,7 +196,7 @@ def _compiling_pays(probe: Probe, known: "_Known", attention: str, n_steps: int)
     return fastest(compared, "plain") == "compiled"  # its price is paid already
 
 
-def _seconds_of_usual(probe: Probe) -> float:
+def _seconds_of_usual(probe: StepTimer) -> float:
     """Of a step of the model itself, by the first process's clock, after one that sets up what later ones find."""
     step = probe.prepare(probe.model)
     probe.seconds(step)
@@ -204,7 +204,7 @@ def _seconds_of_usual(probe: Probe) -> float:
     return collectives.from_first(lambda: took)
 
 
-def _compiles(probe: Probe) -> float | None:
+def _compiles(probe: StepTimer) -> float | None:
     """Seconds until the first compiled step was done; None, after a warning, where that fails in any process."""
     tqdm.write("compiling the first step, which takes a minute or two")
     torch._logging.set_logs(dynamo=logging.ERROR)  # it warns of what it leaves out, which changes no result
@@ -221,7 +221,7 @@ def _compiles(probe: Probe) -> float | None:
     return time.perf_counter() - started
 
 
-def _compared(probe: Probe, candidates: Mapping[str, tuple[str, nn.Module]]) -> dict[str, float]:
+def _compared(probe: StepTimer, candidates: Mapping[str, tuple[str, nn.Module]]) -> dict[str, float]:
     """Least seconds of a step of each candidate (attention, and what computes), in turns, by the first process's clock."""
     seconds = dict.fromkeys(candidates, math.inf)
     steps = {name: probe.prepare(forward) for name, (_, forward) in candidates.items()}

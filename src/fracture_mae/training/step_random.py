@@ -6,7 +6,7 @@ import torch
 from fracture_mae.training.sending import sent
 
 
-class Draws:
+class StepRandom:
     """Uniform random numbers, of which an X-ray's own hang on the seed and on its place in the whole step alone.
 
     Numbers are drawn for the whole step, and those of the rows at hand are given out: who computes only some rows finds
@@ -31,15 +31,15 @@ class Draws:
         return sent(drawn[self._rows], self._device)
 
 
-class StandingDraws:
+class FixedStepRandom:
     """Draws that stay in the same memory while their values change, as a recorded step needs them."""
 
     def __init__(self) -> None:
         self._standing: list[torch.Tensor] = []
-        self._source: Draws | None = None
+        self._source: StepRandom | None = None
         self._turn = 0
 
-    def refill(self, source: Draws) -> None:
+    def refill(self, source: StepRandom) -> None:
         """Take over the numbers that `source` gives."""
         self._source = source
         for numbers in self._standing:

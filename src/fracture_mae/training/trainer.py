@@ -23,12 +23,12 @@ from fracture_mae.training.checkpoints import Checkpoints
 from fracture_mae.training.cuda_graphs import AddGradient, Recorded
 from fracture_mae.training.loss_weights import LossWeights
 from fracture_mae.training.schedule import Progress, Schedule
-from fracture_mae.training.step_options import Chosen, Computation, Probe, choose, key_of
-from fracture_mae.training.step_random import Draws
+from fracture_mae.training.step_options import Chosen, StepOptions, StepTimer, choose, key_of
+from fracture_mae.training.step_random import StepRandom
 from fracture_mae.training.steps import Part, n_steps, parts_of
 
-# The loss of each X-ray of a batch, float [B]; all chance comes from the draws.
-StepLoss = Callable[[nn.Module, Batch, Draws], torch.Tensor]
+# The loss of each X-ray of a batch, float [B]; all chance comes from the StepRandom.
+StepLoss = Callable[[nn.Module, Batch, StepRandom], torch.Tensor]
 Order = Callable[[np.random.Generator], np.ndarray]
 
 
@@ -42,8 +42,8 @@ class Trainer:
         model: trained in place.
         parameters: the optimizer's parameter groups, each with its peak learning rate "lr".
         optimizer: "adamw" or "adam".
-        step_loss: loss of each X-ray of a batch, [B]; takes its chance from the draws that it is given.
-        computation: how steps are to be computed; None: in one part, by sdpa, not compiled, not recorded.
+        step_loss: loss of each X-ray of a batch, [B]; takes its chance from the StepRandom that it is given.
+        step_options: how steps are to be computed; None: in one part, by sdpa, not compiled, not recorded.
     """
 
     def __init__(
@@ -55,13 +55,13 @@ class Trainer:
         schedule: Schedule,
         step_loss: StepLoss,
         accelerator: Accelerator,
-        computation: Computation | None = None,
+        step_options: StepOptions | None = None,
     ):
         self.model = model
         self.schedule = schedule
         self.step_loss = step_loss
         self.accelerator = accelerator
-        self.computation = computation or Computation()
+        self.step_options = step_options or StepOptions()
         self.peaks = [group["lr"] for group in parameters]
         make = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[optimizer]
         fused = accelerator.device.type in ("cpu", "cuda")
@@ -140,9 +140,9 @@ class Trainer:
 
         precision = {"no": "fp32"}.get(self.accelerator.mixed_precision, self.accelerator.mixed_precision)
         images = (len(part.positions), *xrays.pixels.shape[1:])
-        key = key_of(self.model, images, precision, self.computation, self.accelerator.device)
-        probe = Probe(self.model, prepare, key, self.accelerator.device)
-        chosen = choose(self.computation, probe, steps * self.computation.accumulation * n_epochs)
+        key = key_of(self.model, images, precision, self.step_options, self.accelerator.device)
+        probe = StepTimer(self.model, prepare, key, self.accelerator.device)
+        chosen = choose(self.step_options, probe, steps * self.step_options.accumulation * n_epochs)
         self.forward = self._forward(chosen, probe)
         self._add_part = self._gradient_by(self.forward)
         if self._records:
@@ -156,10 +156,10 @@ class Trainer:
             "processes": str(self.accelerator.num_processes),
         }
 
-    def step(self, batch: Batch, draws: Draws) -> torch.Tensor:
+    def step(self, batch: Batch, step_random: StepRandom) -> torch.Tensor:
         """A step by itself, on a batch that is the whole of it and whose weights sum to 1; its loss."""
         self.prepared.train()
-        loss = self._add_part(batch, draws, True)
+        loss = self._add_part(batch, step_random, True)
         self._update()
         return loss
 
@@ -171,7 +171,7 @@ class Trainer:
             collectives.copy_optimizer_of_first(self.optimizer)
         return progress
 
-    def _forward(self, chosen: Chosen, probe: Probe) -> nn.Module:
+    def _forward(self, chosen: Chosen, probe: StepTimer) -> nn.Module:
         if not chosen.compile:
             return self.prepared
         # Around what sums gradients over processes, so that it can begin before all of them are there.
@@ -213,19 +213,19 @@ class Trainer:
         }
 
     def _parts(self, visits: np.ndarray, weights: LossWeights, seed: int) -> Iterator[Part]:
-        sizes = {"batch_size": self.schedule.batch_size, "accumulation": self.computation.accumulation}
+        sizes = {"batch_size": self.schedule.batch_size, "accumulation": self.step_options.accumulation}
         equal = self._records or self.forward is not self.prepared
         return parts_of(visits, weights, **sizes, seed=seed, equal=equal)
 
-    def _draws(self, part: Part) -> Draws:
-        return Draws(part.seed, part.n, part.rows, self.accelerator.device)
+    def _draws(self, part: Part) -> StepRandom:
+        return StepRandom(part.seed, part.n, part.rows, self.accelerator.device)
 
     @property
     def _records(self) -> bool:
         """Whether steps are recorded as CUDA graphs: not where their gradients are added up, or activations computed again."""
-        in_one = self.computation.accumulation == 1 and self.accelerator.num_processes == 1
-        possible = self.accelerator.device.type == "cuda" and in_one and not self.computation.checkpointing
-        return possible and self.computation.cuda_graphs
+        in_one = self.step_options.accumulation == 1 and self.accelerator.num_processes == 1
+        possible = self.accelerator.device.type == "cuda" and in_one and not self.step_options.checkpointing
+        return possible and self.step_options.cuda_graphs
 
     def _gradient_by(self, forward: nn.Module) -> AddGradient | Recorded:
         """`_add_gradient` through `forward`, recorded where that is possible."""
@@ -234,7 +234,7 @@ class Trainer:
             return add_gradient
         return Recorded(add_gradient, [each for group in self.optimizer.param_groups for each in group["params"]])
 
-    def _add_gradient(self, forward: nn.Module, batch: Batch, draws: Draws, is_last: bool) -> torch.Tensor:
+    def _add_gradient(self, forward: nn.Module, batch: Batch, step_random: StepRandom, is_last: bool) -> torch.Tensor:
         """Add what X-rays contribute to the gradient of the step's loss; returns what they contribute to that loss.
 
         Args:
@@ -242,7 +242,7 @@ class Trainer:
         """
         with contextlib.nullcontext() if is_last else self.accelerator.no_sync(self.prepared):
             with self.accelerator.autocast():
-                loss = (self.step_loss(forward, batch, draws) * batch.weight).sum()
+                loss = (self.step_loss(forward, batch, step_random) * batch.weight).sum()
             self.accelerator.backward(loss * self.accelerator.num_processes)  # the sum comes divided by their number
         return loss.detach()
 

@@ -6,7 +6,7 @@ import pandas as pd
 from fracture_mae.audit import evidence, examples, figures, leakage
 from fracture_mae.audit.claims import HONEST, LEAKY
 from fracture_mae.audit.folds import Score
-from fracture_mae.audit.shortcuts import FILE, VISIBLE, Probe
+from fracture_mae.audit.shortcuts import FILE, VISIBLE, ShortcutProbe
 from fracture_mae.data.copies import links as content_links
 
 
@@ -45,7 +45,7 @@ def test_shortcuts_with_their_importance():
     rows = [(FILE, "file size", 0.2, 0.1), (VISIBLE, "sharpness", -0.01, 0.02)]
     properties = pd.DataFrame(rows, columns=["set", "property", "importance", "importance_std"])
     drawn = texts(
-        figures.shortcuts(Probe({name: {"xray": SCORE} for name in (FILE, VISIBLE)}, properties), "Shortcuts")
+        figures.shortcuts(ShortcutProbe({name: {"xray": SCORE} for name in (FILE, VISIBLE)}, properties), "Shortcuts")
     )
     assert {"file size", "sharpness", FILE, VISIBLE} <= set(drawn)
 

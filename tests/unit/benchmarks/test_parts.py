@@ -12,7 +12,7 @@ from accelerate.state import AcceleratorState
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 import benchmarks
-from benchmarks import machine, ours, report, subject
+from benchmarks import machine, ours, report, workload
 from benchmarks.parts import PARTS, growing, parallel, training
 from benchmarks.results import Result, Skipped
 from benchmarks.timing import Sample
@@ -38,9 +38,9 @@ def measured(dataset_of_files, tiny_mae, accelerator, tmp_path):
     config = Benchmark(
         data_dir=DATA, quick=True, image_size=builders.SIDE, batch_size=8, device="cpu", precision="fp32"
     )
-    xrays = subject.choose(dataset_of_files, config.n_images)
-    parted = subject.parted(dataset_of_files, xrays)
-    return subject.Subject(config, tiny_mae, xrays, parted, accelerator, tmp_path)
+    xrays = workload.choose(dataset_of_files, config.n_images)
+    parted = workload.parted(dataset_of_files, xrays)
+    return workload.Workload(config, tiny_mae, xrays, parted, accelerator, tmp_path)
 
 
 def only_result(outcome):
@@ -58,11 +58,11 @@ def test_every_part_of_the_config_is_there():
 
 
 def test_xrays_are_chosen_with_both_labels_taking_turns(dataset_of_files):
-    xrays = subject.choose(dataset_of_files, 24)
+    xrays = workload.choose(dataset_of_files, 24)
     assert xrays.label.tolist() == [0, 1] * 12
     assert not xrays.table["sha256"].duplicated().any()
-    assert subject.choose(dataset_of_files, 24).table.equals(xrays.table)
-    everything = subject.choose(dataset_of_files, 10_000)
+    assert workload.choose(dataset_of_files, 24).table.equals(xrays.table)
+    everything = workload.choose(dataset_of_files, 10_000)
     sides = (dataset_of_files.train, dataset_of_files.validation, dataset_of_files.test)
     assert set(everything.table["sha256"]) == {sha256 for side in sides for sha256 in side.table["sha256"]}
     picture = everything.images(np.array([5]))[0]
@@ -107,7 +107,7 @@ def test_the_step_that_is_timed_is_never_one_whose_operators_are_counted(measure
 
     def step_of(trainer, *others):
         step, mine = make(trainer, *others), len(asked)
-        asked.append(trainer.computation)
+        asked.append(trainer.step_options)
 
         def watched():
             if _get_current_dispatch_mode():
@@ -118,12 +118,12 @@ def test_the_step_that_is_timed_is_never_one_whose_operators_are_counted(measure
 
     monkeypatch.setattr(ours, "step_of", step_of)
     PARTS["ceiling"](measured)
-    assert [computation.cuda_graphs for computation in asked] == [False, True]
+    assert [step_options.cuda_graphs for step_options in asked] == [False, True]
     assert counted == [0]
 
 
 def test_without_memory_a_part_is_not_measured_and_the_others_are(measured, monkeypatch):
-    def too_large(subject):
+    def too_large(workload):
         raise torch.OutOfMemoryError
 
     monkeypatch.setitem(PARTS, "step", too_large)

@@ -8,7 +8,7 @@ from fracture_mae.evaluation.reconstruction import Masks, masked_errors
 from fracture_mae.stages import finetune
 from fracture_mae.training.batches import Batch
 from fracture_mae.training.checkpoints import Checkpoints
-from fracture_mae.training.step_random import Draws
+from fracture_mae.training.step_random import StepRandom
 
 
 def fine_tuned(mae, dataset, accelerator, root, **settings):
@@ -50,13 +50,13 @@ class Spy:
 def test_the_loss_by_hand(region, expected):
     spy, batch = Spy(), Batch(torch.rand(3, 1, 4, 4), torch.zeros(3), torch.ones(3))
     loss = finetune._step_loss(FinetuneMae(loss_region=region, train_mask_ratio=0.5), n_patches=4)
-    assert loss(spy, batch, Draws(1, 3)).tolist() == pytest.approx([expected] * 3)
+    assert loss(spy, batch, StepRandom(1, 3)).tolist() == pytest.approx([expected] * 3)
     assert spy.mask_ratio == 0.5
     assert spy.noise.shape == (3, 4)
     first = spy.noise
-    loss(spy, batch, Draws(1, 3))
+    loss(spy, batch, StepRandom(1, 3))
     assert spy.noise.equal(first)
-    loss(spy, batch, Draws(2, 3))
+    loss(spy, batch, StepRandom(2, 3))
     assert not spy.noise.equal(first)
 
 

@@ -4,7 +4,7 @@ from torch.testing import assert_close
 
 from fracture_mae.models.pixels import to_unit
 from fracture_mae.training.augmentation import Augment
-from fracture_mae.training.step_random import Draws
+from fracture_mae.training.step_random import StepRandom
 
 RAND = torch.rand  # itself, where a test has fixed all draws
 
@@ -14,7 +14,7 @@ def random_pixels(n=4, side=16):
 
 
 def change(augment, pixels, seed=0):
-    return augment(pixels, Draws(seed, len(pixels)))
+    return augment(pixels, StepRandom(seed, len(pixels)))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from fracture_mae.config import FinetuneMae
 from fracture_mae.training import cuda_graphs
 from fracture_mae.training.batches import batch_of
 from fracture_mae.training.cuda_graphs import Recorded
-from fracture_mae.training.step_random import Draws, StandingDraws
+from fracture_mae.training.step_random import FixedStepRandom, StepRandom
 from fracture_mae.training.trainer import Trainer
 from tests.unit.training import shared_training
 
@@ -23,16 +23,16 @@ class Recording:
 
     def __init__(self, add_gradient, parameters, like):
         self.add_gradient, self.parameters, self.size = add_gradient, parameters, len(like.pixels)
-        self.draws = StandingDraws()
+        self.step_random = FixedStepRandom()
         Recording.made.append(self)
 
-    def fill(self, batch, draws):
+    def fill(self, batch, step_random):
         self.batch = batch
-        self.draws.refill(draws)
+        self.step_random.refill(step_random)
 
     def compute(self):
-        self.draws.rewind()
-        return self.add_gradient(self.batch, self.draws, True)
+        self.step_random.rewind()
+        return self.add_gradient(self.batch, self.step_random, True)
 
     replay = compute
 
@@ -53,10 +53,10 @@ def recording(monkeypatch):
     return Recording
 
 
-def total(batch, draws, is_last):
+def total(batch, step_random, is_last):
     """Hangs on the batch, its weights and the draws."""
     assert is_last
-    return (batch.pixels.mean(dim=(1, 2, 3)) * draws.uniform() * batch.weight).sum()
+    return (batch.pixels.mean(dim=(1, 2, 3)) * step_random.uniform() * batch.weight).sum()
 
 
 def batches(xrays):
@@ -69,8 +69,8 @@ def batches(xrays):
 def test_each_size_of_batch_is_recorded_once_and_all_are_as_computed(xrays):
     recorded = Recorded(total, [])
     for seed, size, batch in batches(xrays):
-        expected = total(batch, Draws(seed, size), True)
-        assert recorded(batch, Draws(seed, size), True).item() == pytest.approx(expected.item(), rel=1e-6)
+        expected = total(batch, StepRandom(seed, size), True)
+        assert recorded(batch, StepRandom(seed, size), True).item() == pytest.approx(expected.item(), rel=1e-6)
     assert [each.size for each in Recording.made] == [4, 3]
     assert recorded.is_possible
 
@@ -79,8 +79,8 @@ def test_where_recording_fails_all_is_computed_with_the_same_draws_and_it_is_sai
     monkeypatch.setattr(Recording, "error", RuntimeError("operation not permitted when stream is capturing.\nmore"))
     recorded = Recorded(total, [])
     for seed, size, batch in batches(xrays):
-        expected = total(batch, Draws(seed, size), True)
-        assert recorded(batch, Draws(seed, size), True).item() == pytest.approx(expected.item(), rel=1e-6)
+        expected = total(batch, StepRandom(seed, size), True)
+        assert recorded(batch, StepRandom(seed, size), True).item() == pytest.approx(expected.item(), rel=1e-6)
     assert not recorded.is_possible
     reason = "operation not permitted when stream is capturing"
     assert caplog.messages == [f"steps cannot be recorded as a CUDA graph ({reason}): training goes on without it."]
@@ -89,7 +89,7 @@ def test_where_recording_fails_all_is_computed_with_the_same_draws_and_it_is_sai
 def test_too_little_memory_is_no_reason_to_go_on(xrays, monkeypatch):
     monkeypatch.setattr(Recording, "error", torch.OutOfMemoryError())
     with pytest.raises(torch.OutOfMemoryError):
-        Recorded(total, [])(batch_of(xrays, np.arange(4), CPU), Draws(0, 4), True)
+        Recorded(total, [])(batch_of(xrays, np.arange(4), CPU), StepRandom(0, 4), True)
 
 
 @pytest.mark.parametrize(("batch_size", "size"), [(4, 3), (5, 5), (7, 5)])

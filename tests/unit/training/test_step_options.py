@@ -8,7 +8,7 @@ from torch import nn
 
 from fracture_mae.config import FinetuneMae
 from fracture_mae.training import step_options
-from fracture_mae.training.step_options import Chosen, Computation, Probe, choose, fastest, is_worth_trying, pays
+from fracture_mae.training.step_options import Chosen, StepOptions, StepTimer, choose, fastest, is_worth_trying, pays
 
 SECONDS = {"sdpa": 0.2, "eager": 0.1, "compiled": 0.05}
 
@@ -59,29 +59,29 @@ def attention_of(mae):
 
 def test_what_is_asked_for_is_done_without_trying(tiny_mae):
     bench = Bench(tiny_mae)
-    assert choose(Computation(attention="eager"), bench, 1000) == Chosen("eager", False)
+    assert choose(StepOptions(attention="eager"), bench, 1000) == Chosen("eager", False)
     assert bench.steps == []
     assert attention_of(tiny_mae) == ("eager", "eager")
 
 
 def test_the_faster_attention_is_found_in_turns_once_and_remembered(tiny_mae):
     bench = Bench(tiny_mae)
-    assert choose(Computation(attention="auto"), bench, 1000) == Chosen("eager", False)
+    assert choose(StepOptions(attention="auto"), bench, 1000) == Chosen("eager", False)
     assert attention_of(tiny_mae) == ("eager", "eager")
     assert bench.steps == ["sdpa", "sdpa"] + ["sdpa", "eager"] * 4  # the first of each is not timed
     again = Bench(tiny_mae, seconds={"sdpa": 1.0, "eager": 2.0})
-    assert choose(Computation(attention="auto"), again, 1000) == Chosen("eager", False)
+    assert choose(StepOptions(attention="auto"), again, 1000) == Chosen("eager", False)
     assert again.steps == []
     other = Bench(tiny_mae, seconds={"sdpa": 0.1, "eager": 0.2}, key="another batch size")
-    assert choose(Computation(attention="auto"), other, 1000) == Chosen("sdpa", False)
+    assert choose(StepOptions(attention="auto"), other, 1000) == Chosen("sdpa", False)
 
 
 def test_a_damaged_memory_is_measured_anew(tiny_mae):
-    choose(Computation(attention="auto"), Bench(tiny_mae), 1000)
+    choose(StepOptions(attention="auto"), Bench(tiny_mae), 1000)
     (file,) = step_options.cache_root().glob("*.json")
     file.write_text(file.read_text()[:10])
     bench = Bench(tiny_mae)
-    assert choose(Computation(attention="auto"), bench, 1000) == Chosen("eager", False)
+    assert choose(StepOptions(attention="auto"), bench, 1000) == Chosen("eager", False)
     assert bench.steps
     assert json.loads(file.read_text())["this machine"]["attention"] == {"sdpa": 0.2, "eager": 0.1}
 
@@ -90,7 +90,7 @@ def test_a_damaged_memory_is_measured_anew(tiny_mae):
 def test_slow_steps_are_measured_only_where_many_follow(tiny_mae, n_steps, measured):
     """Eight steps of 2 s are 16 s, a twentieth of 160 steps."""
     bench = Bench(tiny_mae, seconds={"sdpa": 2.0, "eager": 1.0})
-    chosen = choose(Computation(attention="auto"), bench, n_steps)
+    chosen = choose(StepOptions(attention="auto"), bench, n_steps)
     assert chosen.attention == ("eager" if measured else "sdpa")
     assert len(bench.steps) == (10 if measured else 2)
 
@@ -112,39 +112,39 @@ def test_when_compiling_may_earn_back_its_time():
 
 def test_compiling_is_left_alone_where_training_is_short(tiny_mae):
     bench = Bench(tiny_mae)
-    assert choose(Computation(compile="auto"), bench, 1000) == Chosen("sdpa", False)
+    assert choose(StepOptions(compile="auto"), bench, 1000) == Chosen("sdpa", False)
     assert "compiled" not in bench.steps
 
 
 def test_compiling_is_tried_where_training_is_long_and_then_known(tiny_mae, compile_time):
     compile_time(30)
     bench = Bench(tiny_mae)
-    assert choose(Computation(compile="auto"), bench, 10_000) == Chosen("sdpa", True)
+    assert choose(StepOptions(compile="auto"), bench, 10_000) == Chosen("sdpa", True)
     # 0.15 s saved a step: 30 s are earned back by 200 steps.
     for n_steps, expected in ((201, True), (199, False)):
         again = Bench(tiny_mae)
-        assert choose(Computation(compile="auto"), again, n_steps) == Chosen("sdpa", expected)
+        assert choose(StepOptions(compile="auto"), again, n_steps) == Chosen("sdpa", expected)
         assert again.steps == (["compiled"] if expected else [])
 
 
 def test_what_is_no_faster_compiled_is_not_compiled(tiny_mae, compile_time):
     compile_time(30)
     slow = {**SECONDS, "compiled": 0.3}
-    assert choose(Computation(compile="auto"), Bench(tiny_mae, slow), 10_000) == Chosen("sdpa", False)
-    assert choose(Computation(compile="auto"), Bench(tiny_mae, slow), 10**9) == Chosen("sdpa", False)
+    assert choose(StepOptions(compile="auto"), Bench(tiny_mae, slow), 10_000) == Chosen("sdpa", False)
+    assert choose(StepOptions(compile="auto"), Bench(tiny_mae, slow), 10**9) == Chosen("sdpa", False)
 
 
 @pytest.mark.parametrize("asked", ["auto", True])
 def test_without_a_compiler_training_goes_on_with_a_warning(tiny_mae, caplog, asked):
     bench = Bench(tiny_mae, compiler=RuntimeError("No working C++ compiler found.\nmore"))
-    assert choose(Computation(compile=asked), bench, 10_000) == Chosen("sdpa", False)
+    assert choose(StepOptions(compile=asked), bench, 10_000) == Chosen("sdpa", False)
     (warning,) = caplog.messages
     assert warning == "torch.compile does not work here (No working C++ compiler found): training goes on without it."
 
 
 def test_checkpointing_is_switched_on_and_off(tiny_mae):
     for asked in (True, False):
-        choose(Computation(checkpointing=asked), Bench(tiny_mae), 1)
+        choose(StepOptions(checkpointing=asked), Bench(tiny_mae), 1)
         assert tiny_mae.network.is_activation_checkpointing == asked
 
 
@@ -152,12 +152,12 @@ def test_a_step_that_memory_does_not_suffice_for_takes_forever(tiny_mae):
     def too_large():
         raise torch.OutOfMemoryError
 
-    assert Probe(tiny_mae, lambda forward: too_large, "", torch.device("cpu")).seconds(too_large) == math.inf
+    assert StepTimer(tiny_mae, lambda forward: too_large, "", torch.device("cpu")).seconds(too_large) == math.inf
 
 
 def test_the_key_tells_what_matters_apart(tiny_mae):
     def key(n=2, side=32, precision="fp32", model=tiny_mae, **asked):
-        return step_options.key_of(model, (n, side, side), precision, Computation(**asked), torch.device("cpu"))
+        return step_options.key_of(model, (n, side, side), precision, StepOptions(**asked), torch.device("cpu"))
 
     others = [key(n=3), key(side=64), key(precision="bf16"), key(checkpointing=True), key(model=nn.Linear(2, 2))]
     assert len({key(), *others, key(cuda_graphs=True)}) == 7
@@ -166,5 +166,5 @@ def test_the_key_tells_what_matters_apart(tiny_mae):
 
 def test_what_the_config_asks_for():
     config = FinetuneMae(accumulation=2, checkpointing=True, attention="eager", compile="false", cuda_graphs="false")
-    assert Computation.of(config) == Computation(2, True, "eager", False, False)
-    assert Computation.of(FinetuneMae()).cuda_graphs
+    assert StepOptions.of(config) == StepOptions(2, True, "eager", False, False)
+    assert StepOptions.of(FinetuneMae()).cuda_graphs

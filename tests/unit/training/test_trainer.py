@@ -45,7 +45,7 @@ class Brightness(nn.Module):
         return self.linear(pixels.mean(dim=(2, 3))).squeeze(1)
 
 
-def squared_loss(model, batch, draws):
+def squared_loss(model, batch, step_random):
     return (model(batch.pixels) - batch.label).square()
 
 
@@ -84,10 +84,10 @@ def test_the_kept_epochs_weights_are_left_in_the_model(accelerator, xrays, tmp_p
 def test_steps_follow_the_schedule_and_visit_each_file_once(accelerator, xrays, tmp_path):
     rates, visited, rows = [], [], []
 
-    def step_loss(model, batch, draws):
+    def step_loss(model, batch, step_random):
         rates.append(trainer.optimizer.param_groups[0]["lr"])
         visited.append(batch.pixels)
-        return squared_loss(model, batch, draws) * 0 + len(batch.label)
+        return squared_loss(model, batch, step_random) * 0 + len(batch.label)
 
     trainer = trainer_of(Brightness(), accelerator, step_loss=step_loss, epochs=2, warmup_epochs=0.5, cosine=False)
     fit(
@@ -110,7 +110,7 @@ def test_steps_follow_the_schedule_and_visit_each_file_once(accelerator, xrays, 
 
 
 def test_the_loss_of_an_epoch_is_the_mean_over_files(accelerator, xrays, tmp_path):
-    def number_of_files(model, batch, draws):
+    def number_of_files(model, batch, step_random):
         return model(batch.pixels) * 0 + len(batch.label)
 
     rows = []
@@ -122,9 +122,9 @@ def test_the_loss_of_an_epoch_is_the_mean_over_files(accelerator, xrays, tmp_pat
 def test_a_loss_that_is_not_finite_stops_training_and_spares_the_checkpoint(accelerator, xrays, tmp_path):
     steps = []
 
-    def step_loss(model, batch, draws):
+    def step_loss(model, batch, step_random):
         steps.append(batch)
-        return squared_loss(model, batch, draws) * (math.nan if len(steps) == 5 else 1)
+        return squared_loss(model, batch, step_random) * (math.nan if len(steps) == 5 else 1)
 
     with pytest.raises(FractureMaeError, match=r"became nan in epoch 2.*--learning-rate"):
         fit(trainer_of(Brightness(), accelerator, step_loss=step_loss), xrays, tmp_path)

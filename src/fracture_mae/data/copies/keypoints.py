@@ -97,7 +97,7 @@ def mirror(features: Features) -> Features:
     )
 
 
-class FeatureStore:
+class KeypointStore:
     """Features by content in one file of records of one size, read through memory-mapping: memory stays flat.
 
     Only whole records count, and they are only ever appended, under a lock: what a killed writer left is cut off by the next.
@@ -178,7 +178,7 @@ class FeatureStore:
 
 
 def _pack(id_: str, features: Features) -> np.ndarray:
-    record = np.zeros(1, FeatureStore.RECORD)
+    record = np.zeros(1, KeypointStore.RECORD)
     n = len(features.xy)
     record["id"], record["shape"], record["thumbnail_shape"] = id_, features.shape, features.thumbnail.shape
     record["n_keypoints"], record["xy"][0, :n], record["descriptors"][0, :n] = n, features.xy, features.descriptors

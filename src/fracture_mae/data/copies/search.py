@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from fracture_mae.data.copies.alignment import MIN_INLIERS, Alignment, align
 from fracture_mae.data.copies.candidates import Candidate, Index
-from fracture_mae.data.copies.keypoints import Features, FeatureStore, mirror
+from fracture_mae.data.copies.keypoints import Features, KeypointStore, mirror
 from fracture_mae.data.copies.links import Link, Searched, as_table, groups
 
 __all__ = ["Link", "Searched", "find", "groups"]
@@ -45,7 +45,7 @@ def find(
     ids: Sequence[str],
     *,
     searched: Searched | None = None,
-    store: FeatureStore | None = None,
+    store: KeypointStore | None = None,
     num_workers: int | None = None,
 ) -> pd.DataFrame:
     """Find pictures made from one X-ray: enough pairs of them to join each group, not all pairs.
@@ -70,7 +70,7 @@ def find(
     if len(searched.ids) == len(ids):
         return searched.links
     with ThreadPoolExecutor(num_workers) as pool, _single_threaded_libraries(), tempfile.TemporaryDirectory() as folder:
-        store = store or FeatureStore(Path(folder) / "features.bin")
+        store = store or KeypointStore(Path(folder) / "features.bin")
         search = _Search(ids, *_describe(load, ids, store, pool), searched, pool)
         search.join_identical()
         store.release()  # all thumbnails were read, and few will be again
@@ -93,7 +93,7 @@ def _single_threaded_libraries() -> Iterator[None]:
 
 
 def _describe(
-    load: Callable[[str], np.ndarray], ids: list[str], store: FeatureStore, pool: Executor
+    load: Callable[[str], np.ndarray], ids: list[str], store: KeypointStore, pool: Executor
 ) -> tuple[list[Features], np.ndarray]:
     """Features of views, and which picture each view shows: first each picture itself, then long ones squeezed into a square.
 

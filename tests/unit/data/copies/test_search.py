@@ -7,7 +7,7 @@ import pytest
 
 from fracture_mae.data.copies import search
 from fracture_mae.data.copies.alignment import align
-from fracture_mae.data.copies.keypoints import FeatureStore, describe, mirror
+from fracture_mae.data.copies.keypoints import KeypointStore, describe, mirror
 from fracture_mae.data.copies.links import Searched, as_table
 from fracture_mae.data.synthetic.xray import xray
 
@@ -180,7 +180,7 @@ def test_added_files_cost_only_themselves(xrays, tmp_path):
         loaded.append(name)
         return pictures[name]
 
-    store = FeatureStore(tmp_path / "features.bin")
+    store = KeypointStore(tmp_path / "features.bin")
     search.find(load, ["0", "1", "2"], store=store)
     with open(store.file, "ab") as file:  # a writer that was killed
         file.write(b"half a record")
@@ -232,7 +232,7 @@ def test_nothing_new_is_nothing_to_do():
 )
 def test_features_that_were_damaged_are_made_again(xrays, tmp_path, damage):
     pictures = {f"{i}": picture for i, picture in enumerate(xrays)} | {"0 copy": rotated(xrays[0])}
-    store = FeatureStore(tmp_path / "features.bin")
+    store = KeypointStore(tmp_path / "features.bin")
     sound = search.find(pictures.__getitem__, list(pictures), store=store)
     size = store.RECORD.itemsize
     content = store.file.read_bytes()

@@ -24,7 +24,7 @@ _VALIDATION_SHARE = 1 / 6
 
 
 @dataclass(frozen=True)
-class Subject:
+class Workload:
     """What all parts measure.
 
     Attributes:
