@@ -123,3 +123,13 @@ def test_every_option_reaches_the_steps_it_is_for(store, monkeypatch):
     assert found["evaluate"]["classifier"] == "models:/train_classifier/1"
     assert found["evaluate"]["n_draws"] == 150
     assert "nproc" not in found["evaluate"]
+
+
+@pytest.mark.parametrize(
+    ("data_dir", "data"),
+    [("synthetic:n_xrays=60,size=96", "synthetic:n_xrays=60,size=96"), ("/data/xrays", "xrays"), ("a/b.csv", "b.csv")],
+)
+def test_a_chain_is_named_by_what_tells_it_apart(data_dir, data):
+    assert (
+        chain.name_of(Main(data_dir=data_dir, recipe="original")) == f"main (facebook/vit-mae-base, original, {data})"
+    )
