@@ -1,5 +1,4 @@
-"""MLflow runs: how one starts and ends, and what it logs. Only this room, `serving`,
-`tuning.trial_runs` `projects` and `plugin` import mlflow."""
+"""MLflow runs: how one starts and ends, and what it logs."""
 
 import logging
 import os
