@@ -26,7 +26,7 @@ def main(config: Benchmark) -> None:
         outcome = Outcome()
         with workspace(cache_root()) as folder:  # where there is room for many X-rays
             parted = workload.parted(dataset, xrays)
-            measured = workload.LoadedClassifier(config, mae, xrays, parted, accelerator, folder)
+            measured = workload.Workload(config, mae, xrays, parted, accelerator, folder)
             found = machine.describe(measured)
             told = machine.sentence(found, measured)
             run.tags(

@@ -22,12 +22,12 @@ from fracture_mae.models.pixels import Normalisation
 LOADER = """
 import json, sys, time
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.models import mae
+from fracture_mae.models import autoencoder
 
 for name in map(str.strip, sys.stdin):
     started = time.monotonic()
     try:
-        loaded = mae.load(name)
+        loaded = autoencoder.load(name)
         answer = {"mean": loaded.normalisation.mean, "sum": sum(p.double().sum().item() for p in loaded.parameters())}
     except FractureMaeError as error:
         answer = {"error": str(error)}
