@@ -29,8 +29,8 @@ test: install ## lint and all tests that need neither the real X-rays nor a GPU,
 	ruff check . && ruff format --check . && lint-imports
 	OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile
 
-test-fast: install ## the tests that take seconds
-	OMP_NUM_THREADS=1 pytest -m "not slow and not data and not gpu"
+test-fast: install ## the tests that take seconds, about 2 minutes
+	OMP_NUM_THREADS=1 pytest --numprocesses 2 -m "not slow and not data and not gpu"
 
 lint: install ## ruff and the layers of the architecture
 	ruff check . && ruff format --check . && lint-imports
