@@ -1,145 +1,111 @@
-"""Figures of a study."""
+"""Figures of a study: those that Optuna draws, and what class weight and threshold each add."""
 
+import warnings
+from collections.abc import Callable
+
+import matplotlib
 import numpy as np
+import optuna
 import pandas as pd
+from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from optuna.distributions import CategoricalDistribution
+from optuna import Study
+from optuna.trial import FrozenTrial, TrialState
+from optuna.visualization import matplotlib as drawing
 
-from fracture_mae.plots.style import (
-    BLUE,
-    DPI,
-    GREEN,
-    GREY,
-    INK,
-    MARK,
-    ORANGE,
-    RED,
-    REFERENCE,
-    SKY,
-    figure_of,
-    legend,
-    style,
-)
+from fracture_mae.plots.style import BLUE, DPI, INK, MARK, ORANGE, RED, REFERENCE, legend, style
 from fracture_mae.tuning import trials
 from fracture_mae.tuning.objectives import Objective
 from fracture_mae.tuning.results import AT_HALF, CHOSEN
-from fracture_mae.tuning.space import Space
 
-_DOTS = {"s": 22, "linewidths": 0.8}
-_STATES = {
-    trials.PRUNED: ORANGE,
-    trials.NON_FINITE: RED,
-    trials.FAILED: RED,
-    trials.LOST: INK,
-    trials.INTERRUPTED: GREY,
-}
+_RATES = ("specificity", "sensitivity")
 
 
-def history(table: pd.DataFrame, objective: Objective, title: str) -> Figure:
-    """Draw the values of the trials in their order, and the best so far; trials that did not complete stand at the bottom.
-
-    table: as `results.table` makes it.
-    """
-    names = objective.value_names
-    figure = Figure(figsize=(7.4, 0.6 + 3.4 * len(names)), dpi=DPI, layout="constrained")
-    figure.suptitle(title, fontsize=11, color=INK)
-    for axes, name, direction in zip(
-        figure.subplots(len(names), 1, squeeze=False)[:, 0], names, objective.directions, strict=True
-    ):
-        _draw_history(axes, table, f"objective/{name}", direction, with_best=len(names) == 1)
-        axes.set(xlabel="Trial", ylabel=_words(name))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        style(axes)
-        legend(axes, loc="upper left", bbox_to_anchor=(1.01, 1))
-    return figure
+def history(study: Study, objective: Objective, title: str) -> Figure:
+    """Draw the (first) value of the complete trials in their order; of one value, the best so far too."""
+    (axes,) = _drawn(drawing.plot_optimization_history, study, title, **_first_value(objective))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return axes.figure
 
 
-def _draw_history(axes: Axes, table: pd.DataFrame, column: str, direction: str, *, with_best: bool) -> None:
-    complete = table[table["state"] == trials.COMPLETE]
-    _scatter(axes, complete, "number", column)
-    allowed = complete[complete["feasible"].astype(bool)]
-    if with_best and len(allowed):
-        best = allowed[column].cummax() if direction == "maximize" else allowed[column].cummin()
-        axes.step(allowed["number"], best, where="post", color=GREEN, linewidth=1.6, label="Best so far")
-    for state, rows in table.groupby("state"):
-        if state in _STATES:
-            below = np.full(len(rows), 0.02)
-            transform = axes.get_xaxis_transform()
-            axes.scatter(
-                rows["number"], below, marker="x", color=_STATES[state], s=22, transform=transform, label=_words(state)
-            )
+def slices(study: Study, objective: Objective, title: str) -> Figure:
+    """Draw the (first) value of the complete trials against each parameter; later trials are darker."""
+    panels = _drawn(drawing.plot_slice, study, title, **_first_value(objective))
+    for axes in panels:
+        axes.tick_params(axis="x", which="both", labelsize=8, rotation=45)  # narrow panels, long names
+    return panels[0].figure
 
 
-def slices(table: pd.DataFrame, space: Space, objective: Objective, title: str) -> Figure:
-    """Draw the (first) value of the complete trials against each parameter, one panel a parameter; later trials are darker."""
-    complete = table[table["state"] == trials.COMPLETE]
-    n_columns = min(4, len(space))
-    n_rows = -(-len(space) // n_columns)
-    figure = Figure(figsize=(0.6 + 3.0 * n_columns, 0.5 + 2.8 * n_rows), dpi=DPI, layout="constrained")
-    figure.suptitle(title, fontsize=11, color=INK)
-    for number, (name, distribution) in enumerate(space.items(), start=1):
-        axes = figure.add_subplot(n_rows, n_columns, number)
-        values = complete[f"param/{name}"]
-        if isinstance(distribution, CategoricalDistribution):
-            place = values.map({choice: at for at, choice in enumerate(distribution.choices)})
-            values = place + np.random.default_rng(0).uniform(-0.18, 0.18, len(place))
-            axes.set_xticks(range(len(distribution.choices)), distribution.choices)
-            axes.set_xlim(-0.5, len(distribution.choices) - 0.5)
-        elif getattr(distribution, "log", False):
-            axes.set_xscale("log")
-        edges = np.where(complete["feasible"].astype(bool), "none", RED)
-        shade = {"c": complete["number"], "cmap": "Blues", "vmin": -0.4 * len(table), "vmax": len(table)}
-        axes.scatter(values, complete[f"objective/{objective.value_names[0]}"], **shade, **_DOTS, edgecolors=edges)
-        axes.set_xlabel(_words(name))
-        if number % n_columns == 1 or n_columns == 1:
-            axes.set_ylabel(_words(objective.value_names[0]))
-        style(axes)
-    return figure
+def importances(study: Study, objective: Objective, title: str) -> Figure | None:
+    """Draw how much of what the objective does each parameter explains; None where all trials are worth the same."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len({tuple(trial.values) for trial in complete}) < 2:
+        return None  # Optuna would give all parameters the same share
+    # Optuna asks what makes a target low.
+    target = (lambda trial: -sum(trial.values)) if len(objective.directions) > 1 else None
+    name = " + ".join(_words(name) for name in objective.value_names)
+    return _drawn(drawing.plot_param_importances, study, title, target=target, target_name=name)[0].figure
 
 
-def importances(values: pd.Series, title: str) -> Figure:
-    """Draw how much each parameter explains, the most important on top; index: parameters, values: shares."""
-    figure, axes = figure_of(6.4, 1.4 + 0.36 * max(1, len(values)), title)
-    if values.empty:
-        axes.text(0.5, 0.5, "Too few different trials to tell", ha="center", color=INK, transform=axes.transAxes)
-        axes.set(xticks=[], yticks=[])
-        return figure
-    rows = np.arange(len(values))
-    axes.barh(rows, values, height=0.62, color=BLUE)
-    for row, value in zip(rows, values, strict=True):
-        axes.text(value + 0.01, row, f"{value:.2f}", va="center", fontsize=9, color=INK)
-    axes.set_yticks(rows, [_words(name) for name in values.index])
-    axes.set(xlabel="Share of the objective's variance that is explained", xlim=(0, 1.08))
-    axes.set_ylim(len(values) - 0.4, -0.6)
-    axes.grid(False, axis="y")
-    return figure
-
-
-def rates(table: pd.DataFrame, best: int, title: str) -> Figure:
-    """Draw the sensitivity of the complete trials against their specificity, with the Pareto front; `best` is a trial's number."""
-    complete = table[table["state"] == trials.COMPLETE]
-    figure, axes = figure_of(6.0, 5.6, title)
-    _scatter(axes, complete, "specificity", "sensitivity")
-    front = pareto_front(complete)
-    axes.plot(front["specificity"], front["sensitivity"], color=GREEN, linewidth=1.6, label="Pareto front")
-    chosen = complete[complete["number"] == best].iloc[0]
-    axes.scatter(
-        chosen["specificity"], chosen["sensitivity"], marker="*", s=170, color=ORANGE, edgecolors=INK, linewidths=0.8,
-        zorder=4, label=f"Registered: trial {best}",
-    )  # fmt: skip
-    axes.set(xlabel="Specificity", ylabel="Sensitivity")
-    axes.margins(0.06)
+def pareto_front(study: Study, best: FrozenTrial, title: str) -> Figure:
+    """Draw the sensitivity of the complete trials against their specificity; the red ones are beaten by none in both."""
+    names = [_words(name) for name in _RATES]
+    (axes,) = _drawn(drawing.plot_pareto_front, _rated(study), title, target_names=names)
+    place = [trials.verdict_of(best)["metrics"][name] for name in _RATES]
+    label = f"Registered: trial {best.number}"
+    axes.scatter(*place, marker="*", s=170, color=ORANGE, edgecolors=INK, linewidths=0.8, zorder=4, label=label)
     legend(axes, loc="best")
-    return figure
+    return axes.figure
 
 
-def pareto_front(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of which no other row is at least as good in sensitivity and specificity, and better in one; by specificity."""
-    ordered = table.sort_values(["specificity", "sensitivity"], ascending=False)
-    best_before = ordered["sensitivity"].cummax().shift(fill_value=-1.0)
-    return ordered[ordered["sensitivity"] > best_before].iloc[::-1]
+def _rated(study: Study) -> Study:
+    """A study in memory whose trials have the two rates as values: Optuna looks for the front among values alone."""
+    rated = optuna.create_study(directions=["maximize"] * len(_RATES))
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        metrics = trials.verdict_of(trial)["metrics"]
+        values = [metrics[name] for name in _RATES]
+        rated.add_trial(optuna.trial.create_trial(values=values, constraints=trial.constraints))
+    return rated
+
+
+def learning_curves(study: Study, metric: str, title: str) -> Figure | None:
+    """Draw how complete and pruned trials did epoch by epoch; None where none said."""
+    if not any(trial.intermediate_values for trial in study.get_trials(deepcopy=False)):
+        return None
+    (axes,) = _drawn(drawing.plot_intermediate_values, study, title)
+    for line in axes.lines:  # reported with a minus where the objective is a cost
+        line.set_ydata(np.abs(line.get_ydata()))
+    axes.relim()
+    axes.autoscale_view()
+    axes.set(xlabel="Epoch", ylabel=metric)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if axes.get_legend():
+        axes.get_legend().remove()  # a line per trial, taller than the figure
+    return axes.figure
+
+
+def _drawn(plot: Callable[..., Axes | np.ndarray], study: Study, title: str, **options: object) -> np.ndarray:
+    """The axes of what Optuna draws. It does so by pyplot, of which neither settings nor open figures are left behind."""
+    matplotlib.use("agg")
+    with pyplot.rc_context({"figure.dpi": DPI}), warnings.catch_warnings(action="ignore"):  # experimental; empty ranges
+        found = np.atleast_1d(plot(study, **options))
+        figure = found[0].figure
+        pyplot.close(figure)
+    figure.set_layout_engine("constrained")
+    figure.suptitle(title, fontsize=11, color=INK)
+    for axes in found:
+        axes.set_title("")
+        axes.set_title("", loc="left")
+        axes.set_facecolor("white")
+        style(axes)
+    return found
+
+
+def _first_value(objective: Objective) -> dict[str, object]:
+    target = (lambda trial: trial.values[0]) if len(objective.directions) > 1 else None
+    return {"target": target, "target_name": _words(objective.value_names[0])}
 
 
 def contributions(table: pd.DataFrame, best: float, objective: Objective, title: str) -> Figure:
@@ -172,33 +138,6 @@ def _draw_contribution(axes: Axes, rows: pd.DataFrame, column: str, colour: str,
         axes.fill_between(
             rows["class_weight"], rows[f"{column}_low"], rows[f"{column}_high"], color=colour, alpha=0.12, linewidth=0
         )
-
-
-def learning(by_trial: dict[int, dict[int, float]], ends: dict[int, str], metric: str, title: str) -> Figure:
-    """Draw how trials did epoch by epoch.
-
-    by_trial: number → epoch → metric; ends: number → how the trial ended.
-    """
-    figure, axes = figure_of(6.8, 4.2, title)
-    colours = {trials.COMPLETE: BLUE, trials.PRUNED: ORANGE}
-    for number, values in by_trial.items():
-        colour = colours.get(ends[number], RED)
-        axes.plot(list(values), list(values.values()), ".-", color=colour, alpha=0.7, linewidth=1.1)
-    for state, colour in colours.items():
-        axes.plot([], [], ".-", color=colour, label=_words(state))
-    axes.set(xlabel="Epoch", ylabel=metric)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    legend(axes, loc="lower right")
-    return figure
-
-
-def _scatter(axes: Axes, complete: pd.DataFrame, x: str, y: str) -> None:
-    """Dots for trials, hollow ones for those that break the constraint."""
-    feasible = complete["feasible"].astype(bool)
-    axes.scatter(complete[x][feasible], complete[y][feasible], color=SKY, edgecolors=BLUE, **_DOTS, label="Trial")
-    if not feasible.all():
-        broken = complete[~feasible]
-        axes.scatter(broken[x], broken[y], facecolors="white", edgecolors=GREY, **_DOTS, label="Constraint broken")
 
 
 def _words(name: str) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import pandas as pd
+from matplotlib.figure import Figure
 from optuna import Study
 from optuna.trial import FrozenTrial
 
@@ -17,7 +18,6 @@ from fracture_mae.tracking.runs import Run
 from fracture_mae.tuning import figures, results, trials
 from fracture_mae.tuning.depths import FinetuneDepth, HeadDepth
 from fracture_mae.tuning.objectives import Objective, judge
-from fracture_mae.tuning.space import Space
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,13 @@ class Conclusion:
 
     Attributes:
         study: with all its trials.
-        depth, objective, space: what they were made with.
+        depth, objective: what they were made with.
         dataset: the X-rays; those of test are not touched.
     """
 
     study: Study
     depth: HeadDepth | FinetuneDepth
     objective: Objective
-    space: Space
     dataset: Dataset
     config: Tune
 
@@ -48,7 +47,7 @@ class Conclusion:
         counts = table["state"].value_counts()
         run.metrics({f"trials/{state.replace('-', '_')}": count for state, count in counts.items()})
         best = results.best_trial(self.study, self.objective)
-        run.figures(self._figures(table, best))
+        run.figures(self._figures(best))
         run.tags(self._tags(best))
         return best
 
@@ -93,24 +92,17 @@ class Conclusion:
             place = f"contribution/class_weight_{'none' if weight_name == 'none' else 'found'}/threshold_{kind}"
             run.metrics({f"{place}/{name}": row[name] for name in ("score", "sensitivity", "specificity")})
 
-    def _figures(self, table: pd.DataFrame, best: FrozenTrial) -> dict:
+    def _figures(self, best: FrozenTrial) -> dict[str, Figure]:
+        study, objective, title = self.study, self.objective, self._title
         found = {
-            "study/history.png": figures.history(table, self.objective, self._title("Trials")),
-            "study/slices.png": figures.slices(table, self.space, self.objective, self._title("Parameters")),
-            "study/importances.png": figures.importances(
-                results.importances(self.study, self.objective), self._title("Importances")
-            ),
-            "study/pareto_front.png": figures.rates(table, best.number, self._title("Sensitivity and specificity")),
+            "history": figures.history(study, objective, title("Trials")),
+            "slices": figures.slices(study, objective, title("Parameters")),
+            "importances": figures.importances(study, objective, title("Importances")),
+            "pareto_front": figures.pareto_front(study, best, title("Sensitivity and specificity")),
         }
-        by_trial = {
-            trial.number: {epoch: abs(value) for epoch, value in trial.intermediate_values.items()}
-            for trial in self.study.get_trials(deepcopy=False)
-        }
-        if any(by_trial.values()):
-            ends = dict(zip(table["number"], table["state"], strict=True))
-            title = self._title("Trials by epoch")
-            found["study/learning_curves.png"] = figures.learning(by_trial, ends, self.depth.monitor, title)
-        return found
+        if isinstance(self.depth, FinetuneDepth):
+            found["learning_curves"] = figures.learning_curves(study, self.depth.monitor, title("Trials by epoch"))
+        return {f"study/{name}.png": figure for name, figure in found.items() if figure}
 
     def _title(self, what: str) -> str:
         return f"{what} · {self.study.study_name}"

@@ -1,13 +1,11 @@
 """What a study found: its table, its best trial, and what class weight and threshold each add."""
 
 import shlex
-import warnings
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import optuna
 import pandas as pd
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -69,19 +67,6 @@ def table(study: Study, objective: Objective) -> pd.DataFrame:
         rows.append(row)
     found = pd.DataFrame(rows, columns=None if rows else ["number", "state", "reason"])
     return found[[*(name for name in found if name != "reason"), "reason"]]
-
-
-def importances(study: Study, objective: Objective) -> pd.Series:
-    """How much of what the objective does each parameter explains, the most important first; empty for too few trials."""
-    # Optuna asks what makes a target low.
-    target = (lambda trial: -sum(trial.values)) if len(objective.directions) > 1 else None
-    try:
-        with warnings.catch_warnings(
-            action="ignore", category=UserWarning
-        ):  # of few trials, of which there is a figure
-            return pd.Series(optuna.importance.get_param_importances(study, target=target), dtype=float)
-    except (ValueError, RuntimeError):  # fewer than two trials, or all of equal value
-        return pd.Series(dtype=float)
 
 
 def contributions(
