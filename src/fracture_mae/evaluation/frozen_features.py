@@ -21,6 +21,7 @@ from torch import nn
 from fracture_mae.data.reading.cache import cache_root
 from fracture_mae.data.types import XRays
 from fracture_mae.models.autoencoder import Mae
+from fracture_mae.models.vit import encode, patches_of
 from fracture_mae.training.batches import in_batches, to_device
 
 POOLS = ("mean", "cls")
@@ -37,10 +38,8 @@ class PooledEncoder(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
         """Grey [B, 1, H, W] in [0, 1] → mean of the patch tokens and CLS token, float32 [B, d] each."""
-        self.encoder.config.mask_ratio = 0.0
-        n_patches = self.encoder.embeddings.patch_embeddings.num_patches
-        in_order = torch.arange(n_patches, device=pixels.device, dtype=torch.float32).expand(len(pixels), -1)
-        tokens = self.encoder(self.normalisation.apply(pixels), noise=in_order).last_hidden_state.float()
+        patches = patches_of(self.normalisation.apply(pixels), self.encoder.config.patch_size)
+        tokens = encode(self.encoder, patches).float()
         return {"mean": tokens[:, 1:].mean(dim=1), "cls": tokens[:, 0]}
 
     def described(self) -> str:
@@ -70,7 +69,7 @@ def fingerprint(encoder: nn.Module, described: str) -> str:
 def features(encoder: Embedder, xrays: XRays, *, batch_size: int, accelerator: Accelerator) -> dict[str, np.ndarray]:
     """The features of every file by their name, float32 [n, d] each; what is in the cache is not computed again."""
     name = f"{fingerprint(encoder, encoder.described())}-{accelerator.mixed_precision}"
-    store = FeatureStore(cache_root() / "features-v1" / name)
+    store = FeatureStore(cache_root() / "features-v2" / name)
     contents = xrays.table["sha256"].to_numpy()
     with store.lock:
         missing = np.flatnonzero(~np.isin(contents, store.contents()))

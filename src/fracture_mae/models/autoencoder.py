@@ -17,7 +17,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.models import hub
 from fracture_mae.models.pixels import IMAGENET, Normalisation
-from fracture_mae.models.vit import as_multiplied, patches_of, tokens_of
+from fracture_mae.models.vit import as_multiplied, encode, patches_of
 
 # Random starts for demos, tests and machines that reach no hub. One channel: an X-ray is grey.
 PRESETS = {
@@ -70,16 +70,9 @@ class Mae(nn.Module):
         target = patches_of(self.normalisation.apply(pixels), self.network.config.patch_size)
         shuffled = noise.argsort(dim=1)
         restore = shuffled.argsort(dim=1)
-        encoded = self._encode(target, shuffled[:, :n_visible])
+        encoded = encode(self.network.vit, target, shuffled[:, :n_visible], lowered=True)
         prediction = self._decode(encoded, restore)
         return prediction.float(), target, (restore >= n_visible).float()
-
-    def _encode(self, patches: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
-        """Patches [B, L, patch² · C] of which the numbers `visible` [B, K] are seen → [B, 1 + K, hidden_size]."""
-        tokens = as_multiplied(tokens_of(self.network.vit, patches, visible))
-        for layer in self.network.vit.layers:
-            tokens = layer(tokens)
-        return self.network.vit.layernorm(tokens)
 
     def _decode(self, encoded: torch.Tensor, restore: torch.Tensor) -> torch.Tensor:
         """Encoded tokens [B, 1 + K, hidden_size] and each patch's place among the shuffled ones [B, L] → [B, L, patch² · C]."""

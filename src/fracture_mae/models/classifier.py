@@ -13,7 +13,7 @@ from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.models.autoencoder import Mae
 from fracture_mae.models.pixels import Normalisation
-from fracture_mae.models.vit import patches_of, tokens_of
+from fracture_mae.models.vit import encode, patches_of
 
 
 class FractureClassifier(nn.Module):
@@ -92,14 +92,8 @@ class FractureClassifier(nn.Module):
         if self.training and chance is None:
             chance = torch.rand(len(pixels), self.n_draws, device=pixels.device)
         patches = patches_of(self.normalisation.apply(pixels), self.encoder.config.patch_size)
-        tokens = tokens_of(self.encoder, patches, self._shown(chance))
-        for number, (layer, rate) in enumerate(zip(self.encoder.layers, self.drop_rates, strict=True)):
-            result = layer(tokens)
-            if self.training and rate:
-                kept = chance[:, self.n_patches + number].view(-1, 1, 1) >= rate
-                result = tokens + (result - tokens) * kept / (1 - rate)
-            tokens = result
-        tokens = self.encoder.layernorm(tokens)
+        skip = (self.drop_rates, chance[:, self.n_patches :]) if self.training else None
+        tokens = encode(self.encoder, patches, self._shown(chance), skip)
         return tokens[:, 1:].mean(dim=1) if self.pool == "mean" else tokens[:, 0]
 
     def _shown(self, chance: torch.Tensor | None) -> torch.Tensor | None:

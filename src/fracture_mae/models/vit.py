@@ -1,5 +1,6 @@
 """What the networks on a ViTMAE encoder share: patches, tokens of the patches that are shown, and how layers are computed."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -43,6 +44,40 @@ def tokens_of(encoder: ViTMAEModel, patches: torch.Tensor, shown: torch.Tensor |
     tokens = F.linear(patches, weight, projection.bias) + position
     cls = (embeddings.cls_token + cls_position).expand(len(patches), -1, -1)
     return torch.cat([cls, tokens], dim=1)
+
+
+def encode(
+    encoder: ViTMAEModel,
+    patches: torch.Tensor,
+    shown: torch.Tensor | None = None,
+    skip: tuple[Sequence[float], torch.Tensor] | None = None,
+    *,
+    lowered: bool = False,
+) -> torch.Tensor:
+    """What the encoder makes of the patches that it is shown.
+
+    Args:
+        patches, shown: as in `tokens_of`.
+        skip: stochastic depth: each layer's rate [N], and float [B, N] in [0, 1): a layer whose number is below its rate is skipped
+            for that image. None: no layer is skipped.
+        lowered: whether tokens between layers are in the precision of matrix products, see `as_multiplied`.
+
+    Returns:
+        Tokens, CLS first, [B, 1 + K, hidden_size].
+    """
+    tokens = tokens_of(encoder, patches, shown)
+    tokens = as_multiplied(tokens) if lowered else tokens
+    rates, chance = skip or ([0.0] * len(encoder.layers), None)
+    for number, (layer, rate) in enumerate(zip(encoder.layers, rates, strict=True)):
+        result = layer(tokens)
+        tokens = _kept_or_skipped(tokens, result, rate, chance[:, number]) if rate else result
+    return encoder.layernorm(tokens)
+
+
+def _kept_or_skipped(tokens: torch.Tensor, result: torch.Tensor, rate: float, chance: torch.Tensor) -> torch.Tensor:
+    """A layer's input and result [B, 1 + K, d] → what the next reads: what it added is left out where `chance` [B] is below `rate`."""
+    kept = chance.view(-1, 1, 1) >= rate
+    return tokens + (result - tokens) * kept / (1 - rate)
 
 
 def as_multiplied(tokens: torch.Tensor) -> torch.Tensor:

@@ -84,6 +84,15 @@ def test_an_mae_pools_as_the_classifier_does(compute, xrays, pool):
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
 
 
+def test_features_leave_the_mae_as_it_was(xrays, tiny_mae):
+    """Its mask ratio too, which is saved with it."""
+    before = tiny_mae.network.config.to_dict()
+    with torch.inference_mode():
+        PooledEncoder(tiny_mae)(batch_of(xrays, np.arange(2), torch.device("cpu")).pixels)
+    assert before["mask_ratio"] == 0.75
+    assert tiny_mae.network.config.to_dict() == before
+
+
 def test_an_mae_with_as_many_weights_in_other_heads_is_another_encoder(tiny_mae):
     before = PooledEncoder(tiny_mae).described()
     tiny_mae.network.vit.config.num_attention_heads *= 2

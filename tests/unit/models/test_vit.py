@@ -2,6 +2,7 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 from torch.testing import assert_close
 from transformers import ViTMAEConfig
 from transformers.models.vit_mae import modeling_vit_mae
@@ -9,7 +10,7 @@ from transformers.models.vit_mae import modeling_vit_mae
 from fracture_mae.models import autoencoder as mae_model
 from fracture_mae.models.autoencoder import Mae, squared_error
 from fracture_mae.models.pixels import IMAGENET
-from fracture_mae.models.vit import patches_of, recompute_activations, tokens_of, use_attention
+from fracture_mae.models.vit import encode, patches_of, recompute_activations, tokens_of, use_attention
 
 
 def in_colour(mae):
@@ -48,6 +49,66 @@ def test_what_nobody_sees_is_left_out_and_nothing_changes(mae, mask_ratio):
     assert loss.item() == pytest.approx(theirs.loss.item(), rel=1e-5)
     expected = gradients(mae, theirs.loss)
     assert_close(gradients(mae, loss), expected, rtol=1e-4, atol=1e-6)
+
+
+def theirs_of(encoder, pixels, noise, mask_ratio):
+    """transformers' own forward pass, which projects all patches by a convolution; [B, 1 + K, hidden_size]."""
+    encoder.config.mask_ratio = mask_ratio
+    return encoder(pixels, noise=noise).last_hidden_state
+
+
+@pytest.mark.parametrize("mask_ratio", [0.0, 0.75])
+def test_tokens_are_those_of_transformers(mae, mask_ratio):
+    """In float64, since sums in another order differ by 2e-6 in float32."""
+    pixels, noise = (values.double() for values in inputs(mae))
+    pixels, encoder = mae.normalisation.apply(pixels), mae.network.vit.double().eval()
+    shown = noise.argsort(dim=1)[:, : int(mae.n_patches * (1 - mask_ratio))]
+    with torch.no_grad():
+        found = encode(encoder, patches_of(pixels, mae.network.config.patch_size), shown)
+        assert_close(found, theirs_of(encoder, pixels, noise, mask_ratio), rtol=0, atol=1e-12)
+
+
+def test_all_patches_are_shown_in_their_order_unless_told(mae):
+    pixels, _ = (values.double() for values in inputs(mae))
+    pixels, encoder = mae.normalisation.apply(pixels), mae.network.vit.double().eval()
+    in_order = torch.arange(mae.n_patches).expand(len(pixels), -1)
+    with torch.no_grad():
+        found = encode(encoder, patches_of(pixels, mae.network.config.patch_size))
+        assert_close(found, theirs_of(encoder, pixels, in_order, 0.0), rtol=0, atol=1e-12)
+
+
+class Multiply(nn.Module):
+    """Stands for a layer: multiplies all tokens by a number."""
+
+    def __init__(self, by):
+        super().__init__()
+        self.by = by
+
+    def forward(self, tokens):
+        return tokens * self.by
+
+
+def test_layers_are_skipped_by_their_rate_and_what_others_add_grows(tiny_mae):
+    encoder = tiny_mae.network.vit
+    encoder.layers, encoder.layernorm = nn.ModuleList([Multiply(3.0), Multiply(5.0)]), nn.Identity()
+    patches = torch.rand(3, tiny_mae.n_patches, 64, generator=torch.Generator().manual_seed(0))
+    chance = torch.tensor([[0.0, 0.49], [0.9, 0.5], [0.2, 0.1]])
+    with torch.no_grad():
+        found = encode(encoder, patches, skip=([0.0, 0.5], chance))
+        factors = found / tokens_of(encoder, patches)
+    # The first layer has rate 0. The second is skipped, or adds 4 times its input, twice as much as at rate 0.
+    expected = torch.tensor([3.0, 27.0, 3.0]).view(3, 1, 1).expand_as(factors)
+    assert_close(factors, expected, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize(("lowered", "expected"), [(False, torch.float32), (True, torch.bfloat16)])
+def test_layers_add_in_lower_precision_where_asked(tiny_mae, lowered, expected):
+    encoder, read = tiny_mae.network.vit, []
+    for layer in encoder.layers:
+        layer.register_forward_pre_hook(lambda _, given: read.append(given[0].dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        encode(encoder, torch.rand(2, tiny_mae.n_patches, 64), lowered=lowered)
+    assert read == [expected] * 2
 
 
 def test_only_visible_patches_are_projected(tiny_mae, monkeypatch):
