@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
+from benchmarks.flops import counted
+
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
@@ -36,15 +38,19 @@ def own_products(
     Args:
         layers: linear layers as `flops.linear_layers` lists them.
     """
-    products, flops = [], 0
+    products = []
     for tokens, n_in, n_out, times in layers:
         shapes = ((n_images * tokens, n_in), (n_out, n_in), (n_images * tokens, n_out))
         values, weight, gradient = (torch.randn(*shape, device=device).to(dtype) for shape in shapes)
         results = torch.empty_like(gradient), torch.empty_like(values), torch.empty_like(weight)
         pairs = ((values, weight.t()), (gradient, weight), (gradient.t(), values))
         products += [(*pair, result) for pair, result in zip(pairs, results, strict=True)] * times
-        flops += 3 * 2 * n_images * tokens * n_in * n_out * times
-    return Work(lambda: [torch.mm(left, right, out=result) for left, right, result in products], flops)
+
+    def multiply() -> None:
+        for left, right, result in products:
+            torch.mm(left, right, out=result)
+
+    return Work(multiply, counted(multiply))
 
 
 def copy_of_memory(n_bytes: int, dtype: torch.dtype, device: torch.device) -> Work:

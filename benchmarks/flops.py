@@ -1,10 +1,14 @@
 """How many floating-point operations a masked autoencoder needs, and how many bytes its operators touch."""
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 
 from fracture_mae.models.autoencoder import Mae
 
@@ -75,16 +79,21 @@ def linear_layers(sizes: Sizes, mask_ratio: float) -> list[tuple[int, int, int, 
     return layers
 
 
-def attention_flops(tokens: int, width: int) -> int:
-    """Of the two products of an image's attention, all heads together, forward: 4 n² w."""
-    return 4 * tokens**2 * width
+def counted(action: Callable[[], object]) -> int:
+    """Floating-point operations of the matrix products that `action` does; a multiply-add is two.
+
+    Those of attention too, which PyTorch counts on every device only where it is written out.
+    """
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        action()
+    return counter.get_total_flops()
 
 
-def forward_flops(sizes: Sizes, mask_ratio: float) -> int:
-    """Floating-point operations of the forward pass for one image.
+def forward_flops(mae: Mae, mask_ratio: float) -> int:
+    """Floating-point operations of the forward pass for one image: what a step is held to, whoever computes it.
 
-    As in He et al. (CVPR 2022) the encoder sees the v visible patches and CLS alone, the decoder all p patches and CLS; a
-    multiply-add is 2 operations, and whatever is no matrix product (norms, softmax, GELU, loss) is left out:
+    As in He et al. (CVPR 2022) the encoder sees the v visible patches and CLS alone, the decoder all p patches and CLS; whatever is
+    no matrix product (norms, softmax, GELU, loss) is left out:
 
         2 v c d                                         visible patches of c values to tokens of width d
         + Σ over both stacks:  depth · (2 n (4 w² + 2 w h) + 4 n² w)    n = v + 1 or p + 1 tokens of width w, MLP of width h
@@ -93,15 +102,15 @@ def forward_flops(sizes: Sizes, mask_ratio: float) -> int:
 
     Hidden patches count nothing: an implementation that projects them too gets no credit for it.
     """
-    linear = sum(2 * tokens * n_in * n_out * times for tokens, n_in, n_out, times in linear_layers(sizes, mask_ratio))
-    n_visible = sizes.n_visible(mask_ratio)
-    stacks = ((sizes.encoder, n_visible + 1), (sizes.decoder, sizes.n_patches + 1))
-    return linear + sum(stack.depth * attention_flops(tokens, stack.width) for stack, tokens in stacks)
+    pixels = torch.rand(1, 1, mae.image_size, mae.image_size)
+    own = copy.deepcopy(mae).cpu()
+    with torch.no_grad():
+        return counted(lambda: own(pixels, torch.rand(1, mae.n_patches), mask_ratio))
 
 
-def step_flops(sizes: Sizes, mask_ratio: float, n_images: int) -> int:
+def step_flops(mae: Mae, mask_ratio: float, n_images: int) -> int:
     """Of a training step: forward, and twice as much backward; the optimizer is left out."""
-    return (1 + BACKWARD) * n_images * forward_flops(sizes, mask_ratio)
+    return (1 + BACKWARD) * n_images * forward_flops(mae, mask_ratio)
 
 
 class Traffic(TorchDispatchMode):

@@ -1,10 +1,12 @@
 """The operators of the network one by one, for the roofline."""
 
+from collections.abc import Callable, Iterator
+
 import torch
 from torch.nn import functional as F
 
 from benchmarks.ceilings import Work
-from benchmarks.flops import Sizes, Stack, attention_flops
+from benchmarks.flops import Sizes, Stack, counted
 
 
 def of(sizes: Sizes, mask_ratio: float, n_images: int, dtype: torch.dtype, device: torch.device) -> dict[str, Work]:
@@ -17,11 +19,14 @@ def of(sizes: Sizes, mask_ratio: float, n_images: int, dtype: torch.dtype, devic
     ):
         shape = (n_images, stack.heads, tokens, stack.width // stack.heads)
         heads = [torch.randn(shape, device=device).to(dtype) for _ in range(3)]
-        flops = n_images * attention_flops(tokens, stack.width)
-        works[f"attention, {side}"] = Work(lambda heads=heads: F.scaled_dot_product_attention(*heads), flops)
-        works[f"attention written out, {side}"] = Work(lambda heads=heads: _written_out(*heads), flops)
-        works[f"MLP, {side}"] = _mlp(stack, n_images * tokens, dtype, device)
+        works[f"attention, {side}"] = _work(F.scaled_dot_product_attention, *heads)
+        works[f"attention written out, {side}"] = _work(_written_out, *heads)
+        works[f"MLP, {side}"] = _work(_mlp, *_mlp_operands(stack, n_images * tokens, dtype, device))
     return works
+
+
+def _work(operator: Callable[..., torch.Tensor], *operands: torch.Tensor) -> Work:
+    return Work(lambda: operator(*operands), counted(lambda: operator(*operands)))
 
 
 def _written_out(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -29,7 +34,10 @@ def _written_out(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) ->
     return (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(dim=-1) @ value
 
 
-def _mlp(stack: Stack, n_tokens: int, dtype: torch.dtype, device: torch.device) -> Work:
+def _mlp(tokens: torch.Tensor, widen: torch.Tensor, narrow: torch.Tensor) -> torch.Tensor:
+    return F.linear(F.gelu(F.linear(tokens, widen)), narrow)
+
+
+def _mlp_operands(stack: Stack, n_tokens: int, dtype: torch.dtype, device: torch.device) -> Iterator[torch.Tensor]:
     shapes = ((n_tokens, stack.width), (stack.hidden, stack.width), (stack.width, stack.hidden))
-    tokens, widen, narrow = (torch.randn(shape, device=device).to(dtype) for shape in shapes)
-    return Work(lambda: F.linear(F.gelu(F.linear(tokens, widen)), narrow), 4 * n_tokens * stack.width * stack.hidden)
+    return (torch.randn(shape, device=device).to(dtype) for shape in shapes)

@@ -1,4 +1,8 @@
-"""Measuring several things in turn, so that whatever slows a machine down meanwhile slows all of them."""
+"""Measuring several things in turn, so that whatever slows a machine down meanwhile slows all of them.
+
+torch.utils.benchmark measures one thing after the other, calls it twice before every measurement, whole trainings too, and does not
+wait for Apple's GPUs.
+"""
 
 import math
 import statistics

@@ -146,7 +146,7 @@ def _steps(workload: Workload, trainer: Trainer) -> tuple[Callable[[], object], 
 def _works(workload: Workload) -> dict[str, Work]:
     """All that is timed for a roofline: the steps, the operators, and the ceilings in each precision."""
     sizes, mask_ratio, n_images = workload.sizes, workload.training.train_mask_ratio, workload.config.batch_size
-    needed = flops.step_flops(sizes, mask_ratio, n_images)
+    needed = flops.step_flops(workload.mae, mask_ratio, n_images)
     steps = zip((_STEP, _REFERENCE), _steps(workload, ours.trainer_of(workload, _plain(workload))), strict=True)
     works = {name: Work(action, needed) for name, action in steps}
     works |= operators.of(sizes, mask_ratio, n_images, DTYPES[workload.precision], workload.device)

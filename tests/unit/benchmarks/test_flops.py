@@ -3,25 +3,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import ours
 from benchmarks.alternatives.reference_mae import ReferenceStep
-from benchmarks.flops import Sizes, Traffic, forward_flops, linear_layers, step_flops
+from benchmarks.flops import Sizes, Traffic, counted, forward_flops, linear_layers, step_flops
 from fracture_mae.config import FinetuneMae
 from fracture_mae.models import autoencoder as mae_model
 from fracture_mae.stages import finetune
 from tests import builders
 
 MASK_RATIO = 0.75
-
-
-def counted(action):
-    """Operations of all matrix products, those of attention too, which on a processor are counted only if written out."""
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        action()
-    return counter.get_total_flops()
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +27,8 @@ def test_the_forward_pass_by_hand(tiny_mae):
     bridge = 2 * 5 * 16 * 16
     decoder = 2 * 17 * (4 * 16 * 16 + 2 * 16 * 32) + 4 * 17 * 17 * 16
     prediction = 2 * 17 * 16 * 64
-    sizes = Sizes.of(tiny_mae)
-    assert forward_flops(sizes, MASK_RATIO) == patches + encoder + bridge + decoder + prediction == 177_856
-    assert step_flops(sizes, MASK_RATIO, 3) == 3 * 3 * 177_856
+    assert forward_flops(tiny_mae, MASK_RATIO) == patches + encoder + bridge + decoder + prediction == 177_856
+    assert step_flops(tiny_mae, MASK_RATIO, 3) == 3 * 3 * 177_856
 
 
 def test_linear_layers_hold_every_matrix_of_the_network(tiny_mae):
@@ -51,7 +41,7 @@ def test_a_training_step_is_what_pytorch_counts(mae, accelerator):
     xrays = replace(builders.xrays("train", [0, 1]), pixels=np.zeros((2, 224, 224), np.uint8))
     found = counted(ours.step_of(trainer, xrays, np.arange(2)))
     # PyTorch counts the projection of hidden patches too, where they are projected.
-    assert step_flops(Sizes.of(mae), MASK_RATIO, 2) == pytest.approx(found, rel=0.03)
+    assert step_flops(mae, MASK_RATIO, 2) == pytest.approx(found, rel=0.03)
 
 
 def test_the_reference_needs_as_many(mae, accelerator):
@@ -59,7 +49,7 @@ def test_the_reference_needs_as_many(mae, accelerator):
         Sizes.of(mae), mae.normalisation, learning_rate=1e-4, mask_ratio=MASK_RATIO, accelerator=accelerator
     )
     found = counted(lambda: step(torch.rand(2, 1, 224, 224)))
-    assert step_flops(Sizes.of(mae), MASK_RATIO, 2) == pytest.approx(found, rel=0.03)
+    assert step_flops(mae, MASK_RATIO, 2) == pytest.approx(found, rel=0.03)
 
 
 def test_traffic_by_hand():
