@@ -4,29 +4,23 @@ import json
 import os
 
 import torch
+import transformers
 from torch import nn
-from transformers import (
-    BeitModel,
-    DeiTModel,
-    Dinov2Model,
-    Dinov2WithRegistersModel,
-    PreTrainedConfig,
-    PreTrainedModel,
-    ViTModel,
-)
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.models import hub
 from fracture_mae.models.autoencoder import PRESETS, load_normalisation
 from fracture_mae.models.pixels import Normalisation
 
-# Class and options by config.json's model_type. Poolers are left out: many checkpoints have none, and they were made for other tasks.
-KINDS: dict[str, tuple[type[PreTrainedModel], dict[str, bool]]] = {
-    "vit": (ViTModel, {"add_pooling_layer": False}),
-    "deit": (DeiTModel, {"add_pooling_layer": False}),
-    "dinov2": (Dinov2Model, {}),
-    "dinov2_with_registers": (Dinov2WithRegistersModel, {}),
-    "beit": (BeitModel, {"add_pooling_layer": False}),
+# Name of the class, imported when it is wanted (all take a second), and options, by config.json's model_type. Poolers are left out:
+# many checkpoints have none, and they were made for other tasks.
+KINDS: dict[str, tuple[str, dict[str, bool]]] = {
+    "vit": ("ViTModel", {"add_pooling_layer": False}),
+    "deit": ("DeiTModel", {"add_pooling_layer": False}),
+    "dinov2": ("Dinov2Model", {}),
+    "dinov2_with_registers": ("Dinov2WithRegistersModel", {}),
+    "beit": ("BeitModel", {"add_pooling_layer": False}),
 }
 MAE_TYPE = "vit_mae"
 _WITHOUT_SAY = ("_name_or_path", "transformers_version", "architectures", "dtype")
@@ -84,7 +78,7 @@ def load(name: str, image_size: int | None = None) -> ViTEncoder:
             f"{name} is a model of type {model_type!r}; as encoders are known {', '.join((*KINDS, MAE_TYPE))}. Take one of these."
         )
     kind, options = KINDS[model_type]
-    network = hub.load_network(kind, name, PRESETS, **options)
+    network = hub.load_network(getattr(transformers, kind), name, PRESETS, **options)
     config = network.config
     size = _checked_size(name, config.image_size if image_size is None else image_size, config.patch_size)
     normalisation = load_normalisation(name, config.num_channels)
