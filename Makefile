@@ -27,7 +27,7 @@ demo: install ## the whole chain on synthetic X-rays, about 5 minutes: a registe
 
 test: install ## lint and all tests that need neither the real X-rays nor a GPU, about 15 minutes
 	ruff check . && ruff format --check . && lint-imports
-	OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: install ## the tests that take seconds, about 2 minutes
 	OMP_NUM_THREADS=1 pytest --numprocesses 2 -m "not slow and not data and not gpu"

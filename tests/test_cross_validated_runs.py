@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.workplace import SMALL, Workplace, command_of, wait_until
+from tests.workplace import SMALL, Workplace, wait_until
 
 pytestmark = pytest.mark.slow
 K, EPOCHS = 3, 2
@@ -31,7 +31,7 @@ def artifact(run, path):
 @pytest.fixture(scope="module")
 def killed(workplace):
     """The run that was killed once its first fold was done."""
-    process = workplace.start(command_of("train_classifier", PARAMETERS))
+    process = workplace.start_python("train_classifier", **PARAMETERS)
     wait_until(lambda: list(workplace.root.glob("cache/checkpoints/*/result.json")), process)
     os.killpg(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL

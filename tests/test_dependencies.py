@@ -6,6 +6,7 @@ import tomllib
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
+import pytest
 import yaml
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -70,6 +71,7 @@ def test_every_import_is_pinned():
     assert imported_beyond(files, pins()) == set()
 
 
+@pytest.mark.slow
 def test_a_served_model_carries_and_asks_for_what_its_code_imports_and_nothing_else():
     from fracture_mae.tracking.registry import SERVED_CODE, SERVED_REQUIREMENTS
 

@@ -5,7 +5,7 @@ import signal
 import psutil
 import pytest
 
-from tests.workplace import SMALL, Workplace, command_of, wait_until
+from tests.workplace import SMALL, Workplace, wait_until
 
 pytestmark = pytest.mark.slow
 EPOCHS = 6
@@ -19,7 +19,7 @@ def workplace(tmp_path_factory):
 def kill_when(workplace, entry_point, parameters, sign):
     """Start an entry point, kill it and all its helpers and steps once there is a new file or folder `sign`; its run."""
     before = set(workplace.root.glob(sign))
-    process = workplace.start(command_of(entry_point, parameters))
+    process = workplace.start_python(entry_point, **parameters)
     wait_until(lambda: set(workplace.root.glob(sign)) - before, process)
     for part in [*psutil.Process(process.pid).children(recursive=True), process]:  # steps have sessions of their own
         part.send_signal(signal.SIGKILL)
@@ -63,27 +63,19 @@ def test_a_killed_training_is_resumed(workplace, entry_point, parameters):
     assert not list(workplace.root.glob("cache/checkpoints/*/epoch-*"))
 
 
-@pytest.mark.parametrize(
-    ("entry_point", "parameters"),
-    [
-        ("reconstruct_baseline", {"model": "vit-mae-nano", "n_figures": 0}),
-        ("evaluate", {"references": False, "n_draws": 100}),
-    ],
-)
-def test_a_killed_step_can_be_run_again(workplace, entry_point, parameters):
-    parameters = SMALL | parameters
-    dead = kill_when(workplace, entry_point, parameters, "mlruns/*/*/artifacts/data/splits.csv")
-    run = finish(workplace, entry_point, parameters)
+def test_a_killed_evaluation_can_be_run_again(workplace):
+    parameters = SMALL | {"references": False, "n_draws": 100}
+    dead = kill_when(workplace, "evaluate", parameters, "mlruns/*/*/artifacts/data/splits.csv")
+    run = finish(workplace, "evaluate", parameters)
     assert_closed(workplace, dead)
     assert run.info.status == "FINISHED"
 
 
-def test_a_killed_chain_goes_on_with_the_training_it_was_at(workplace):
-    parameters = SMALL | {"model": "vit-mae-nano", "seed": 1, "mae_epochs": 5, "classifier_epochs": 1, "n_draws": 100}
-    dead = kill_when(workplace, "main", parameters, "cache/checkpoints/*/epoch-000002")
+def test_what_a_killed_chain_had_trained_is_gone_on_with(workplace):
+    training = {"model": "vit-mae-nano", "seed": 1}
+    dead = kill_when(workplace, "main", SMALL | training | {"mae_epochs": EPOCHS}, "cache/checkpoints/*/epoch-000002")
     dead_step = last_run(workplace, "finetune_mae")
-    run = finish(workplace, "main", parameters)
+    run = finish(workplace, "finetune_mae", SMALL | training | {"epochs": EPOCHS, "n_figures": 2})
     assert_closed(workplace, dead)
     assert_closed(workplace, dead_step)
-    assert run.info.status == "FINISHED"
-    assert last_run(workplace, "finetune_mae").data.tags["resumed_from"] == dead_step.info.run_id
+    assert (run.info.status, run.data.tags["resumed_from"]) == ("FINISHED", dead_step.info.run_id)

@@ -1,12 +1,15 @@
 """A copy of the project in which commands run as a user types them, with a store and a cache of their own."""
 
+import multiprocessing
 import os
+import runpy
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -16,6 +19,10 @@ PROJECT = Path(__file__).resolve().parents[1]
 DATA = "synthetic:n_xrays=60,size=96"
 # Digits are compared, so nothing hangs on what the processor can do; threads are set in each workplace.
 SMALL = {"data_dir": DATA, "image_size": "32", "precision": "fp32", "device": "cpu"}
+
+# A process that has read the libraries, ten seconds' work, and forks another for each command.
+_WARM = multiprocessing.get_context("forkserver")
+_WARM.set_forkserver_preload(["tests.libraries"])
 
 
 def _heed_interrupts() -> None:
@@ -58,8 +65,18 @@ class Workplace:
         return self._run(["mlflow", *arguments], cwd)
 
     def python(self, entry_point: str, **parameters: object) -> subprocess.CompletedProcess:
-        """Run `python -m entrypoints.ENTRY_POINT --PARAMETER VALUE …` to its end."""
-        return self._run(command_of(entry_point, parameters))
+        """Run `python -m entrypoints.ENTRY_POINT --PARAMETER VALUE …` to its end, in a process that need not read the libraries."""
+        command = command_of(entry_point, parameters)
+        with tempfile.TemporaryDirectory() as folder:
+            outputs = Path(folder, "stdout"), Path(folder, "stderr")
+            returncode = self._fork(command, outputs).wait()
+            return subprocess.CompletedProcess(command, returncode, *(each.read_text() for each in outputs))
+
+    def start_python(self, entry_point: str, **parameters: object) -> "Forked":
+        """The same, but only started; all that it says in output.txt."""
+        output = self.root / "output.txt"
+        output.unlink(missing_ok=True)
+        return self._fork(command_of(entry_point, parameters), [output, output])
 
     def start(self, command: list[str], **options: object) -> subprocess.Popen:
         """Start a command in a process group of its own, its output in output.txt."""
@@ -75,10 +92,53 @@ class Workplace:
                 **options,
             )
 
+    def _fork(self, command: list[str], outputs: Sequence[Path]) -> "Forked":
+        process = _WARM.Process(target=_run_module, args=(command[2:], self.root, self.environment, outputs))
+        process.start()
+        return Forked(process)
+
     def _run(self, command: list[str], cwd: Path | None = None) -> subprocess.CompletedProcess:
         return subprocess.run(
             command, cwd=cwd or self.root, env=self.environment, capture_output=True, text=True, check=False
         )
+
+
+class Forked:
+    """A process of `Workplace.start_python`, as far as tests need it like a `Popen`."""
+
+    def __init__(self, process: multiprocessing.Process):
+        self._process = process
+        self.pid = process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    poll = returncode.fget
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        assert self.returncode is not None, f"still running after {timeout} s"
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+
+def _run_module(arguments: list[str], cwd: Path, environment: Mapping[str, str], outputs: Sequence[Path]) -> None:
+    """Become `python -m MODULE …` in `cwd`, in a process group of its own, with these variables and outputs."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for stream, file in zip((sys.stdout, sys.stderr), outputs, strict=True):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream.fileno())
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    for name in [each for each in sys.modules if each.partition(".")[0] == "fracture_mae"]:
+        del sys.modules[name]  # MLflow has read it, as its plugin, from where it is installed
+    module, *sys.argv[1:] = arguments
+    sys.path.insert(0, str(cwd))
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def command_of(entry_point: str, parameters: dict[str, object]) -> list[str]:
@@ -91,7 +151,7 @@ def given(parameters: dict[str, object]) -> list[str]:
     return [word for name, value in parameters.items() for word in ("-P", f"{name}={value}")]
 
 
-def wait_until(holds: Callable[[], object], process: subprocess.Popen, seconds: float = 300) -> None:
+def wait_until(holds: Callable[[], object], process: subprocess.Popen | Forked, seconds: float = 300) -> None:
     """Wait while `process` runs, until `holds()`."""
     end = time.monotonic() + seconds
     while not holds():

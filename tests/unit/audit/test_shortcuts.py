@@ -73,6 +73,7 @@ def test_what_the_pixels_still_show_is_told(planted):
     assert seen["width"] < 0.2
 
 
+@pytest.mark.slow
 def test_without_a_shortcut_there_is_no_warning():
     table, of_file, visible = made()
     found = shortcuts.probe(table, of_file, visible, 5, Certainty(200, 0))
@@ -81,6 +82,7 @@ def test_without_a_shortcut_there_is_no_warning():
     assert found.properties["importance"].max() < 0.2
 
 
+@pytest.mark.slow
 def test_what_is_left_in_the_pixels_is_warned_of():
     table, of_file, visible = made(corner_brightness=lambda label: label / 2)
     visible["corner brightness"] = of_file["corner brightness"]
@@ -88,6 +90,7 @@ def test_what_is_left_in_the_pixels_is_warned_of():
     assert "what is left of them in the preprocessed pixels (AUROC per X-ray 1.000" in found.warning
 
 
+@pytest.mark.slow
 def test_properties_that_never_vary_are_no_error():
     table, of_file, visible = made(channels=lambda label: 1.0)
     found = shortcuts.probe(table, of_file, visible, 3, Certainty(100, 0)).properties.set_index(["set", "property"])
@@ -96,6 +99,7 @@ def test_properties_that_never_vary_are_no_error():
     assert np.isnan(row["visible"])
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_answer():
     first, second = (shortcuts.probe(*made(), 3, Certainty(100, 1)) for _ in range(2))
     assert first.scores == second.scores

@@ -119,6 +119,7 @@ def test_one_by_one_predicts_what_batches_do(xrays, tiny_mae, accelerator):
     np.testing.assert_allclose(per_image.predict(classifier, xrays, accelerator), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_by_one_draws_the_intervals_that_arrays_do():
     rng = np.random.default_rng(0)
     group = np.repeat(np.arange(60), np.where(np.arange(60) % 5, 1, 6))

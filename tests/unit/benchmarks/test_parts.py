@@ -1,7 +1,6 @@
 """Each part as a whole, with the project's real code on a handful of X-rays; what the times are does not matter here."""
 
 import os
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +17,6 @@ from benchmarks.results import Result, Skipped
 from benchmarks.timing import Sample
 from fracture_mae.config import BENCHMARK_PARTS, Benchmark
 from fracture_mae.data import loading
-from fracture_mae.models import autoencoder as mae_model
 from fracture_mae.processes.accelerator import make_accelerator
 from fracture_mae.tracking import runs
 from tests import builders
@@ -36,7 +34,7 @@ def dataset_of_files(tmp_path_factory):
 @pytest.fixture
 def measured(dataset_of_files, tiny_mae, accelerator, tmp_path):
     config = Benchmark(
-        data_dir=DATA, quick=True, image_size=builders.SIDE, batch_size=8, device="cpu", precision="fp32"
+        data_dir=DATA, quick=True, repeats=2, image_size=builders.SIDE, batch_size=8, device="cpu", precision="fp32"
     )
     xrays = workload.choose(dataset_of_files, config.n_images)
     parted = workload.parted(dataset_of_files, xrays)
@@ -79,6 +77,7 @@ def test_a_part_measures_ours_beside_the_alternative(measured, name):
     assert result.ratio.values == a.over(b).values
 
 
+@pytest.mark.slow
 def test_the_model_that_is_measured_stays_as_it_is(measured):
     before = {name: value.clone() for name, value in measured.mae.state_dict().items()}
     for name in ("fine_tuning", "step", "evaluation"):
@@ -164,6 +163,7 @@ def test_trials_are_real_and_scaled_to_200(measured, monkeypatch):
     assert not runs.MlflowClient().search_runs(["0"])
 
 
+@pytest.mark.slow
 def test_growth_compares_the_time_for_an_xray(measured):
     config = measured.config.model_copy(update={"growth_sizes": "20,60"})
     outcome = PARTS["growth"](replace(measured, config=config))
@@ -205,21 +205,6 @@ def test_two_processes_need_two_cores(measured, monkeypatch):
     assert skipped.reason == "there is one core"
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("store")
-def test_a_fine_tuning_in_a_process_of_its_own_tells_its_speed(measured, tmp_path, monkeypatch):
-    """All that two processes need besides the option: a file of X-rays, a folder of the model, a store, a command."""
-    mae_model.save(measured.mae, tmp_path / "network")
-    parallel._split_file(measured).to_csv(tmp_path / "xrays.csv", index=False)
-    command = parallel.finetuning_command(measured, tmp_path / "network", tmp_path / "xrays.csv")
-    assert command[0] == sys.executable
-    monkeypatch.setenv("MLFLOW_RUN_ID", "of the run that measures")
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    with runs.temporary_store(elsewhere):
-        assert parallel.images_per_second(command, elsewhere, threads=1) > 0
-
-
 def test_the_file_of_xrays_has_both_labels_in_every_split(measured):
     table = parallel._split_file(measured)
     assert list(table) == ["path", "label", "group", "split"]
@@ -249,6 +234,7 @@ def test_a_step_of_ours_is_the_trainers(measured):
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
 
 
+@pytest.mark.slow
 def test_bf16_has_a_ceiling_of_its_own(measured):
     AcceleratorState._reset_state(reset_partial_state=True)
     outcome = PARTS["ceiling"](replace(measured, accelerator=make_accelerator("bf16", "cpu")))

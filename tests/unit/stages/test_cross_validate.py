@@ -105,6 +105,7 @@ def test_every_fold_is_a_child_run_that_starts_from_the_same_encoder(dataset, ti
     assert store.get_run(parent.id).info.status == "FINISHED"
 
 
+@pytest.mark.slow
 def test_a_fold_is_judged_as_any_split_is(dataset, tiny_mae, accelerator, store, monkeypatch):
     monkeypatch.setattr(cross_validate, "N_DRAWS", 10)
     _, parent = run_folds(dataset, tiny_mae, accelerator)
@@ -114,6 +115,7 @@ def test_a_fold_is_judged_as_any_split_is(dataset, tiny_mae, accelerator, store,
     assert found == {"held_out/image", "held_out/predictions.csv", "held_out/xray"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_a_killed_cross_validation_goes_on_with_what_is_done(dataset, tiny_mae, accelerator, store, monkeypatch):
     whole, _ = run_folds(dataset, tiny_mae, accelerator)
@@ -144,6 +146,7 @@ def test_a_killed_cross_validation_goes_on_with_what_is_done(dataset, tiny_mae, 
     assert [p.step for p in store.get_metric_history(runs[0].info.run_id, "train/loss")] == [1]  # its curve, again
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick", "store")
 def test_other_settings_and_resume_never_train_anew(dataset, tiny_mae, accelerator, monkeypatch):
     run_folds(dataset, tiny_mae, accelerator)

@@ -10,6 +10,7 @@ import fracture_mae
 from fracture_mae.processes import launching
 from tests.unit.training import shared_training
 
+pytestmark = pytest.mark.slow
 SOURCES = [Path(fracture_mae.__file__).parents[1], Path(__file__).resolve().parents[3]]
 PATH = os.pathsep.join([*map(str, SOURCES), os.environ.get("PYTHONPATH", "")])
 SPEEDS = {"train/images_per_second", "train/data_wait_share"}

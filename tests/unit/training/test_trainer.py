@@ -197,6 +197,7 @@ def assert_same(found, expected, what):
         assert ours == pytest.approx(theirs, rel=1e-5), what
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["autoencoder", "classifier"])
 def test_how_steps_are_computed_changes_no_result(history, stage):
     expected = history(stage, "plain")

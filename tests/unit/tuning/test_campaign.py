@@ -126,6 +126,7 @@ def test_a_campaign_that_was_stopped_is_closed(url):
     assert done(open_campaign(url, 2, "again", NOW)) == [3, 4]
 
 
+@pytest.mark.slow
 def test_three_processes_share_one_sqlite_study(url, workers):
     results = [result(each) for each in [workers(url, 30, f"worker {i}", 0.02) for i in range(3)]]
     assert sorted(number for _, numbers in results for number in numbers) == list(range(30))
@@ -133,6 +134,7 @@ def test_three_processes_share_one_sqlite_study(url, workers):
     assert {trial.state for trial in trials_of(url)} == {TrialState.COMPLETE}
 
 
+@pytest.mark.slow
 def test_a_killed_workers_trial_is_failed_and_tried_again_by_who_goes_on(url, workers):
     victim = workers(url, 4, "victim", 60)
     wait_for_a_running_trial(url, "victim")
@@ -148,6 +150,7 @@ def test_a_killed_workers_trial_is_failed_and_tried_again_by_who_goes_on(url, wo
     assert sorted(numbers) == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_four_processes_at_postgresql_of_which_two_are_killed(postgres_server, workers):
     url = postgres.create_database(postgres_server, "four")
     victims = {name: workers(url, 100, name, 120) for name in ("victim 0", "victim 1")}

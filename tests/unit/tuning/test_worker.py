@@ -81,6 +81,7 @@ def artifacts(store, run, folder):
     return {file.path for file in store.list_artifacts(run.info.run_id, folder)}
 
 
+@pytest.mark.slow
 def test_a_campaign_of_heads_ends_in_a_registered_classifier(session, store, registered, tmp_path):
     run, text = session(n_trials=6, whole=True)
     trials = children(store, run)
@@ -116,6 +117,7 @@ def test_every_kind_of_objective_comes_to_its_end(session, store, registered, ob
     assert {child.data.tags["trial.state"] for child in children(store, run)} == {"complete"}
 
 
+@pytest.mark.slow
 def test_a_campaign_of_trainings_prunes_and_gives_the_line_that_repeats_the_best(session, store, registered):
     run, _ = session(n_trials=7, depth="finetune", max_epochs=3, objective="f1")
     states = [child.data.tags["trial.state"] for child in children(store, run)]
@@ -144,6 +146,7 @@ def test_trials_are_in_an_experiment_beside_and_linked_both_ways(session, store,
     assert [back in trial.data.tags["mlflow.note.content"] for trial in children(store, first)] == [True, True]
 
 
+@pytest.mark.slow
 def test_trials_may_be_thrown_away_with_their_experiment(session, store, registered):
     session(n_trials=2)
     store.delete_experiment(store.get_experiment_by_name("fracture-mae-trials").experiment_id)
@@ -151,6 +154,7 @@ def test_trials_may_be_thrown_away_with_their_experiment(session, store, registe
     assert len(children(store, run)) == 1
 
 
+@pytest.mark.slow
 def test_no_test_label_changes_anything(session, tmp_path):
     session(n_trials=5)
     values = [trial.value for trial in study_of(tmp_path).trials]
@@ -159,6 +163,7 @@ def test_no_test_label_changes_anything(session, tmp_path):
     assert [trial.value for trial in study_of(tmp_path).trials] == values
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_and_another_objective_is_refused(session, store, registered, tmp_path):
     session(n_trials=3)
     run, _ = session(n_trials=2)
