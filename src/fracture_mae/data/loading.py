@@ -17,7 +17,7 @@ from fracture_mae.data.reading import index
 from fracture_mae.data.reading.cache import ImageStore, cache_root
 from fracture_mae.data.reading.decoding import UnreadableImage, decode
 from fracture_mae.data.reading.hashes import sha256_of
-from fracture_mae.data.types import Dataset, Files, XRays
+from fracture_mae.data.types import Dataset, Files, Leakage, XRays
 from fracture_mae.errors import FractureMaeError
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def resplit(dataset: Dataset, train: XRays, validation: XRays, test: XRays) -> D
     index = pd.concat([side.table.assign(split=name) for name, side in sides.items()], ignore_index=True)
     splits.check(index)
     fingerprint = _fingerprint(index, ["sha256", "label", "split"])
-    return replace(dataset, index=index, **sides, leakage=0.0, split_fingerprint=fingerprint)
+    return replace(dataset, index=index, **sides, leakage=Leakage(), split_fingerprint=fingerprint)
 
 
 def read_files(

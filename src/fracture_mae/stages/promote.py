@@ -86,11 +86,11 @@ def consider(
     is_champion = loaded.version == champion_version
     versions = {"challenger": None if is_champion else loaded.version, "champion": champion_version}
     if dataset.leakage and config.promote == "auto":
-        return Promotion(False, f"{_shown(dataset.leakage)}, so its figures prove nothing", **versions)
+        return Promotion(False, f"{dataset.leakage}, so its figures prove nothing", **versions)
     if is_champion:
         return Promotion(False, f"version {loaded.version} is the champion already", **versions)
     if config.promote != "auto":
-        shown = f" ({_shown(dataset.leakage)})" if dataset.leakage else ""
+        shown = f" ({dataset.leakage})" if dataset.leakage else ""
         return Promotion(config.promote == "always", f"--promote {config.promote}{shown}", **versions)
     if found is None:
         auroc = report.metrics["test/xray/auroc"]
@@ -212,9 +212,7 @@ def _check_comparable(
     """Refuse a comparison in which one side knows the X-rays, or was made for others."""
     champion.check(dataset)
     if shown := champion.leakage(dataset):
-        raise FractureMaeError(
-            f"of these test X-rays it was shown {shown:.0%} while it was made, which would favour it."
-        )
+        raise FractureMaeError(f"while it was made, {shown}, which would favour it.")
     ways_out = "Train a challenger on the champion's data, split and split_seed, or decide by hand with promote=always."
     if champion.decision.split_fingerprint != dataset.split_fingerprint:
         same_data = found.tags.get("data.fingerprint") == dataset.fingerprint
@@ -238,10 +236,6 @@ def _predictions(
         test = inputs.load_data(config, champion.classifier.image_size).test
     theirs = predict(champion.classifier, test, batch_size=config.batch_size, accelerator=accelerator)
     return theirs.set_index("sha256").loc[mine["sha256"]].reset_index()
-
-
-def _shown(leakage: float) -> str:
-    return f"{leakage:.0%} of the test X-rays were seen in training"
 
 
 def _in_words(comparison: dict[str, Any], champion: str) -> str:

@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
-from fracture_mae.errors import FractureMaeError
+from fracture_mae.errors import FractureMaeError, first_line
 
 MAE, CLASSIFIER = "xray-mae", "fracture-classifier"
 CHALLENGER, CHAMPION = "challenger", "champion"
@@ -43,6 +43,8 @@ SERVED_REQUIREMENTS = (
     "torch",
     "transformers",
 )
+# The second is what it says of an alias that a model has not, and of names that no model can have.
+_SAYS_THERE_IS_NONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 _IMAGE = Schema([ColSpec("string", "image")])
 _ANSWER = Schema(
     [
@@ -90,7 +92,11 @@ def fetch(uri: str) -> Path:
 
 
 def find(uri: str) -> ModelVersion | None:
-    """The registered version behind `models:/NAME/VERSION` or `models:/NAME@ALIAS`; None where there is none."""
+    """The registered version behind `models:/NAME/VERSION` or `models:/NAME@ALIAS`; None where MLflow says that there is none.
+
+    Raises:
+        FractureMaeError: the registry does not answer.
+    """
     if not uri.startswith("models:/"):
         return None
     client = MlflowClient()
@@ -102,8 +108,13 @@ def find(uri: str) -> ModelVersion | None:
         if number != "latest":
             return client.get_model_version(name, number)
         return max(client.search_model_versions(f"name = '{name}'"), key=lambda found: int(found.version), default=None)
-    except MlflowException:
-        return None
+    except MlflowException as error:
+        if error.error_code in _SAYS_THERE_IS_NONE:
+            return None
+        raise FractureMaeError(
+            f"the registry at {mlflow.get_tracking_uri()} does not say whether there is {uri}: {first_line(error)}. Nothing was "
+            "changed there. Try again when it answers."
+        ) from error
 
 
 def exact(uri: str) -> str:

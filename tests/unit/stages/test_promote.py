@@ -8,6 +8,7 @@ import pytest
 from scipy.special import logit
 
 from fracture_mae.config import PROMOTION_METRICS, Evaluate
+from fracture_mae.data.types import Leakage
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics.calibration import Isotonic
 from fracture_mae.metrics.decision import Decision
@@ -108,7 +109,7 @@ class Registry:
         self.store.set_model_version_tag(NAME, version, "data.fingerprint", data_fingerprint)
         network = SimpleNamespace(image_size=image_size, version=version)
         self.subjects[version] = LoadedClassifier(
-            f"models:/{NAME}/{version}", version, network, decision, frozenset(seen)
+            f"models:/{NAME}/{version}", version, network, decision, builders.shown(seen)
         )
         self.answers[version] = np.asarray(probability)
         return version
@@ -140,7 +141,9 @@ class Registry:
 
 @pytest.fixture
 def versions(store, dataset, monkeypatch):
-    dataset = replace(dataset, test=builders.xrays("test", LABEL))
+    test = builders.xrays("test", LABEL)
+    others = dataset.index[dataset.index["split"] != "test"]
+    dataset = replace(dataset, test=test, index=pd.concat([others, test.table.assign(split="test")], ignore_index=True))
     return Registry(store, dataset, monkeypatch)
 
 
@@ -235,26 +238,37 @@ def test_a_champion_that_was_shown_test_xrays_is_not_compared(versions):
     shown = versions.dataset.test.table["sha256"][:15]
     first, second = versions.add(PERFECT, seen=shown), versions.add(PERFECT)
     versions.evaluate(first)
-    assert "of these test X-rays it was shown 25% while it was made" in versions.evaluate(second).reason
+    reason = versions.evaluate(second).reason
+    assert (
+        "while it was made, of the test X-rays 25% with label were shown in training, which would favour it" in reason
+    )
 
 
-def test_what_was_shown_test_xrays_never_wins(versions):
+@pytest.mark.parametrize(
+    ("leakage", "words"),
+    [
+        (Leakage(with_label=0.25), "of the test X-rays 25% with label were shown in training"),
+        (Leakage(picture_only=0.5), "of the test X-rays 50% as a picture only were shown in training"),
+        (Leakage(validation=0.1), "of the validation X-rays 10% stand in training too"),
+    ],
+)
+def test_what_was_shown_test_xrays_never_wins(versions, leakage, words):
     first, second = versions.add(WRONG), versions.add(PERFECT)
-    leaky = replace(versions.dataset, leakage=0.25)
+    leaky = replace(versions.dataset, leakage=leakage)
     assert not versions.evaluate(second, leaky).promoted  # not even as the first
     versions.evaluate(first)
     verdict = versions.evaluate(second, leaky, promote_confidence=0)
     assert versions.champion == first
-    assert verdict.reason == "25% of the test X-rays were seen in training, so its figures prove nothing"
+    assert verdict.reason == f"{words}, so its figures prove nothing"
 
 
 @pytest.mark.parametrize(("mode", "winner"), [("always", "2"), ("never", "1")])
 def test_the_user_may_decide(versions, mode, winner):
     first, second = versions.add(RANDOM), versions.add(WRONG if mode == "always" else PERFECT)
     versions.evaluate(first)
-    verdict = versions.evaluate(second, replace(versions.dataset, leakage=0.5), promote=mode)
+    verdict = versions.evaluate(second, replace(versions.dataset, leakage=Leakage(0.5)), promote=mode)
     assert versions.champion == winner
-    assert verdict.reason == f"--promote {mode} (50% of the test X-rays were seen in training)"
+    assert verdict.reason == f"--promote {mode} (of the test X-rays 50% with label were shown in training)"
     assert verdict.loser == (first if mode == "always" else second)
 
 
@@ -264,8 +278,8 @@ def test_the_champion_stays_itself(versions):
     verdict = versions.evaluate(first)
     assert str(verdict) == "not promoted: version 1 is the champion already"
     assert str(versions.evaluate(first, promote="always")) == str(verdict)
-    assert str(versions.evaluate(first, replace(versions.dataset, leakage=0.5))).startswith(
-        "not promoted: 50% of the test"
+    assert str(versions.evaluate(first, replace(versions.dataset, leakage=Leakage(0.5)))).startswith(
+        "not promoted: of the test X-rays 50%"
     )
     assert versions.champion == first
     assert versions.tags(first)["promotion"].startswith("promoted to champion: the first one")
