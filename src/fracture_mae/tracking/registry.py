@@ -45,6 +45,9 @@ SERVED_REQUIREMENTS = (
 )
 # The second is what it says of an alias that a model has not, and of names that no model can have.
 _SAYS_THERE_IS_NONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+_LOOKS = (
+    "compared_on."  # of a tag of the registered model: with the fingerprint of the split, versions compared on its test
+)
 _IMAGE = Schema([ColSpec("string", "image")])
 _ANSWER = Schema(
     [
@@ -132,6 +135,18 @@ def version_tags(uri: str) -> dict[str, str]:
 def tag_version(name: str, number: str, tags: Mapping[str, Any]) -> None:
     for key, value in tags.items():
         MlflowClient().set_model_version_tag(name, number, key, str(value))
+
+
+def looks_at(test: str) -> set[str]:
+    """Which versions of the classifier were compared on these test X-rays; those that were deleted since count too."""
+    tags = MlflowClient().get_registered_model(CLASSIFIER).tags
+    return set(tags.get(_LOOKS + test, "").split())
+
+
+def add_look(test: str, number: str) -> None:
+    """Remember that a version was compared on these test X-rays."""
+    looks = sorted(looks_at(test) | {number}, key=int)
+    MlflowClient().set_registered_model_tag(CLASSIFIER, _LOOKS + test, " ".join(looks))
 
 
 def promote(number: str) -> None:
