@@ -13,7 +13,7 @@ from fracture_mae.data import splits
 from fracture_mae.data.copies import groups, search
 from fracture_mae.data.copies.keypoints import KeypointStore
 from fracture_mae.data.copies.links import LinkStore, as_table
-from fracture_mae.data.reading import index
+from fracture_mae.data.reading import decoding, index
 from fracture_mae.data.reading.cache import ImageStore, cache_root
 from fracture_mae.data.reading.decoding import UnreadableImage, decode
 from fracture_mae.data.reading.hashes import sha256_of
@@ -117,7 +117,7 @@ def find_links(table: pd.DataFrame, num_workers: int | None = None) -> pd.DataFr
         Columns of `links.Link`, with a sha256 in a and b: enough pairs to join each group, not all pairs.
     """
     path = table.drop_duplicates("sha256").set_index("sha256")["path"]
-    folder = cache_root() / "links-v1"
+    folder = cache_root() / f"links-v1-decoder-v{decoding.VERSION}"
 
     def search_all(known: search.Searched) -> pd.DataFrame:
         store = KeypointStore(folder / "features.bin")
@@ -148,7 +148,7 @@ def _read_pictures(
     table: pd.DataFrame, image_size: int, num_workers: int
 ) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
     """The readable files with sha256, bytes, row, height and width; the pixels that `row` points into; the rejected files."""
-    store = ImageStore(cache_root() / "images-v2", image_size)
+    store = ImageStore(cache_root() / f"images-v{decoding.VERSION}", image_size)
     table["sha256"] = sha256_of(table["path"], cache_root() / "hashes.csv", num_workers)
     table, unreadable = _set_aside(table, table["sha256"] == "", "the file cannot be opened")
     table["bytes"] = table["path"].map(os.path.getsize)

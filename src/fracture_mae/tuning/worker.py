@@ -109,7 +109,11 @@ def _open(
 def _signature(depth: Depth, objective: Objective, space: Space, dataset: Dataset, config: Tune) -> dict[str, Any]:
     """What trials must have in common to be compared."""
     signature = {"depth": config.depth, **objective.described(), "search space": described(space)}
-    signature |= {"data and split": dataset.split_fingerprint, "encoder": depth.encoder_fingerprint}
+    signature |= {
+        "data and split": dataset.split_fingerprint,
+        "group_by": dataset.group_by,
+        "encoder": depth.encoder_fingerprint,
+    }
     signature |= {"n_folds": config.n_folds}
     return signature | ({"batch_size": config.batch_size} if config.depth == "finetune" else {})
 

@@ -173,6 +173,9 @@ def test_the_same_command_goes_on_and_another_objective_is_refused(session, stor
     other = dataclasses.replace(builders.dataset(), split_fingerprint="6" * 16)
     with pytest.raises(FractureMaeError, match=r"data and split was 5{16}, now 6{16}"):
         session(other, n_trials=1)
+    other = dataclasses.replace(builders.dataset(), group_by="names")
+    with pytest.raises(FractureMaeError, match="group_by was content, now names"):
+        session(other, n_trials=1)
     assert len(study_of(tmp_path).trials) == 5
 
 
