@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from fracture_mae.data.types import Dataset, XRays
+from fracture_mae.data.shown import WITH_LABEL, Shown
+from fracture_mae.data.types import Dataset, Leakage, XRays
 
 SIDE = 32  # pixels
 
@@ -77,10 +78,15 @@ def dataset():
         rejected=pd.DataFrame(columns=["path", "reason"]),
         **sides,
         label_names=("not fractured", "fractured"),
-        leakage=0.0,
+        leakage=Leakage(),
         fingerprint="f" * 16,
         split_fingerprint="5" * 16,
     )
+
+
+def shown(contents):
+    """What a classifier was made from, known by its bytes alone."""
+    return Shown(pd.Series(WITH_LABEL, index=pd.Index(list(contents), dtype=object), dtype=object), {})
 
 
 def split_dataset(whole, *, validation, test):

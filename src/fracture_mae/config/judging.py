@@ -38,7 +38,14 @@ class Evaluate(OperatingOptions, CopyOptions, DataOptions):
         0.95,
         ge=0,
         lt=1,
-        description="least share of bootstrap draws over the test X-rays in which it must be; 0: the estimate alone decides",
+        description="least share of bootstrap draws over the test X-rays in which it must be, for the first challenger; more for each "
+        "further one on the same X-rays; 0: the estimate alone decides",
+    )
+    promote_floor: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="with promote_metric sensitivity or specificity: the least that a challenger must reach of the other",
     )
 
 

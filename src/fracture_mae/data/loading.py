@@ -13,11 +13,11 @@ from fracture_mae.data import splits
 from fracture_mae.data.copies import groups, search
 from fracture_mae.data.copies.keypoints import KeypointStore
 from fracture_mae.data.copies.links import LinkStore, as_table
-from fracture_mae.data.reading import index
+from fracture_mae.data.reading import decoding, index
 from fracture_mae.data.reading.cache import ImageStore, cache_root
 from fracture_mae.data.reading.decoding import UnreadableImage, decode
 from fracture_mae.data.reading.hashes import sha256_of
-from fracture_mae.data.types import Dataset, Files, XRays
+from fracture_mae.data.types import Dataset, Files, Leakage, XRays
 from fracture_mae.errors import FractureMaeError
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def resplit(dataset: Dataset, train: XRays, validation: XRays, test: XRays) -> D
     index = pd.concat([side.table.assign(split=name) for name, side in sides.items()], ignore_index=True)
     splits.check(index)
     fingerprint = _fingerprint(index, ["sha256", "label", "split"])
-    return replace(dataset, index=index, **sides, leakage=0.0, split_fingerprint=fingerprint)
+    return replace(dataset, index=index, **sides, leakage=Leakage(), split_fingerprint=fingerprint)
 
 
 def read_files(
@@ -117,7 +117,7 @@ def find_links(table: pd.DataFrame, num_workers: int | None = None) -> pd.DataFr
         Columns of `links.Link`, with a sha256 in a and b: enough pairs to join each group, not all pairs.
     """
     path = table.drop_duplicates("sha256").set_index("sha256")["path"]
-    folder = cache_root() / "links-v1"
+    folder = cache_root() / f"links-v1-decoder-v{decoding.VERSION}"
 
     def search_all(known: search.Searched) -> pd.DataFrame:
         store = KeypointStore(folder / "features.bin")
@@ -148,7 +148,7 @@ def _read_pictures(
     table: pd.DataFrame, image_size: int, num_workers: int
 ) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
     """The readable files with sha256, bytes, row, height and width; the pixels that `row` points into; the rejected files."""
-    store = ImageStore(cache_root() / "images-v2", image_size)
+    store = ImageStore(cache_root() / f"images-v{decoding.VERSION}", image_size)
     table["sha256"] = sha256_of(table["path"], cache_root() / "hashes.csv", num_workers)
     table, unreadable = _set_aside(table, table["sha256"] == "", "the file cannot be opened")
     table["bytes"] = table["path"].map(os.path.getsize)

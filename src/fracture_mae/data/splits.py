@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fracture_mae.data.types import Leakage
 from fracture_mae.errors import FractureMaeError
 
 NAMES = ("train", "validation", "test")
@@ -71,11 +72,11 @@ def published(table: pd.DataFrame) -> pd.Series:
     return stated
 
 
-def leakage(table: pd.DataFrame) -> float:
-    """Share of the X-rays in test that have a file in training or validation too."""
-    in_test = table.loc[table["split"] == "test", "group"].unique()
-    elsewhere = set(table.loc[table["split"] != "test", "group"])
-    return float(np.mean([group in elsewhere for group in in_test]))
+def leakage(table: pd.DataFrame) -> Leakage:
+    """What a split lets through: X-rays of test with a file in training or validation too, and of validation with one in training."""
+    train, validation, test = (table.loc[table["split"] == name, "group"].unique() for name in NAMES)
+    seen = np.concatenate([train, validation])
+    return Leakage(with_label=float(np.isin(test, seen).mean()), validation=float(np.isin(validation, train).mean()))
 
 
 def check(table: pd.DataFrame) -> None:

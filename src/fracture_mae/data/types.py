@@ -1,6 +1,6 @@
 """X-ray files, split and not."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -47,6 +47,40 @@ class XRays:
 
 
 @dataclass(frozen=True)
+class Leakage:
+    """What was shown before of the X-rays that a model is judged or chosen on; false where that is nothing.
+
+    Attributes:
+        with_label: share of the test X-rays that were shown with their label, in training or validation.
+        picture_only: share of those whose picture alone was shown, to the encoder.
+        validation: share of the validation X-rays that stand in training too: epoch, calibration and threshold are chosen on them.
+    """
+
+    with_label: float = 0.0
+    picture_only: float = 0.0
+    validation: float = 0.0
+
+    def __bool__(self) -> bool:
+        return any(self.shares().values())
+
+    def __str__(self) -> str:
+        if not self:
+            return "0%"
+        of_test = [f"{getattr(self, name):.0%} {how}" for name, how in _SHOWN.items() if getattr(self, name)]
+        told = [f"of the test X-rays {' and '.join(of_test)} were shown in training"] if of_test else []
+        if self.validation:
+            told.append(f"of the validation X-rays {self.validation:.0%} stand in training too")
+        return "; ".join(told)
+
+    def shares(self) -> dict[str, float]:
+        """By name."""
+        return asdict(self)
+
+
+_SHOWN = {"with_label": "with label", "picture_only": "as a picture only"}
+
+
+@dataclass(frozen=True)
 class Dataset:
     """X-rays, split.
 
@@ -55,7 +89,7 @@ class Dataset:
         index: a row per usable file, byte-identical ones too, see `XRays.table`, with split and split_published.
         rejected: files that are not used: path and reason.
         label_names: of the negative and the positive class.
-        leakage: share of X-rays in test that have a file in training or validation too; 0 for the grouped split.
+        leakage: what the split lets through, and, where a model is judged, what it was shown besides; none for the grouped split.
         fingerprint: 16 hexadecimal digits of all contents and their labels.
         split_fingerprint: the same of contents, labels and splits.
         links: pairs of contents that show the same X-ray, with the evidence: columns of `links.Link`, a and b as sha256; none
@@ -70,7 +104,7 @@ class Dataset:
     validation: XRays
     test: XRays
     label_names: tuple[str, str]
-    leakage: float
+    leakage: Leakage
     fingerprint: str
     split_fingerprint: str
     links: pd.DataFrame = field(default_factory=as_table)

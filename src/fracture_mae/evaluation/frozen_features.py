@@ -18,6 +18,7 @@ from accelerate import Accelerator
 from filelock import FileLock
 from torch import nn
 
+from fracture_mae.data.reading import decoding
 from fracture_mae.data.reading.cache import cache_root
 from fracture_mae.data.types import XRays
 from fracture_mae.models.autoencoder import Mae
@@ -58,8 +59,8 @@ class Embedder(Protocol):
 
 
 def fingerprint(encoder: nn.Module, described: str) -> str:
-    """16 hexadecimal digits of an encoder's weights and of whatever else its features depend on."""
-    digest = hashlib.sha256(described.encode())
+    """16 hexadecimal digits of an encoder's weights and of whatever else its features depend on, how files are decoded among it."""
+    digest = hashlib.sha256(f"{decoding.VERSION} {described}".encode())
     for name, value in sorted(encoder.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())

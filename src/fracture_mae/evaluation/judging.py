@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fracture_mae import plots
+from fracture_mae.data.types import Leakage
 from fracture_mae.metrics import calibration, scores, thresholds
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.metrics.intervals import bootstrap_intervals, intervals, paired_difference
@@ -244,9 +245,9 @@ def slug(name: str) -> str:
     return "".join(letter if letter.isalnum() else "_" for letter in name).strip("_")[:_LONGEST_SLUG] or "_"
 
 
-def remark_on(leakage: float) -> str:
-    """What every title must say of a split of whose test X-rays a share was seen in training; empty for none."""
-    return f"LEAKY: {leakage:.0%} of the test X-rays stand in training too" if leakage else ""
+def remark_on(leakage: Leakage) -> str:
+    """What every title must say where X-rays were shown before they are judged or chosen on; empty for none."""
+    return f"LEAKY: {leakage}" if leakage else ""
 
 
 def digest(findings: Report, splits: Sequence[str]) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import pandas as pd
 from accelerate import Accelerator
 
 from fracture_mae.config import Evaluate
+from fracture_mae.data.shown import leakage_of
 from fracture_mae.data.types import Dataset
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import judging, operating_points, references
@@ -24,13 +25,16 @@ def evaluate(config: Evaluate, run: Run) -> str:
     loaded = load(config)
     dataset = inputs.load_data(config, loaded.classifier.image_size)
     loaded.check(dataset)
-    dataset = replace(dataset, leakage=loaded.leakage(dataset))  # what this classifier was shown counts too
+    shown = loaded.shown_of(dataset)
+    dataset = replace(dataset, leakage=leakage_of(shown, dataset))  # what this classifier was shown counts too
     run.dataset(dataset)
     run.tags({"classifier": loaded.name, "threshold": loaded.decision.threshold})
     note = f"Judging **{loaded.name}** at threshold {loaded.decision.threshold:.3f}. {inputs.describe(dataset)}"
     run.note(note)
 
     report = judge(loaded, dataset, config, accelerator)
+    table = report.tables["test/predictions.csv"]
+    table["shown"] = table["group"].map(shown)
     run.report(report)
     warning = shortcut_warning(report)
     run.note(f"{note} Shortcut warning: {warning}.")

@@ -3,8 +3,13 @@
 The rule, for two versions made from the same split: both answer for the same test X-rays, and the challenger wins if the metric, per
 X-ray, is better by more than a margin, and is so in at least the wanted share of bootstrap draws over those X-rays, the same draws for
 both. Each decides at its own threshold, with its own calibration. A classifier that was shown test X-rays never wins.
+
+Of many equal challengers one would win by luck. So each further one on the same test X-rays must be better in a larger share of draws:
+the k-th may be wrong with 6 / (π² k²) of the chance that is allowed for all together, which sums up to just that (spending alpha, after
+K. Lan and D. DeMets, "Discrete sequential boundaries for clinical trials", Biometrika 1983; by Bonferroni, for any number of looks).
 """
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -29,6 +34,8 @@ from fracture_mae.tracking.report import Report
 LOWER_IS_BETTER = PROMOTION_METRICS[-2:]
 JUDGED_ON, TEST_AUROC = "evaluation.split_fingerprint", "evaluation.test_xray_auroc"
 PREVIOUS = "promotion.previous_champion"
+_OTHER = {"sensitivity": "specificity", "specificity": "sensitivity"}
+_MOST_DRAWS = 100_000
 
 
 @dataclass(frozen=True)
@@ -86,11 +93,11 @@ def consider(
     is_champion = loaded.version == champion_version
     versions = {"challenger": None if is_champion else loaded.version, "champion": champion_version}
     if dataset.leakage and config.promote == "auto":
-        return Promotion(False, f"{_shown(dataset.leakage)}, so its figures prove nothing", **versions)
+        return Promotion(False, f"{dataset.leakage}, so its figures prove nothing", **versions)
     if is_champion:
         return Promotion(False, f"version {loaded.version} is the champion already", **versions)
     if config.promote != "auto":
-        shown = f" ({_shown(dataset.leakage)})" if dataset.leakage else ""
+        shown = f" ({dataset.leakage})" if dataset.leakage else ""
         return Promotion(config.promote == "always", f"--promote {config.promote}{shown}", **versions)
     if found is None:
         auroc = report.metrics["test/xray/auroc"]
@@ -102,9 +109,18 @@ def consider(
         return Promotion(False, f"no comparison with the champion, version {found.version}: {obstacle}", **versions)
     mine = report.tables["test/predictions.csv"]
     theirs = _predictions(champion, mine, dataset, config, accelerator)
-    comparison = compare(mine, loaded.decision, theirs, champion.decision, config)
-    better = is_better(comparison, config.promote_margin, config.promote_confidence)
-    return Promotion(better, _in_words(comparison, champion_version), **versions, comparison=comparison)
+    look = len(registry.looks_at(dataset.split_fingerprint) - {loaded.version}) + 1
+    confidence = wanted_confidence(config.promote_confidence, look)
+    enough = min(_MOST_DRAWS, math.ceil(1 / (1 - confidence)))  # else no share of draws could tell
+    config = config.model_copy(update={"promote_confidence": confidence, "n_draws": max(config.n_draws, enough)})
+    comparison = compare(mine, loaded.decision, theirs, champion.decision, config) | {"look": look}
+    better = is_better(comparison, config.promote_margin, confidence, config.promote_floor)
+    return Promotion(better, _in_words(comparison, champion_version, config), **versions, comparison=comparison)
+
+
+def wanted_confidence(confidence: float, look: int) -> float:
+    """The share of draws that the challenger of the `look`-th comparison on one test set needs; 0 stays 0, which asks for none."""
+    return 1 - (1 - confidence) * 6 / (math.pi * look) ** 2 if confidence else 0.0
 
 
 def compare(
@@ -113,15 +129,17 @@ def compare(
     """How much better the challenger is per X-ray, from predictions for the same files in the same order.
 
     Returns:
-        metric, rule, the metric of `challenger` and `champion`, and `difference` (above 0: the challenger is better) with its
-        95 % interval and the share of draws in which it is above the margin; None for what is undefined.
+        metric, rule, the metric of `challenger` and `champion`, the challenger's `other` rate where the metric is one of the two, and
+        `difference` (above 0: the challenger is better) with its 95 % interval and the share of draws in which it is above the margin;
+        None for what is undefined.
     """
     ours, others = levels(mine)["xray"], levels(theirs)["xray"]
     sides = [
         {"probability": decision.probability(rows["logit"]), "threshold": decision.threshold}
         for rows, decision in ((ours, my_decision), (others, their_decision))
     ]
-    values = [summary(ours["label"], **side)[config.promote_metric] for side in sides]
+    scores = [summary(ours["label"], **side) for side in sides]
+    values = [each[config.promote_metric] for each in scores]
     first, second = reversed(sides) if config.promote_metric in LOWER_IS_BETTER else sides
     found = paired_difference(
         ours["label"],
@@ -136,6 +154,7 @@ def compare(
         seed=config.seed,
     )
     numbers = {
+        "other": scores[0][_OTHER[config.promote_metric]] if config.promote_metric in _OTHER else math.nan,
         "challenger": values[0],
         "champion": values[1],
         "difference": found["estimate"],
@@ -153,9 +172,11 @@ def compare(
     }
 
 
-def is_better(comparison: dict[str, Any], margin: float, confidence: float) -> bool:
+def is_better(comparison: dict[str, Any], margin: float, confidence: float, floor: float = 0.0) -> bool:
     """The rule itself; what is undefined is no victory."""
     difference, share = comparison["difference"], comparison["share_above_margin"]
+    if comparison["metric"] in _OTHER and (comparison["other"] is None or comparison["other"] < floor - TIE):
+        return False  # who flags everything misses nothing
     if difference is None or difference <= margin + TIE:
         return False
     return confidence == 0 or (share is not None and share >= confidence)
@@ -171,6 +192,8 @@ def carry_out(promotion: Promotion, loaded: LoadedClassifier, report: Report, da
     if promotion.promoted:
         tags[PREVIOUS] = promotion.champion or "none"
     registry.tag_version(registry.CLASSIFIER, loaded.version, tags)
+    if promotion.comparison:
+        registry.add_look(dataset.split_fingerprint, promotion.challenger)
     if promotion.challenger and promotion.champion:
         fate = "lost to" if promotion.promoted else "kept against"
         tags = {"promotion.last_challenge": f"{fate} version {promotion.challenger}: {promotion.reason}"}
@@ -183,25 +206,30 @@ def roll_back(version: str | None = None) -> str:
     """Make an earlier version champion again; what was done, in a sentence.
 
     Args:
-        version: its number; None: the one that the present champion replaced.
+        version: its number, also where there is no champion any more; None: the one that the present champion replaced.
 
     Raises:
-        FractureMaeError: there is no champion, no way back is known, or there is no such version.
+        FractureMaeError: no way back is known, or there is no such version.
     """
     champion = registry.find(f"models:/{registry.CLASSIFIER}@{registry.CHAMPION}")
-    if champion is None:
-        raise FractureMaeError(f"{registry.CLASSIFIER} has no champion, so there is nothing to roll back.")
+    if champion is None and version is None:
+        raise FractureMaeError(
+            f"{registry.CLASSIFIER} has no champion, so there is nothing to roll back. Name the version that is to be it, such as "
+            "-P version=1."
+        )
     target = version or champion.tags.get(PREVIOUS, "none")
     if target == "none":
         raise FractureMaeError(
             f"the champion, version {champion.version}, replaced none that is known. Name the one to return to, such as "
             "-P version=1; the UI lists them."
         )
-    if target == str(champion.version):
+    if champion and target == str(champion.version):
         raise FractureMaeError(f"version {target} is the champion already. Name another one with version.")
     if registry.find(f"models:/{registry.CLASSIFIER}/{target}") is None:
         raise FractureMaeError(f"{registry.CLASSIFIER} has no version {target}. Name one that there is with version.")
     registry.promote(target)
+    if champion is None:
+        return f"champion is version {target}, where there was none"
     registry.tag_version(registry.CLASSIFIER, str(champion.version), {"promotion.rolled_back": f"to version {target}"})
     return f"champion is version {target} again, instead of version {champion.version}"
 
@@ -212,9 +240,7 @@ def _check_comparable(
     """Refuse a comparison in which one side knows the X-rays, or was made for others."""
     champion.check(dataset)
     if shown := champion.leakage(dataset):
-        raise FractureMaeError(
-            f"of these test X-rays it was shown {shown:.0%} while it was made, which would favour it."
-        )
+        raise FractureMaeError(f"while it was made, {shown}, which would favour it.")
     ways_out = "Train a challenger on the champion's data, split and split_seed, or decide by hand with promote=always."
     if champion.decision.split_fingerprint != dataset.split_fingerprint:
         same_data = found.tags.get("data.fingerprint") == dataset.fingerprint
@@ -240,11 +266,7 @@ def _predictions(
     return theirs.set_index("sha256").loc[mine["sha256"]].reset_index()
 
 
-def _shown(leakage: float) -> str:
-    return f"{leakage:.0%} of the test X-rays were seen in training"
-
-
-def _in_words(comparison: dict[str, Any], champion: str) -> str:
+def _in_words(comparison: dict[str, Any], champion: str, config: Evaluate) -> str:
     value, other = comparison["challenger"], comparison["champion"]
     name = {"auroc": "AUROC", "mcc": "MCC", "f1": "F1"}.get(
         comparison["metric"], comparison["metric"].replace("_", " ")
@@ -258,5 +280,20 @@ def _in_words(comparison: dict[str, Any], champion: str) -> str:
     draws = "" if share is None else f", above the margin of {comparison['margin']:g} in {share:.1%} of draws"
     return (
         f"{name} per X-ray on test {value:.3f} against {other:.3f} of the champion, version {champion}: better by "
-        f"{comparison['difference']:+.3f}{interval}{draws}; wanted: {comparison['confidence']:.1%}"
+        f"{comparison['difference']:+.3f}{interval}{draws}; wanted: {comparison['confidence']:.2%}"
+        f"{_looks(comparison)}{_floor(comparison, config)}"
     )
+
+
+def _looks(comparison: dict[str, Any]) -> str:
+    look = comparison["look"]
+    return f", as challenger number {look} on these X-rays" if look > 1 else ""
+
+
+def _floor(comparison: dict[str, Any], config: Evaluate) -> str:
+    """What is said of the other rate, where the metric is sensitivity or specificity."""
+    other = _OTHER.get(comparison["metric"])
+    if other is None:
+        return ""
+    found = "undefined" if comparison["other"] is None else f"{comparison['other']:.3f}"
+    return f"; its {other} is {found}, at least {config.promote_floor:g} is wanted"

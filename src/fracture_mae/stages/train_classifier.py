@@ -10,7 +10,7 @@ from fracture_mae.processes import collectives, ranks
 from fracture_mae.processes.accelerator import make_accelerator
 from fracture_mae.stages import classifier as classifier_stage
 from fracture_mae.stages import cross_validate, inputs
-from fracture_mae.tracking.registered_models import load_mae, register_classifier
+from fracture_mae.tracking.registered_models import load_mae, register_classifier, with_leakage_of
 from fracture_mae.tracking.report import Report
 from fracture_mae.tracking.runs import Run
 from fracture_mae.training import learning_curves
@@ -26,7 +26,7 @@ def train_classifier(config: TrainClassifier, run: Run) -> str:
     """
     accelerator = make_accelerator(config.precision, config.device)
     mae = load_mae(config.encoder, config)
-    dataset = inputs.load_training_data(config, mae.image_size)
+    dataset = with_leakage_of(mae.source, inputs.load_training_data(config, mae.image_size))
     run.dataset(dataset)
     encoder_split = inputs.check_encoder_split(config.encoder, dataset)
     run.tags({"encoder": mae.source} | encoder_split)
@@ -44,7 +44,7 @@ def train_classifier(config: TrainClassifier, run: Run) -> str:
             return ""
         report = _judged_on_validation(choice, dataset, config)
         run.report(report)
-        version = register_classifier(classifier, choice.decision, dataset, config, run)
+        version = register_classifier(classifier, choice.decision, dataset, config, run, encoder=mae.source)
         checkpoints.remove()
     for fold in folds:
         fold.forget()

@@ -1,11 +1,14 @@
 """Models in the registry: how a network gets there, with what it was shown, and how it comes back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pandas as pd
+
 from fracture_mae.config import DataOptions, FinetuneMae, TrainClassifier, Tune
-from fracture_mae.data.types import Dataset
+from fracture_mae.data.shown import PICTURE_ONLY, WITH_LABEL, Shown, leakage_of
+from fracture_mae.data.types import Dataset, Leakage
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import autoencoder
@@ -16,8 +19,6 @@ from fracture_mae.processes import collectives
 from fracture_mae.tracking import registry
 from fracture_mae.tracking.runs import Run
 
-SEEN = "seen.txt"  # sha256 of every file that a classifier was trained or tuned on
-
 
 @dataclass(frozen=True)
 class LoadedClassifier:
@@ -26,14 +27,14 @@ class LoadedClassifier:
     Attributes:
         name: its URI or folder, with the version where it is registered.
         version: its number in the registry, where it is registered as `fracture-classifier`.
-        seen: sha256 of the files that it was trained or tuned on.
+        shown: what it and its encoder were made from; None where that is not known.
     """
 
     name: str
     version: str | None
     classifier: FractureClassifier
     decision: Decision
-    seen: frozenset[str]
+    shown: Shown | None
 
     def check(self, dataset: Dataset) -> None:
         """Refuse data whose classes are not those that it tells apart."""
@@ -43,11 +44,13 @@ class LoadedClassifier:
                 f"{' and '.join(dataset.label_names)}. Evaluate it on data with the same names for the classes, or rename the folders."
             )
 
-    def leakage(self, dataset: Dataset) -> float:
-        """Share of the test X-rays of which the classifier was shown a file, or a copy in training, while it was made."""
-        test = dataset.test.table
-        shown = test.groupby("group")["sha256"].agg(lambda contents: not self.seen.isdisjoint(contents))
-        return max(float(shown.mean()), dataset.leakage)
+    def shown_of(self, dataset: Dataset) -> pd.Series:
+        """How each test X-ray was shown while it and its encoder were made, see `Shown.among_test`."""
+        return (self.shown or Shown.nothing()).among_test(dataset)
+
+    def leakage(self, dataset: Dataset) -> Leakage:
+        """The same in shares."""
+        return leakage_of(self.shown_of(dataset), dataset)
 
 
 def open_classifier(name: str) -> LoadedClassifier:
@@ -59,10 +62,25 @@ def open_classifier(name: str) -> LoadedClassifier:
     name = registry.exact(name)
     folder = registry.fetch(name) if registry.is_model_uri(name) else Path(name).expanduser()
     classifier, decision = classifier_model.load(folder)
-    seen = frozenset((folder / SEEN).read_text(encoding="ascii").split()) if (folder / SEEN).exists() else frozenset()
     found = registry.find(name)
     version = str(found.version) if found and found.name == registry.CLASSIFIER else None
-    return LoadedClassifier(name, version, classifier, decision, seen)
+    return LoadedClassifier(name, version, classifier, decision, Shown.load(folder))
+
+
+def shown_by(name: str) -> Shown:
+    """What a model by any of its names was made from, as an autoencoder was shown it; nothing that is known for other people's."""
+    folder = registry.fetch(name) if registry.is_model_uri(name) else Path(name).expanduser()
+    shown = Shown.load(folder)
+    return shown.picture_only() if shown else Shown.nothing()
+
+
+def with_leakage_of(encoder: str, dataset: Dataset) -> Dataset:
+    """The dataset, whose leakage counts the pictures that the encoder was made from too."""
+
+    def leakage() -> Leakage:
+        return leakage_of(shown_by(encoder).among_test(dataset), dataset)
+
+    return replace(dataset, leakage=collectives.from_first(leakage))
 
 
 def load_mae(name: str, config: DataOptions) -> Mae:
@@ -81,24 +99,30 @@ def _load_mae(name: str, config: DataOptions) -> Mae:
 
 
 def register_mae(mae: Mae, dataset: Dataset, config: FinetuneMae, run: Run) -> str:
-    """Save and register a fine-tuned MAE; its version."""
+    """Save and register a fine-tuned MAE, together with what it and the model it started from were made from; its version."""
     with TemporaryDirectory() as temporary:
         folder = Path(temporary) / registry.NETWORK
         autoencoder.save(mae, folder)
+        (Shown.of(dataset, PICTURE_ONLY) | shown_by(mae.source)).save(folder)
         version = registry.register_mae(folder, _version_tags(dataset, config, run))
     run.tags({"registered": f"models:/{registry.MAE}/{version}"})
     return version
 
 
 def register_classifier(
-    classifier: FractureClassifier, decision: Decision, dataset: Dataset, config: TrainClassifier | Tune, run: Run
+    classifier: FractureClassifier,
+    decision: Decision,
+    dataset: Dataset,
+    config: TrainClassifier | Tune,
+    run: Run,
+    *,
+    encoder: str,
 ) -> str:
-    """Save and register a classifier, together with the contents it was trained and tuned on; its version."""
+    """Save and register a classifier, together with what it and the encoder that it started from were made from; its version."""
     with TemporaryDirectory() as temporary:
         folder = Path(temporary) / registry.NETWORK
         classifier_model.save(classifier, decision, folder)
-        seen = dataset.index.loc[dataset.index["split"] != "test", "sha256"]  # of each X-ray all files, shown or not
-        (folder / SEEN).write_text("\n".join(sorted(set(seen))) + "\n", encoding="ascii")
+        (Shown.of(dataset, WITH_LABEL) | shown_by(encoder)).save(folder)
         version = registry.register_classifier(folder, decision.threshold, _version_tags(dataset, config, run))
     run.tags({"registered": f"models:/{registry.CLASSIFIER}/{version}"})
     return version
@@ -110,6 +134,6 @@ def _version_tags(dataset: Dataset, config: FinetuneMae | TrainClassifier | Tune
         "data": dataset.name,
         "data.fingerprint": dataset.fingerprint,
         "split.fingerprint": dataset.split_fingerprint,
-        "leakage": f"{dataset.leakage:.0%}",
+        "leakage": dataset.leakage,
         "recipe": "tuned" if isinstance(config, Tune) else config.recipe,
     }

@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
-from fracture_mae.errors import FractureMaeError
+from fracture_mae.errors import FractureMaeError, first_line
 
 MAE, CLASSIFIER = "xray-mae", "fracture-classifier"
 CHALLENGER, CHAMPION = "challenger", "champion"
@@ -42,6 +42,11 @@ SERVED_REQUIREMENTS = (
     "scipy",
     "torch",
     "transformers",
+)
+# The second is what it says of an alias that a model has not, and of names that no model can have.
+_SAYS_THERE_IS_NONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+_LOOKS = (
+    "compared_on."  # of a tag of the registered model: with the fingerprint of the split, versions compared on its test
 )
 _IMAGE = Schema([ColSpec("string", "image")])
 _ANSWER = Schema(
@@ -90,7 +95,11 @@ def fetch(uri: str) -> Path:
 
 
 def find(uri: str) -> ModelVersion | None:
-    """The registered version behind `models:/NAME/VERSION` or `models:/NAME@ALIAS`; None where there is none."""
+    """The registered version behind `models:/NAME/VERSION` or `models:/NAME@ALIAS`; None where MLflow says that there is none.
+
+    Raises:
+        FractureMaeError: the registry does not answer.
+    """
     if not uri.startswith("models:/"):
         return None
     client = MlflowClient()
@@ -102,8 +111,13 @@ def find(uri: str) -> ModelVersion | None:
         if number != "latest":
             return client.get_model_version(name, number)
         return max(client.search_model_versions(f"name = '{name}'"), key=lambda found: int(found.version), default=None)
-    except MlflowException:
-        return None
+    except MlflowException as error:
+        if error.error_code in _SAYS_THERE_IS_NONE:
+            return None
+        raise FractureMaeError(
+            f"the registry at {mlflow.get_tracking_uri()} does not say whether there is {uri}: {first_line(error)}. Nothing was "
+            "changed there. Try again when it answers."
+        ) from error
 
 
 def exact(uri: str) -> str:
@@ -121,6 +135,18 @@ def version_tags(uri: str) -> dict[str, str]:
 def tag_version(name: str, number: str, tags: Mapping[str, Any]) -> None:
     for key, value in tags.items():
         MlflowClient().set_model_version_tag(name, number, key, str(value))
+
+
+def looks_at(test: str) -> set[str]:
+    """Which versions of the classifier were compared on these test X-rays; those that were deleted since count too."""
+    tags = MlflowClient().get_registered_model(CLASSIFIER).tags
+    return set(tags.get(_LOOKS + test, "").split())
+
+
+def add_look(test: str, number: str) -> None:
+    """Remember that a version was compared on these test X-rays."""
+    looks = sorted(looks_at(test) | {number}, key=int)
+    MlflowClient().set_registered_model_tag(CLASSIFIER, _LOOKS + test, " ".join(looks))
 
 
 def promote(number: str) -> None:

@@ -106,6 +106,7 @@ class Run:
         for xrays, context in ((dataset.train, "training"), (dataset.validation, "validation"), (dataset.test, "test")):
             self.input(xrays.table, f"{dataset.name}-{xrays.name}", context)
             self.metrics({f"{xrays.name}/n_images": len(xrays), f"{xrays.name}/n_xrays": len(set(xrays.group))})
+        self.metrics({f"leakage/{name}": share for name, share in dataset.leakage.shares().items()})
         self.table(dataset.index[["path", "sha256", "label_name", "group", "source", "split"]], "data/splits.csv")
         self.table(dataset.rejected, "data/rejected.csv")
         self.table(dataset.links, "data/links.csv")
@@ -116,7 +117,7 @@ class Run:
                 "data.rejected": len(dataset.rejected),
                 "group_by": dataset.group_by,
                 "split.fingerprint": dataset.split_fingerprint,
-                "leakage": f"{dataset.leakage:.0%}",
+                "leakage": dataset.leakage,
             }
         )
 

@@ -28,6 +28,7 @@ class Conclusion:
         study: with all its trials.
         depth, objective: what they were made with.
         dataset: the X-rays; those of test are not touched.
+        encoder: the name of the model that all trials started from.
     """
 
     study: Study
@@ -35,6 +36,7 @@ class Conclusion:
     objective: Objective
     dataset: Dataset
     config: Tune
+    encoder: str
 
     def report(self, run: Run) -> FrozenTrial:
         """Log the study's table and figures, and the best trial as tags; returns it.
@@ -69,7 +71,7 @@ class Conclusion:
         contributed = results.contributions(self.depth, self.objective, best.params, predictions)
         self._log_contributions(contributed, best, run)
         classifier = self.depth.refit(best.params)
-        version = register_classifier(classifier, decision, self.dataset, self.config, run)
+        version = register_classifier(classifier, decision, self.dataset, self.config, run, encoder=self.encoder)
         corners = results.corners(contributed, best.params["class_weight"])
         shown = corners[["score", "sensitivity", "specificity"]].round(3).to_string()
         digest = judging.digest(findings, [self.depth.judged_on]).to_string()

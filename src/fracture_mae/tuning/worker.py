@@ -15,7 +15,7 @@ from fracture_mae.data.types import Dataset
 from fracture_mae.models.autoencoder import Mae
 from fracture_mae.processes.accelerator import make_accelerator
 from fracture_mae.stages import inputs
-from fracture_mae.tracking.registered_models import load_mae
+from fracture_mae.tracking.registered_models import load_mae, with_leakage_of
 from fracture_mae.tracking.runs import Run, database_folder
 from fracture_mae.tuning.campaign import Campaign, Tally
 from fracture_mae.tuning.depths import Depth, depth_of
@@ -45,7 +45,7 @@ def tune(config: Tune, run: Run) -> str:
     storage = open_database(config)
     accelerator = make_accelerator(config.precision, config.device)
     mae = load_mae(config.encoder, config)
-    dataset = inputs.load_data(config, mae.image_size)
+    dataset = with_leakage_of(mae.source, inputs.load_data(config, mae.image_size))
     run.dataset(dataset)
     run.tags({"encoder": mae.source} | inputs.check_encoder_split(config.encoder, dataset))
     run.note(
@@ -77,7 +77,7 @@ def take_part(
             return f"Nothing is left to do in the study {study.study_name}: another worker concludes its campaign."
         runs.write_missing(study)
         tally = Tally.of(study)
-    conclusion = Conclusion(study, depth, objective, dataset, config)
+    conclusion = Conclusion(study, depth, objective, dataset, config, encoder=mae.source)
     best = conclusion.report(run)
     summary = f"study {study.study_name}: {tally.taken} trials, the best is number {best.number}: {_values(objective, best.values)}"
     if stopped:
@@ -109,7 +109,11 @@ def _open(
 def _signature(depth: Depth, objective: Objective, space: Space, dataset: Dataset, config: Tune) -> dict[str, Any]:
     """What trials must have in common to be compared."""
     signature = {"depth": config.depth, **objective.described(), "search space": described(space)}
-    signature |= {"data and split": dataset.split_fingerprint, "encoder": depth.encoder_fingerprint}
+    signature |= {
+        "data and split": dataset.split_fingerprint,
+        "group_by": dataset.group_by,
+        "encoder": depth.encoder_fingerprint,
+    }
     signature |= {"n_folds": config.n_folds}
     return signature | ({"batch_size": config.batch_size} if config.depth == "finetune" else {})
 

@@ -8,6 +8,7 @@ import pytest
 
 from fracture_mae.data import loading, splits
 from fracture_mae.data.synthetic.xray import xray
+from fracture_mae.data.types import Leakage
 from fracture_mae.errors import FractureMaeError
 
 
@@ -31,7 +32,7 @@ def folder(tmp_path, monkeypatch):
 
 def test_grouped_keeps_copies_together_and_exact_ones_once(folder):
     dataset = loading.load(str(folder), image_size=32)
-    assert dataset.leakage == 0
+    assert not dataset.leakage
     assert dataset.index.groupby("group")["split"].nunique().eq(1).all()
     assert dataset.index["group"].nunique() == 10
     assert len(dataset.index) == 14
@@ -40,7 +41,7 @@ def test_grouped_keeps_copies_together_and_exact_ones_once(folder):
 
 def test_published_leaks_and_says_so(folder):
     dataset = loading.load(str(folder), image_size=32, split="published")
-    assert dataset.leakage == pytest.approx(2 / 4)  # of four X-rays in test two stand in training too
+    assert dataset.leakage.with_label == pytest.approx(2 / 4)  # of four X-rays in test two stand in training too
     assert [len(dataset.train), len(dataset.validation), len(dataset.test)] == [6, 2, 6]
 
 
@@ -124,7 +125,7 @@ def test_a_saved_split_can_be_loaded_as_published(patients):
     splits.save(first.index, patients.parent / "splits.csv")
     again = loading.load(str(patients.parent / "splits.csv"), image_size=32, split="published")
     assert again.split_fingerprint == first.split_fingerprint
-    assert again.leakage == 0
+    assert again.leakage == Leakage()
 
 
 def test_an_xray_of_the_same_patient_in_training_is_a_leak(patients):
@@ -134,7 +135,7 @@ def test_an_xray_of_the_same_patient_in_training_is_a_leak(patients):
     patients.write_text(
         "\n".join([text[0] + ",split", *map(",".join, zip(text[1:], sides, strict=True))]), encoding="utf-8"
     )
-    assert loading.load(str(patients), image_size=32, split="published").leakage == pytest.approx(1 / 9)
+    assert loading.load(str(patients), image_size=32, split="published").leakage.with_label == pytest.approx(1 / 9)
 
 
 def test_copies_by_name_of_a_conflicting_xray_are_set_aside_too(folder):
@@ -197,7 +198,7 @@ def _csv(folder, lines):
 def test_copies_are_found_whatever_their_names_unless_told_otherwise(renamed):
     dataset = loading.load(renamed, image_size=32, split="published")
     assert dataset.index["group"].nunique() == 6
-    assert dataset.leakage == pytest.approx(2 / 3)
+    assert dataset.leakage.with_label == pytest.approx(2 / 3)
     content = dataset.index.set_index(dataset.index["path"].str[-5])["sha256"]
     linked = {frozenset(pair) for pair in dataset.links[["a", "b"]].to_numpy().tolist()}
     assert linked == {frozenset(content[["0", "6"]]), frozenset(content[["1", "7"]])}

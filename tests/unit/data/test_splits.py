@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from fracture_mae.data import splits
+from fracture_mae.data.types import Leakage
 from fracture_mae.errors import FractureMaeError
 
 
@@ -89,8 +90,12 @@ def test_published_is_taken_as_it_stands_and_must_be_whole():
 
 
 def test_leakage_counts_xrays_of_test_that_stand_elsewhere():
-    table = pd.DataFrame({"group": list("aabbcd"), "split": ["test", "train", "test", "validation", "test", "test"]})
-    assert splits.leakage(table) == pytest.approx(2 / 4)  # a and b of a, b, c, d
+    sides = {"test": "abcd", "train": "aef", "validation": "be"}
+    table = pd.DataFrame(
+        [(group, name) for name, groups in sides.items() for group in groups], columns=["group", "split"]
+    )
+    # a and b of a, b, c and d; and e of b and e.
+    assert splits.leakage(table) == Leakage(with_label=2 / 4, validation=1 / 2)
 
 
 def test_check_refuses_a_torn_group():

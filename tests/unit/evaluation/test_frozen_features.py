@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch import nn
 
+from fracture_mae.data.reading import decoding
 from fracture_mae.evaluation import frozen_features
 from fracture_mae.evaluation.frozen_features import PooledEncoder, features
 from fracture_mae.models import classifier as classifier_model
@@ -57,6 +58,14 @@ def test_other_weights_or_another_description_never_answer_for_these(compute, xr
     described.described = lambda: "at another size"
     compute(described, xrays)
     assert described.shown == len(xrays)
+
+
+def test_features_of_pixels_decoded_otherwise_never_answer_for_these(compute, xrays, monkeypatch):
+    compute(Brightness(), xrays)
+    monkeypatch.setattr(decoding, "VERSION", decoding.VERSION + 1)
+    decoded_anew = Brightness()
+    compute(decoded_anew, xrays)
+    assert decoded_anew.shown == len(xrays)
 
 
 def test_a_killed_writer_leaves_nothing_and_a_damaged_file_is_made_anew(compute, xrays, tmp_path):

@@ -7,6 +7,7 @@ from matplotlib.text import Text
 from mlflow.utils.validation import _validate_metric_name
 from scipy.special import expit
 
+from fracture_mae.data.types import Leakage
 from fracture_mae.evaluation import judging
 from fracture_mae.evaluation.judging import CLASSIFIER, Certainty
 from fracture_mae.metrics.calibration import Isotonic, expected_calibration_error
@@ -166,8 +167,9 @@ def test_digest_prints_estimate_and_interval(judged):
 
 
 def test_remark_on_leakage():
-    assert judging.remark_on(0.0) == ""
-    assert judging.remark_on(0.126) == "LEAKY: 13% of the test X-rays stand in training too"
+    assert judging.remark_on(Leakage()) == ""
+    found = judging.remark_on(Leakage(with_label=0.126))
+    assert found == "LEAKY: of the test X-rays 13% with label were shown in training"
 
 
 # Files of 0: the X-ray a counts once, by half of each file; 1: its first file alone counts.

@@ -6,6 +6,8 @@ import pandas as pd
 import pytest
 
 from fracture_mae.config import Evaluate
+from fracture_mae.data.shown import WITH_LABEL
+from fracture_mae.data.types import Leakage
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import judging
 from fracture_mae.evaluation.references import FILE_PROPERTIES
@@ -15,23 +17,26 @@ from fracture_mae.stages import evaluate
 from fracture_mae.tracking import registry
 from fracture_mae.tracking.registered_models import LoadedClassifier
 from fracture_mae.tracking.report import Report
+from tests import builders
 
 DECISION = Decision(("not fractured", "fractured"))
 NAME = registry.CLASSIFIER
 
 
 def subject(version="1", seen=(), decision=DECISION):
-    return LoadedClassifier(f"models:/{NAME}/{version}", version, None, decision, frozenset(seen))
+    return LoadedClassifier(f"models:/{NAME}/{version}", version, None, decision, builders.shown(seen))
 
 
 def test_leakage_counts_test_xrays_that_the_classifier_was_shown(dataset):
     test = dataset.test.table["sha256"]
-    assert subject().leakage(dataset) == 0
-    assert subject(seen=[test[0], test[3], "elsewhere"]).leakage(dataset) == pytest.approx(2 / 6)
+    assert subject().leakage(dataset) == Leakage()
+    assert subject(seen=[test[0], test[3], "elsewhere"]).leakage(dataset) == Leakage(with_label=2 / 6)
     # Two files of one X-ray: one that was shown is enough.
-    dataset.test.table["group"] = ["a", "a", "b", "c", "d", "e"]
-    assert subject(seen=[test[1]]).leakage(dataset) == pytest.approx(1 / 5)
-    assert subject(seen=[test[1]]).leakage(replace(dataset, leakage=0.5)) == 0.5
+    groups = dict(zip(test, ["a", "a", "b", "c", "d", "e"], strict=True))
+    dataset.test.table["group"] = test.map(groups)
+    dataset.index["group"] = dataset.index["sha256"].map(groups).fillna(dataset.index["group"])
+    assert subject(seen=[test[1]]).leakage(dataset) == Leakage(with_label=1 / 5)
+    assert subject(seen=[test[1]]).leakage(replace(dataset, leakage=Leakage(validation=0.5))) == Leakage(1 / 5, 0, 0.5)
 
 
 def test_other_classes_are_refused(dataset):
@@ -53,7 +58,8 @@ def folder(tmp_path, tiny_mae):
 def test_load_from_a_folder(store, folder):
     (folder / "seen.txt").write_text("aa\nbb\n")
     found = evaluate.load(Evaluate(classifier=str(folder), image_size=32))
-    assert (found.name, found.version, found.seen) == (str(folder), None, {"aa", "bb"})
+    assert (found.name, found.version) == (str(folder), None)
+    assert found.shown.contents.to_dict() == {"aa": WITH_LABEL, "bb": WITH_LABEL}
     assert found.decision == DECISION
 
 

@@ -8,11 +8,12 @@ import pytest
 from scipy.special import logit
 
 from fracture_mae.config import PROMOTION_METRICS, Evaluate
+from fracture_mae.data.types import Leakage
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics.calibration import Isotonic
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.stages import inputs, promote
-from fracture_mae.stages.promote import compare, is_better
+from fracture_mae.stages.promote import compare, is_better, wanted_confidence
 from fracture_mae.tracking import registered_models, registry
 from fracture_mae.tracking.registered_models import LoadedClassifier
 from fracture_mae.tracking.report import Report
@@ -89,7 +90,10 @@ def test_each_decides_at_its_own_threshold_and_calibration():
     ],
 )
 def test_the_rule(difference, share, margin, confidence, wins):
-    assert is_better({"difference": difference, "share_above_margin": share}, margin, confidence) == wins
+    assert (
+        is_better({"metric": "auroc", "difference": difference, "share_above_margin": share}, margin, confidence)
+        == wins
+    )
 
 
 class Registry:
@@ -108,7 +112,7 @@ class Registry:
         self.store.set_model_version_tag(NAME, version, "data.fingerprint", data_fingerprint)
         network = SimpleNamespace(image_size=image_size, version=version)
         self.subjects[version] = LoadedClassifier(
-            f"models:/{NAME}/{version}", version, network, decision, frozenset(seen)
+            f"models:/{NAME}/{version}", version, network, decision, builders.shown(seen)
         )
         self.answers[version] = np.asarray(probability)
         return version
@@ -140,7 +144,9 @@ class Registry:
 
 @pytest.fixture
 def versions(store, dataset, monkeypatch):
-    dataset = replace(dataset, test=builders.xrays("test", LABEL))
+    test = builders.xrays("test", LABEL)
+    others = dataset.index[dataset.index["split"] != "test"]
+    dataset = replace(dataset, test=test, index=pd.concat([others, test.table.assign(split="test")], ignore_index=True))
     return Registry(store, dataset, monkeypatch)
 
 
@@ -235,26 +241,37 @@ def test_a_champion_that_was_shown_test_xrays_is_not_compared(versions):
     shown = versions.dataset.test.table["sha256"][:15]
     first, second = versions.add(PERFECT, seen=shown), versions.add(PERFECT)
     versions.evaluate(first)
-    assert "of these test X-rays it was shown 25% while it was made" in versions.evaluate(second).reason
+    reason = versions.evaluate(second).reason
+    assert (
+        "while it was made, of the test X-rays 25% with label were shown in training, which would favour it" in reason
+    )
 
 
-def test_what_was_shown_test_xrays_never_wins(versions):
+@pytest.mark.parametrize(
+    ("leakage", "words"),
+    [
+        (Leakage(with_label=0.25), "of the test X-rays 25% with label were shown in training"),
+        (Leakage(picture_only=0.5), "of the test X-rays 50% as a picture only were shown in training"),
+        (Leakage(validation=0.1), "of the validation X-rays 10% stand in training too"),
+    ],
+)
+def test_what_was_shown_test_xrays_never_wins(versions, leakage, words):
     first, second = versions.add(WRONG), versions.add(PERFECT)
-    leaky = replace(versions.dataset, leakage=0.25)
+    leaky = replace(versions.dataset, leakage=leakage)
     assert not versions.evaluate(second, leaky).promoted  # not even as the first
     versions.evaluate(first)
     verdict = versions.evaluate(second, leaky, promote_confidence=0)
     assert versions.champion == first
-    assert verdict.reason == "25% of the test X-rays were seen in training, so its figures prove nothing"
+    assert verdict.reason == f"{words}, so its figures prove nothing"
 
 
 @pytest.mark.parametrize(("mode", "winner"), [("always", "2"), ("never", "1")])
 def test_the_user_may_decide(versions, mode, winner):
     first, second = versions.add(RANDOM), versions.add(WRONG if mode == "always" else PERFECT)
     versions.evaluate(first)
-    verdict = versions.evaluate(second, replace(versions.dataset, leakage=0.5), promote=mode)
+    verdict = versions.evaluate(second, replace(versions.dataset, leakage=Leakage(0.5)), promote=mode)
     assert versions.champion == winner
-    assert verdict.reason == f"--promote {mode} (50% of the test X-rays were seen in training)"
+    assert verdict.reason == f"--promote {mode} (of the test X-rays 50% with label were shown in training)"
     assert verdict.loser == (first if mode == "always" else second)
 
 
@@ -264,8 +281,8 @@ def test_the_champion_stays_itself(versions):
     verdict = versions.evaluate(first)
     assert str(verdict) == "not promoted: version 1 is the champion already"
     assert str(versions.evaluate(first, promote="always")) == str(verdict)
-    assert str(versions.evaluate(first, replace(versions.dataset, leakage=0.5))).startswith(
-        "not promoted: 50% of the test"
+    assert str(versions.evaluate(first, replace(versions.dataset, leakage=Leakage(0.5)))).startswith(
+        "not promoted: of the test X-rays 50%"
     )
     assert versions.champion == first
     assert versions.tags(first)["promotion"].startswith("promoted to champion: the first one")
@@ -323,7 +340,7 @@ def test_rolling_back_returns_step_by_step(versions):
 
 
 def test_rolling_back_says_what_is_wrong(versions):
-    with pytest.raises(FractureMaeError, match="has no champion"):
+    with pytest.raises(FractureMaeError, match=r"has no champion, .* Name the version"):
         promote.roll_back()
     versions.evaluate(versions.add(RANDOM))
     with pytest.raises(FractureMaeError, match="version 1 is the champion already"):
@@ -331,3 +348,50 @@ def test_rolling_back_says_what_is_wrong(versions):
     with pytest.raises(FractureMaeError, match="has no version 7"):
         promote.roll_back("7")
     assert versions.champion == "1"
+
+
+def test_there_is_a_way_back_without_a_champion(versions):
+    first, second = versions.add(RANDOM), versions.add(PERFECT)
+    versions.evaluate(first)
+    versions.evaluate(second)
+    versions.store.delete_model_version(NAME, second)
+    assert versions.champion is None
+    assert promote.roll_back(first) == "champion is version 1, where there was none"
+    assert versions.champion == first
+
+
+def test_who_flags_everything_needs_the_other_rate_too(versions):
+    first = versions.add(RANDOM)
+    versions.evaluate(first)
+    everything = versions.add(np.full(len(LABEL), 0.99))
+    options = {"promote_metric": "sensitivity", "promote_confidence": 0}
+    verdict = versions.evaluate(everything, **options)
+    assert verdict.comparison["challenger"] > verdict.comparison["champion"]
+    assert (verdict.comparison["other"], verdict.promoted) == (0, False)
+    assert verdict.reason.endswith("; its specificity is 0.000, at least 0.5 is wanted")
+    assert versions.evaluate(everything, **options, promote_floor=0).promoted
+
+
+def test_the_chance_of_luck_over_all_looks_is_that_of_one():
+    spent = [1 - wanted_confidence(0.95, look) for look in range(1, 10_000)]
+    assert spent == sorted(spent, reverse=True)
+    assert sum(spent) == pytest.approx(0.05, abs=1e-5)
+    assert wanted_confidence(0.95, 1) == pytest.approx(1 - 0.05 * 0.6079, abs=1e-5)
+    assert {wanted_confidence(0, look) for look in (1, 9)} == {0}
+
+
+def test_looks_at_the_same_test_xrays_are_counted(versions):
+    versions.evaluate(versions.add(RANDOM))
+    found = [versions.evaluate(versions.add(WRONG)) for _ in range(3)]
+    assert [each.comparison["look"] for each in found] == [1, 2, 3]
+    again = versions.evaluate("3")  # who was compared already does not count twice
+    assert again.comparison["look"] == 3
+    assert "as challenger number 3 on these X-rays" in again.reason
+    versions.store.delete_model_version(NAME, "2")  # and is not forgotten
+    assert versions.evaluate(versions.add(WRONG)).comparison["look"] == 4
+    elsewhere = replace(DECISION, split_fingerprint="6" * 16)
+    versions.subjects["1"] = replace(versions.subjects["1"], decision=elsewhere)
+    other = versions.evaluate(
+        versions.add(WRONG, decision=elsewhere), replace(versions.dataset, split_fingerprint="6" * 16)
+    )
+    assert other.comparison["look"] == 1

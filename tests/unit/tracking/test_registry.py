@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics.decision import Decision
@@ -139,3 +141,19 @@ def test_promote_moves_the_champion(store):
     for number in ("1", "2"):
         registry.promote(number)
         assert registry.exact("models:/fracture-classifier@champion") == f"models:/fracture-classifier/{number}"
+
+
+def test_a_registry_that_does_not_answer_is_no_registry_without_a_champion(store, monkeypatch):
+    store.create_registered_model(registry.CLASSIFIER)
+    champion = f"models:/{registry.CLASSIFIER}@{registry.CHAMPION}"
+    assert registry.find(champion) is None
+    assert registry.find("models:/never-registered/1") is None
+
+    def busy(*args, **options):
+        raise MlflowException("(sqlite3.OperationalError) database is locked", TEMPORARILY_UNAVAILABLE)
+
+    for name in ("get_model_version_by_alias", "get_model_version"):
+        monkeypatch.setattr(registry.MlflowClient, name, busy)
+    for uri in (champion, "models:/never-registered/1"):
+        with pytest.raises(FractureMaeError, match=r"does not say whether there is .*database is locked"):
+            registry.find(uri)

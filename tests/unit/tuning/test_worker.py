@@ -13,10 +13,10 @@ from click.testing import CliRunner
 import entrypoints.tune
 from fracture_mae.config import Tune
 from fracture_mae.data import folds
+from fracture_mae.data.shown import Shown
 from fracture_mae.errors import FractureMaeError, NonFiniteError
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.tracking import runs
-from fracture_mae.tracking.registered_models import SEEN
 from fracture_mae.tracking.report import Report
 from fracture_mae.tuning.depths import HeadDepth
 from fracture_mae.tuning.register_best import Conclusion
@@ -31,10 +31,11 @@ def registered(monkeypatch):
     kept = []
 
     def register(folder, threshold, tags):
-        kept.append((*classifier_model.load(folder), set((folder / SEEN).read_text().split()), threshold, tags))
+        kept.append((*classifier_model.load(folder), Shown.load(folder).contents, threshold, tags))
         return "1"
 
     monkeypatch.setattr("fracture_mae.tracking.registry.register_classifier", register)
+    monkeypatch.setattr("fracture_mae.data.loading.read_picture", lambda path: np.zeros((32, 32), np.uint8))
     return kept
 
 
@@ -105,7 +106,7 @@ def test_a_campaign_of_heads_ends_in_a_registered_classifier(session, store, reg
     ((_, decision, seen, threshold, tags),) = registered
     assert decision.threshold == threshold == pytest.approx(float(run.data.tags["best.threshold"]))
     assert (decision.objective, decision.data_fingerprint) == ("balanced_accuracy", "f" * 16)
-    assert seen == set(folds.joined(builders.dataset()).table["sha256"])
+    assert set(seen.index) == set(folds.joined(builders.dataset()).table["sha256"])
     assert tags["recipe"] == "tuned"
     assert "registered as models:/fracture-classifier/1" in text
 
@@ -176,6 +177,9 @@ def test_the_same_command_goes_on_and_another_objective_is_refused(session, stor
         session(n_trials=1, objective="mcc")
     other = dataclasses.replace(builders.dataset(), split_fingerprint="6" * 16)
     with pytest.raises(FractureMaeError, match=r"data and split was 5{16}, now 6{16}"):
+        session(other, n_trials=1)
+    other = dataclasses.replace(builders.dataset(), group_by="names")
+    with pytest.raises(FractureMaeError, match="group_by was content, now names"):
         session(other, n_trials=1)
     assert len(study_of(tmp_path).trials) == 5
 

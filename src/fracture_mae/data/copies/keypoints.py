@@ -32,7 +32,7 @@ class Features(NamedTuple):
 
 def describe(image: np.ndarray) -> Features:
     """Find the strongest MAX_KEYPOINTS keypoints of a grey picture (height, width) uint8; a blank one has none."""
-    thumbnail = _shrink(image)
+    thumbnail = shrink(image)
     inner = cv2.erode(content_mask(thumbnail), np.ones((2 * _PADDING_MARGIN + 1,) * 2, np.uint8))
     # X-rays have little contrast: OpenCV's default of 0.04 would lose half of the keypoints.
     sift = cv2.SIFT_create(nfeatures=MAX_KEYPOINTS, contrastThreshold=0.005)
@@ -44,7 +44,8 @@ def describe(image: np.ndarray) -> Features:
     return Features(xy, descriptors[strongest].astype(np.uint8), thumbnail, image.shape)
 
 
-def _shrink(image: np.ndarray) -> np.ndarray:
+def shrink(image: np.ndarray) -> np.ndarray:
+    """A grey picture (height, width) uint8 with SIDE pixels along its longest side."""
     scale = SIDE / max(image.shape)
     size = [max(1, round(scale * side)) for side in image.shape[::-1]]
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)

@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+# Of `decode` and `letterbox`: raised when they make other pixels of a file. All that is remembered of pixels carries it.
+VERSION = 2
 MAX_PIXELS = 2**26  # 67 megapixels; a bedside X-ray detector gives about 10
 _ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}  # first bytes of JPEG and PNG, and what marks their end
 _TAIL = 4096  # bytes at a file's end in which a whole one has its end marker
