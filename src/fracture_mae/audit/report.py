@@ -36,7 +36,7 @@ def _leakage_tag(table: pd.DataFrame) -> str:
     if not len(leakage.between_splits(table)) or "test" not in leakage.splits_in(table):
         return _NO_SPLITS
     published = table[table["split_published"] != ""]
-    return f"{splits.leakage(published.assign(split=published['split_published'])):.0%}"
+    return str(splits.leakage(published.assign(split=published["split_published"])))
 
 
 def leaks(copies: FoundCopies) -> str:

@@ -75,8 +75,12 @@ def published(table: pd.DataFrame) -> pd.Series:
 def leakage(table: pd.DataFrame) -> Leakage:
     """What a split lets through: X-rays of test with a file in training or validation too, and of validation with one in training."""
     train, validation, test = (table.loc[table["split"] == name, "group"].unique() for name in NAMES)
-    seen = np.concatenate([train, validation])
-    return Leakage(with_label=float(np.isin(test, seen).mean()), validation=float(np.isin(validation, train).mean()))
+    return Leakage(with_label=_share(test, np.concatenate([train, validation])), validation=_share(validation, train))
+
+
+def _share(groups: np.ndarray, others: np.ndarray) -> float:
+    """Of the groups that are among others; 0 of none, as where an audited collection has no validation."""
+    return float(np.isin(groups, others).mean()) if len(groups) else 0.0
 
 
 def check(table: pd.DataFrame) -> None:

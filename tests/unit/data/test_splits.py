@@ -96,6 +96,8 @@ def test_leakage_counts_xrays_of_test_that_stand_elsewhere():
     )
     # a and b of a, b, c and d; and e of b and e.
     assert splits.leakage(table) == Leakage(with_label=2 / 4, validation=1 / 2)
+    assert splits.leakage(table[table["split"] != "validation"]) == Leakage(with_label=1 / 4)
+    assert splits.leakage(table[table["split"] == "train"]) == Leakage()
 
 
 def test_check_refuses_a_torn_group():
