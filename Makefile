@@ -29,7 +29,7 @@ test: install ## lint and all tests that need neither the real X-rays nor a GPU,
 	ruff check . && ruff format --check . && lint-imports
 	OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-test-fast: install ## the tests that take seconds, about 2 minutes
+test-fast: install ## the tests that take seconds, 2 to 3 minutes
 	OMP_NUM_THREADS=1 pytest --numprocesses 2 -m "not slow and not data and not gpu"
 
 lint: install ## ruff and the layers of the architecture
