@@ -18,6 +18,7 @@ from fracture_mae.data.copies import search
 from fracture_mae.data.copies.keypoints import shrink
 from fracture_mae.data.copies.links import Searched, as_table
 from fracture_mae.data.types import Dataset, Leakage
+from fracture_mae.errors import FractureMaeError, first_line
 
 WITH_LABEL, PICTURE_ONLY = "with label", "picture only"
 _FILE, _OLD_FILE = "shown.zip", "seen.txt"
@@ -64,10 +65,6 @@ class Shown:
         contents = contents[~contents.index.duplicated()].sort_index()
         return Shown(contents, other.thumbnails | self.thumbnails)
 
-    def picture_only(self) -> "Shown":
-        """The same, as an autoencoder is shown it."""
-        return Shown(pd.Series(PICTURE_ONLY, index=self.contents.index, dtype=object), self.thumbnails)
-
     def save(self, folder: Path) -> None:
         """Write it beside a model."""
         with zipfile.ZipFile(folder / _FILE, "w") as file:
@@ -77,16 +74,30 @@ class Shown:
 
     @classmethod
     def load(cls, folder: Path) -> "Shown | None":
-        """What `save` wrote there; None where nothing is known."""
+        """What `save` wrote there; None where nothing is known.
+
+        Raises:
+            FractureMaeError: it is damaged.
+        """
         if (folder / _FILE).exists():
-            with zipfile.ZipFile(folder / _FILE) as file:
-                contents = pd.read_csv(io.BytesIO(file.read("contents.csv")), index_col="sha256", dtype=object)["shown"]
-                names = [name for name in file.namelist() if name.startswith("thumbnails/")]
-                return cls(contents, {Path(name).stem: file.read(name) for name in names})
+            try:
+                return cls._read(folder / _FILE)
+            except (zipfile.BadZipFile, KeyError, ValueError) as error:
+                raise FractureMaeError(
+                    f"{folder / _FILE}, which says what the model was shown, is damaged: {first_line(error)}. Without it nobody "
+                    "can tell whether X-rays leak. Register the model anew, or take another."
+                ) from error
         if (folder / _OLD_FILE).exists():  # of earlier versions, which knew bytes alone
             contents = (folder / _OLD_FILE).read_text(encoding="ascii").split()
             return cls(pd.Series(WITH_LABEL, index=pd.Index(contents, dtype=object), dtype=object), {})
         return None
+
+    @classmethod
+    def _read(cls, path: Path) -> "Shown":
+        with zipfile.ZipFile(path) as file:
+            contents = pd.read_csv(io.BytesIO(file.read("contents.csv")), index_col="sha256", dtype=object)["shown"]
+            names = [name for name in file.namelist() if name.startswith("thumbnails/")]
+            return cls(contents, {Path(name).stem: file.read(name) for name in names})
 
     def among_test(self, dataset: Dataset) -> pd.Series:
         """How each X-ray of test was shown: index group; "with label", "picture only", or "" where it was not.

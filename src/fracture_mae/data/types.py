@@ -66,15 +66,20 @@ class Leakage:
     def __str__(self) -> str:
         if not self:
             return "0%"
-        of_test = [f"{getattr(self, name):.0%} {how}" for name, how in _SHOWN.items() if getattr(self, name)]
+        of_test = [f"{_percent(getattr(self, name))} {how}" for name, how in _SHOWN.items() if getattr(self, name)]
         told = [f"of the test X-rays {' and '.join(of_test)} were shown in training"] if of_test else []
         if self.validation:
-            told.append(f"of the validation X-rays {self.validation:.0%} stand in training too")
+            told.append(f"of the validation X-rays {_percent(self.validation)} stand in training too")
         return "; ".join(told)
 
     def shares(self) -> dict[str, float]:
         """By name."""
         return asdict(self)
+
+
+def _percent(share: float) -> str:
+    """Whole, unless that would make it nothing."""
+    return f"{share:.0%}" if share >= 0.005 else f"{100 * share:.1g}%"
 
 
 _SHOWN = {"with_label": "with label", "picture_only": "as a picture only"}

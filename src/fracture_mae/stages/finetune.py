@@ -8,13 +8,14 @@ import torch
 from accelerate import Accelerator
 
 from fracture_mae.config import FinetuneMae
+from fracture_mae.data.shown import PICTURE_ONLY
 from fracture_mae.data.types import Dataset
 from fracture_mae.evaluation.reconstruction import Masks, masked_errors
 from fracture_mae.models.autoencoder import Mae, squared_error
 from fracture_mae.processes import collectives
 from fracture_mae.processes.accelerator import make_accelerator
 from fracture_mae.stages import inputs, reconstruct
-from fracture_mae.tracking.registered_models import load_mae, register_mae
+from fracture_mae.tracking.registered_models import load_mae, made_from, register_mae
 from fracture_mae.tracking.runs import Run
 from fracture_mae.training import learning_curves
 from fracture_mae.training.augmentation import Augment
@@ -39,6 +40,7 @@ def finetune_mae(config: FinetuneMae, run: Run) -> str:
     run.tags({"model": mae.source})
     run.note(f"Fine-tuning **{mae.source}**, recipe `{config.recipe}`. {inputs.describe(dataset)}")
 
+    shown = made_from(mae.source, dataset, PICTURE_ONLY)
     with open_checkpoints(mae, dataset, config, run.id) as checkpoints:
         before = reconstruct.measure(mae, dataset, config, accelerator)
         run.metrics(reconstruct.flat(before, "baseline/"))
@@ -54,7 +56,7 @@ def finetune_mae(config: FinetuneMae, run: Run) -> str:
         run.figures(examples.figures())
         results = pd.concat({"baseline": before, "fine-tuned": after}, names=["model"])
         run.table(results, "reconstruction.csv", index=True)
-        version = register_mae(mae, dataset, config, run)
+        version = register_mae(mae, shown, dataset, config, run)
         checkpoints.remove()
     return f"{results.round(4).to_string()}\nregistered as models:/xray-mae/{version}"
 

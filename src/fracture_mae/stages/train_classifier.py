@@ -3,6 +3,7 @@
 from tqdm import tqdm
 
 from fracture_mae.config import TrainClassifier
+from fracture_mae.data.shown import WITH_LABEL
 from fracture_mae.data.types import Dataset
 from fracture_mae.evaluation import judging, operating_points
 from fracture_mae.evaluation.prediction import weighed
@@ -10,7 +11,7 @@ from fracture_mae.processes import collectives, ranks
 from fracture_mae.processes.accelerator import make_accelerator
 from fracture_mae.stages import classifier as classifier_stage
 from fracture_mae.stages import cross_validate, inputs
-from fracture_mae.tracking.registered_models import load_mae, register_classifier, with_leakage_of
+from fracture_mae.tracking.registered_models import load_mae, made_from, register_classifier, with_leakage_of
 from fracture_mae.tracking.report import Report
 from fracture_mae.tracking.runs import Run
 from fracture_mae.training import learning_curves
@@ -32,6 +33,7 @@ def train_classifier(config: TrainClassifier, run: Run) -> str:
     run.tags({"encoder": mae.source} | encoder_split)
     run.note(f"Classifier on the encoder of **{mae.source}**, recipe `{config.recipe}`. {inputs.describe(dataset)}")
 
+    shown = made_from(mae.source, dataset, WITH_LABEL)
     folds = cross_validate.train_folds(mae, dataset, config, accelerator=accelerator, run=run)
     if folds and ranks.is_first():
         tqdm.write(cross_validate.report(folds, config, encoder_split["encoder.split"], run))
@@ -44,7 +46,7 @@ def train_classifier(config: TrainClassifier, run: Run) -> str:
             return ""
         report = _judged_on_validation(choice, dataset, config)
         run.report(report)
-        version = register_classifier(classifier, choice.decision, dataset, config, run, encoder=mae.source)
+        version = register_classifier(classifier, choice.decision, shown, dataset, config, run)
         checkpoints.remove()
     for fold in folds:
         fold.forget()

@@ -1,5 +1,6 @@
 """Models in the registry: how a network gets there, with what it was shown, and how it comes back."""
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -7,7 +8,7 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 
 from fracture_mae.config import DataOptions, FinetuneMae, TrainClassifier, Tune
-from fracture_mae.data.shown import PICTURE_ONLY, WITH_LABEL, Shown, leakage_of
+from fracture_mae.data.shown import Shown, leakage_of
 from fracture_mae.data.types import Dataset, Leakage
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics.decision import Decision
@@ -15,9 +16,11 @@ from fracture_mae.models import autoencoder
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models.autoencoder import Mae
 from fracture_mae.models.classifier import FractureClassifier
-from fracture_mae.processes import collectives
+from fracture_mae.processes import collectives, ranks
 from fracture_mae.tracking import registry
 from fracture_mae.tracking.runs import Run
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -27,14 +30,14 @@ class LoadedClassifier:
     Attributes:
         name: its URI or folder, with the version where it is registered.
         version: its number in the registry, where it is registered as `fracture-classifier`.
-        shown: what it and its encoder were made from; None where that is not known.
+        shown: what it and its encoder were made from, as far as that is known.
     """
 
     name: str
     version: str | None
     classifier: FractureClassifier
     decision: Decision
-    shown: Shown | None
+    shown: Shown
 
     def check(self, dataset: Dataset) -> None:
         """Refuse data whose classes are not those that it tells apart."""
@@ -46,7 +49,7 @@ class LoadedClassifier:
 
     def shown_of(self, dataset: Dataset) -> pd.Series:
         """How each test X-ray was shown while it and its encoder were made, see `Shown.among_test`."""
-        return (self.shown or Shown.nothing()).among_test(dataset)
+        return self.shown.among_test(dataset)
 
     def leakage(self, dataset: Dataset) -> Leakage:
         """The same in shares."""
@@ -64,14 +67,32 @@ def open_classifier(name: str) -> LoadedClassifier:
     classifier, decision = classifier_model.load(folder)
     found = registry.find(name)
     version = str(found.version) if found and found.name == registry.CLASSIFIER else None
-    return LoadedClassifier(name, version, classifier, decision, Shown.load(folder))
+    return LoadedClassifier(name, version, classifier, decision, _shown_in(folder, name))
 
 
 def shown_by(name: str) -> Shown:
-    """What a model by any of its names was made from, as an autoencoder was shown it; nothing that is known for other people's."""
-    folder = registry.fetch(name) if registry.is_model_uri(name) else Path(name).expanduser()
+    """What a model by any of its names was made from, as far as that is known: of other people's, nothing is."""
+    return _shown_in(registry.fetch(name) if registry.is_model_uri(name) else Path(name).expanduser(), name)
+
+
+def _shown_in(folder: Path, name: str) -> Shown:
     shown = Shown.load(folder)
-    return shown.picture_only() if shown else Shown.nothing()
+    if shown is None and registry.is_model_uri(name):
+        logger.warning(
+            "%s does not say what it was shown, so X-rays of it that leak are not noticed. Train it anew.", name
+        )
+    return shown or Shown.nothing()
+
+
+def made_from(start: str, dataset: Dataset, how: str) -> Shown:
+    """What a model is shown in all that starts from `start` and is trained on the dataset; of several processes the first one says.
+
+    Before a training, so that a picture that is gone ends it before it has begun.
+
+    Args:
+        how: "with label" or "picture only".
+    """
+    return Shown.of(dataset, how) | shown_by(start) if ranks.is_first() else Shown.nothing()
 
 
 def with_leakage_of(encoder: str, dataset: Dataset) -> Dataset:
@@ -98,12 +119,12 @@ def _load_mae(name: str, config: DataOptions) -> Mae:
     return mae
 
 
-def register_mae(mae: Mae, dataset: Dataset, config: FinetuneMae, run: Run) -> str:
-    """Save and register a fine-tuned MAE, together with what it and the model it started from were made from; its version."""
+def register_mae(mae: Mae, shown: Shown, dataset: Dataset, config: FinetuneMae, run: Run) -> str:
+    """Save and register a fine-tuned MAE, together with what it was made from; its version."""
     with TemporaryDirectory() as temporary:
         folder = Path(temporary) / registry.NETWORK
         autoencoder.save(mae, folder)
-        (Shown.of(dataset, PICTURE_ONLY) | shown_by(mae.source)).save(folder)
+        shown.save(folder)
         version = registry.register_mae(folder, _version_tags(dataset, config, run))
     run.tags({"registered": f"models:/{registry.MAE}/{version}"})
     return version
@@ -112,17 +133,16 @@ def register_mae(mae: Mae, dataset: Dataset, config: FinetuneMae, run: Run) -> s
 def register_classifier(
     classifier: FractureClassifier,
     decision: Decision,
+    shown: Shown,
     dataset: Dataset,
     config: TrainClassifier | Tune,
     run: Run,
-    *,
-    encoder: str,
 ) -> str:
-    """Save and register a classifier, together with what it and the encoder that it started from were made from; its version."""
+    """Save and register a classifier, together with what it was made from; its version."""
     with TemporaryDirectory() as temporary:
         folder = Path(temporary) / registry.NETWORK
         classifier_model.save(classifier, decision, folder)
-        (Shown.of(dataset, WITH_LABEL) | shown_by(encoder)).save(folder)
+        shown.save(folder)
         version = registry.register_classifier(folder, decision.threshold, _version_tags(dataset, config, run))
     run.tags({"registered": f"models:/{registry.CLASSIFIER}/{version}"})
     return version

@@ -8,11 +8,12 @@ from optuna import Study
 from optuna.trial import FrozenTrial
 
 from fracture_mae.config import Tune
+from fracture_mae.data.shown import WITH_LABEL
 from fracture_mae.data.types import Dataset
 from fracture_mae.evaluation import judging
 from fracture_mae.evaluation.judging import Certainty
 from fracture_mae.metrics.decision import Decision
-from fracture_mae.tracking.registered_models import register_classifier
+from fracture_mae.tracking.registered_models import made_from, register_classifier
 from fracture_mae.tracking.report import Report
 from fracture_mae.tracking.runs import Run
 from fracture_mae.tuning import figures, results, trials
@@ -71,11 +72,12 @@ class Conclusion:
         contributed = results.contributions(self.depth, self.objective, best.params, predictions)
         self._log_contributions(contributed, best, run)
         classifier = self.depth.refit(best.params)
-        version = register_classifier(classifier, decision, self.dataset, self.config, run, encoder=self.encoder)
+        shown = made_from(self.encoder, self.dataset, WITH_LABEL)
+        version = register_classifier(classifier, decision, shown, self.dataset, self.config, run)
         corners = results.corners(contributed, best.params["class_weight"])
-        shown = corners[["score", "sensitivity", "specificity"]].round(3).to_string()
+        table = corners[["score", "sensitivity", "specificity"]].round(3).to_string()
         digest = judging.digest(findings, [self.depth.judged_on]).to_string()
-        return f"{digest}\n{shown}\nregistered as models:/fracture-classifier/{version}, alias challenger"
+        return f"{digest}\n{table}\nregistered as models:/fracture-classifier/{version}, alias challenger"
 
     def _judged(self, predictions: pd.DataFrame, decision: Decision) -> Report:
         """The report on X-rays that the models behind `predictions` were not trained on; the threshold was chosen on them."""

@@ -13,7 +13,8 @@ from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import autoencoder as mae_model
 from fracture_mae.models import classifier as classifier_model
-from fracture_mae.tracking import registry
+from fracture_mae.tracking import registered_models, registry
+from tests import builders
 from tests.unit.serving.test_predict import PICTURES, as_base64
 
 DECISION = Decision(("healthy", "broken"), threshold=0.25, temperature=2.0, split_fingerprint="5" * 16)
@@ -157,3 +158,19 @@ def test_a_registry_that_does_not_answer_is_no_registry_without_a_champion(store
     for uri in (champion, "models:/never-registered/1"):
         with pytest.raises(FractureMaeError, match=r"does not say whether there is .*database is locked"):
             registry.find(uri)
+
+
+def test_an_encoder_that_does_not_say_what_it_was_shown_is_warned_of(store, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(registry, "fetch", lambda uri: tmp_path)
+    assert registered_models.shown_by("models:/xray-mae/1").contents.empty
+    assert "models:/xray-mae/1 does not say what it was shown" in caplog.text
+    caplog.clear()
+    assert registered_models.shown_by(str(tmp_path)).contents.empty
+    builders.shown(["aa"]).save(tmp_path)
+    assert registered_models.shown_by("models:/xray-mae/1").contents.index.tolist() == ["aa"]
+    assert caplog.text == ""
+
+
+def test_a_picture_that_is_gone_ends_a_training_before_it_begins(dataset):
+    with pytest.raises(FractureMaeError, match=r"/train/0.png cannot be read any more: .* Run again"):
+        registered_models.made_from("vit-mae-nano", dataset, "with label")
