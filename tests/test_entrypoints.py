@@ -141,7 +141,7 @@ def test_an_encoder_from_another_split_is_warned_of(chain):
     assert "models:/xray-mae/latest was fine-tuned on another split" in done.stderr
     run = chain.runs("fracture-mae")[-1]
     assert (run.data.tags["encoder"], run.data.tags["encoder.split"]) == ("models:/xray-mae/1", "another")
-    assert re.fullmatch(r"of the test X-rays \d+% as a picture only were shown in training", run.data.tags["leakage"])
+    assert re.fullmatch(r"of the test X-rays \d+% as picture only were shown in training", run.data.tags["leakage"])
     assert (run.data.params["freeze"], run.data.params["optimizer"]) == ("True", "adamw")
     challenger = chain.store.get_model_version_by_alias("fracture-classifier", "challenger")
     assert challenger.run_id == run.info.run_id

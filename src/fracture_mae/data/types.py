@@ -61,20 +61,23 @@ class Leakage:
     validation: float = 0.0
 
     def __bool__(self) -> bool:
-        return any(self.shares().values())
+        return any(asdict(self).values())
 
     def __str__(self) -> str:
         if not self:
             return "0%"
-        of_test = [f"{_percent(getattr(self, name))} {how}" for name, how in _SHOWN.items() if getattr(self, name)]
-        told = [f"of the test X-rays {' and '.join(of_test)} were shown in training"] if of_test else []
+        told = [f"of the test X-rays {' and '.join(self._of_test())} were shown in training"] if self._of_test() else []
         if self.validation:
             told.append(f"of the validation X-rays {_percent(self.validation)} stand in training too")
         return "; ".join(told)
 
-    def shares(self) -> dict[str, float]:
-        """By name."""
-        return asdict(self)
+    def lines(self) -> list[str]:
+        """The same in lines of at most fifty letters; none where there is none."""
+        told = [f"test shown, {', '.join(self._of_test())}"] if self._of_test() else []
+        return told + ([f"{_percent(self.validation)} of validation is in training"] if self.validation else [])
+
+    def _of_test(self) -> list[str]:
+        return [f"{_percent(getattr(self, name))} {how}" for name, how in _SHOWN.items() if getattr(self, name)]
 
 
 def _percent(share: float) -> str:
@@ -82,7 +85,7 @@ def _percent(share: float) -> str:
     return f"{share:.0%}" if share >= 0.005 else f"{100 * share:.1g}%"
 
 
-_SHOWN = {"with_label": "with label", "picture_only": "as a picture only"}
+_SHOWN = {"with_label": "with label", "picture_only": "as picture only"}
 
 
 @dataclass(frozen=True)

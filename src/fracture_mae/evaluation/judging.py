@@ -246,8 +246,8 @@ def slug(name: str) -> str:
 
 
 def remark_on(leakage: Leakage) -> str:
-    """What every title must say where X-rays were shown before they are judged or chosen on; empty for none."""
-    return f"LEAKY: {leakage}" if leakage else ""
+    """What every title must say where X-rays were shown before they are judged or chosen on, in lines that fit the narrowest figure."""
+    return "\n".join(f"LEAKY: {line}" for line in leakage.lines())
 
 
 def digest(findings: Report, splits: Sequence[str]) -> pd.DataFrame:

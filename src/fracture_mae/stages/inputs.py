@@ -13,7 +13,6 @@ from fracture_mae.data import loading
 from fracture_mae.data.copies.originals import one_of_each
 from fracture_mae.data.types import Dataset
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.evaluation.judging import remark_on
 from fracture_mae.processes import collectives
 from fracture_mae.tracking import registry
 
@@ -63,7 +62,7 @@ def load_training_data(config: FinetuneMae | TrainClassifier, image_size: int) -
 def describe(dataset: Dataset) -> str:
     """The data in a sentence or two of Markdown, with the warning that a leaky split needs."""
     counts = [f"{xrays.name} {len(xrays):,} files of {len(set(xrays.group)):,} X-rays" for xrays in dataset.sides]
-    warning = f" **{remark_on(dataset.leakage)}.**" if dataset.leakage else ""
+    warning = f" **LEAKY: {dataset.leakage}.**" if dataset.leakage else ""
     return f"Data `{dataset.name}` ({dataset.fingerprint}): {'; '.join(counts)}.{warning}"
 
 

@@ -45,9 +45,8 @@ SERVED_REQUIREMENTS = (
 )
 # The second is what it says of an alias that a model has not, and of names that no model can have.
 _SAYS_THERE_IS_NONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
-_LOOKS = (
-    "compared_on."  # of a tag of the registered model: with the fingerprint of the split, versions compared on its test
-)
+# Of a tag of the registered model, followed by the fingerprint of a split: the versions that were compared on its test.
+_LOOKS = "compared_on."
 _IMAGE = Schema([ColSpec("string", "image")])
 _ANSWER = Schema(
     [

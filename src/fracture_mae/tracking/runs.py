@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ class Run:
         for xrays, context in ((dataset.train, "training"), (dataset.validation, "validation"), (dataset.test, "test")):
             self.input(xrays.table, f"{dataset.name}-{xrays.name}", context)
             self.metrics({f"{xrays.name}/n_images": len(xrays), f"{xrays.name}/n_xrays": len(set(xrays.group))})
-        self.metrics({f"leakage/{name}": share for name, share in dataset.leakage.shares().items()})
+        self.metrics({f"leakage/{name}": share for name, share in asdict(dataset.leakage).items()})
         self.table(dataset.index[["path", "sha256", "label_name", "group", "source", "split"]], "data/splits.csv")
         self.table(dataset.rejected, "data/rejected.csv")
         self.table(dataset.links, "data/links.csv")

@@ -118,6 +118,6 @@ def test_leakage_in_words():
     assert str(Leakage(with_label=1 / 500)) == "of the test X-rays 0.2% with label were shown in training"
     both = Leakage(with_label=0.25, picture_only=0.5, validation=0.1)
     assert str(both) == (
-        "of the test X-rays 25% with label and 50% as a picture only were shown in training; of the validation X-rays 10% stand in "
+        "of the test X-rays 25% with label and 50% as picture only were shown in training; of the validation X-rays 10% stand in "
         "training too"
     )

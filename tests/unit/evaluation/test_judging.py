@@ -169,7 +169,22 @@ def test_digest_prints_estimate_and_interval(judged):
 def test_remark_on_leakage():
     assert judging.remark_on(Leakage()) == ""
     found = judging.remark_on(Leakage(with_label=0.126))
-    assert found == "LEAKY: of the test X-rays 13% with label were shown in training"
+    assert found == "LEAKY: test shown, 13% with label"
+    most = judging.remark_on(Leakage(with_label=0.6, picture_only=0.4, validation=1.0))
+    assert most == "LEAKY: test shown, 60% with label, 40% as picture only\nLEAKY: 100% of validation is in training"
+
+
+def test_the_longest_remark_is_read_in_every_figure():
+    remark = judging.remark_on(Leakage(with_label=0.6, picture_only=0.004, validation=1.0))
+    figures = judging.judge_split(FEW, DECISION, "validation", remark, CERTAINTY).figures
+    figures |= judging.compare({CLASSIFIER: FEW, "gradient histograms": FEW}, "validation", remark, CERTAINTY).figures
+    assert len(figures) > 8
+    for figure in figures.values():
+        figure.draw_without_rendering()
+        (title,) = (text for text in figure.findobj(Text) if remark in text.get_text())
+        place = title.get_window_extent()
+        assert 0 <= place.x0 < place.x1 <= figure.bbox.width
+        assert place.y1 <= figure.bbox.height
 
 
 # Files of 0: the X-ray a counts once, by half of each file; 1: its first file alone counts.

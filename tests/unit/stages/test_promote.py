@@ -251,7 +251,7 @@ def test_a_champion_that_was_shown_test_xrays_is_not_compared(versions):
     ("leakage", "words"),
     [
         (Leakage(with_label=0.25), "of the test X-rays 25% with label were shown in training"),
-        (Leakage(picture_only=0.5), "of the test X-rays 50% as a picture only were shown in training"),
+        (Leakage(picture_only=0.5), "of the test X-rays 50% as picture only were shown in training"),
         (Leakage(validation=0.1), "of the validation X-rays 10% stand in training too"),
     ],
 )
