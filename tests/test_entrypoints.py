@@ -106,7 +106,7 @@ def test_models_are_registered_with_aliases_and_tags(chain, steps):
     assert mae.run_id == steps["finetune_mae"].info.run_id
     assert steps["train_classifier"].data.tags["encoder"] == "models:/xray-mae/1"
     assert steps["train_classifier"].data.tags["encoder.split"] == "the same"
-    assert steps["main"].data.tags["promotion"].startswith("promoted to champion: the first one")
+    assert steps["main"].data.tags["promotion"] == "promoted to champion: --promote always"
 
 
 def test_output_is_fit_for_a_log(chain):
@@ -133,6 +133,30 @@ def test_a_published_split_is_called_leaky_and_promotes_nobody(chain):
     assert f"LEAKY: {leakage}" in run.data.tags["mlflow.note.content"]
     assert run.data.tags["promotion"].startswith(f"not promoted: {leakage}")
     assert run.data.tags["classifier"] == "models:/fracture-classifier/1"
+
+
+def test_a_classifier_is_judged_on_somebody_elses_xrays(chain, steps):
+    options = SMALL | {"data_dir": "synthetic:n_xrays=40,seed=9,size=128"}
+    done = chain.python(
+        "evaluate", **options, split="external", classifier="models:/fracture-classifier/1", n_draws=100
+    )
+    assert done.returncode == 0, done.stderr
+    assert "its own test → here, per X-ray, and the fall:" in done.stdout
+    run, own = chain.runs("fracture-mae")[-1], steps["evaluate"]
+    assert (
+        run.data.tags["promotion"]
+        == "not promoted: external X-rays promote nobody, unless promote_on=external lets them"
+    )
+    assert run.data.tags["own_test"] == f"run {own.info.run_id}"
+    metrics = run.data.metrics
+    assert metrics["external/n_xrays"] == 40
+    assert metrics["external/fall/auroc"] == pytest.approx(
+        own.data.metrics["test/xray/auroc"] - metrics["external/xray/auroc"]
+    )
+    assert "external/xray/auroc/all/gradient_histograms" in metrics
+    assert {"external/drift.png", "external/comparison.png", "external/xray/operating_points.csv"} <= set(files_of(run))
+    assert [name for name in metrics if name.startswith(("train/", "validation/", "test/"))] == []
+    assert "external.synthetic.run" in chain.store.get_model_version("fracture-classifier", "1").tags
 
 
 def test_an_encoder_from_another_split_is_warned_of(chain):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from fracture_mae.config.options import (
     DEFAULT_MODEL,
@@ -22,11 +22,20 @@ class Evaluate(OperatingOptions, CopyOptions, DataOptions):
         min_length=1,
         description="models:/NAME@ALIAS, models:/NAME/VERSION or a folder",
     )
+    split: Literal["grouped", "published", "external"] = Field(
+        "grouped",
+        description="grouped, published: as the classifier was trained, for its own test; external: all labelled X-rays are test, for "
+        "data that it had no part of; nothing is fitted or chosen on them, and one class alone is enough",
+    )
     n_draws: int = Field(1000, ge=100, le=100_000, description="bootstrap draws over X-rays behind each 95 % interval")
     references: bool = Field(True, description="also fit and judge the two reference classifiers")
     promote: Literal["auto", "always", "never"] = Field(
         "auto",
         description="move the alias champion to this version; auto: if it is the better one on the same test X-rays",
+    )
+    promote_on: Literal["test", "external"] = Field(
+        "test",
+        description="X-rays that promotion is decided on; split=external alone promotes nobody unless external stands here",
     )
     promote_metric: Literal[PROMOTION_METRICS] = Field(
         "auroc", description="test metric, per X-ray and each at its own threshold, by which the better one is told"
@@ -47,6 +56,14 @@ class Evaluate(OperatingOptions, CopyOptions, DataOptions):
         le=1,
         description="with promote_metric sensitivity or specificity: the least that a challenger must reach of the other",
     )
+
+    @field_validator("promote_on")
+    @classmethod
+    def _of_external_alone(cls, promote_on: str, info: ValidationInfo) -> str:
+        split = info.data.get("split", "external")
+        if promote_on == "external" and split != "external":
+            raise ValueError(f"found 'external' beside --split {split}, expected --split external, or promote_on test")
+        return promote_on
 
 
 class Compare(DataOptions):

@@ -69,6 +69,7 @@ class Main(DataOptions):
     )
     nproc: int = Field(1, ge=1, le=1024, description="processes of this machine that share each training step")
     n_draws: int = Evaluate.model_fields["n_draws"]
+    promote: Literal["auto", "always", "never"] = Evaluate.model_fields["promote"]
     env_manager: Literal["local", "uv", "virtualenv", "conda"] = Field(
         "local", description="environment of the steps; local: the one this chain itself runs in, whoever made it"
     )

@@ -22,6 +22,12 @@ from fracture_mae.errors import FractureMaeError
 
 logger = logging.getLogger(__name__)
 
+_SPLITS = {
+    "grouped": splits.grouped,
+    "published": lambda table, _: splits.published(table),
+    "external": lambda table, _: pd.Series("test", index=table.index),
+}
+
 
 def load(
     data_dir: str,
@@ -31,6 +37,7 @@ def load(
     split_seed: int = 0,
     group_by: str = "content",
     positive_label: str = "fractured",
+    label_names: tuple[str, str] | None = None,
     num_workers: int | None = None,
 ) -> Dataset:
     """Read, decode, group and split X-rays.
@@ -40,16 +47,17 @@ def load(
     Args:
         data_dir: folder, CSV, or the word `synthetic`.
         image_size: side of the letterboxed pictures [pixels].
-        split: "grouped" or "published".
+        split: "grouped", "published", or "external": all of them are test, and one class alone is enough.
         group_by: what makes files copies of one X-ray, besides equal bytes and the groups of a CSV: "content", the picture itself
             and families of names; "names", these alone; "column", nothing else.
+        label_names: of the classifier that is to be judged on them, see `index.read`; None: those of the data.
         num_workers: threads that decode; None: one for each core.
 
     Raises:
         FractureMaeError: the data cannot be used; says what was found and what is expected.
     """
     num_workers = num_workers or os.cpu_count()
-    table, label_names = index.read(data_dir, positive_label)
+    table, label_names = index.read(data_dir, positive_label, label_names)
     if group_by == "column":
         _check_given_groups(table, data_dir)
     table, pixels, unreadable = _read_pictures(table, image_size, num_workers)
@@ -57,10 +65,11 @@ def load(
     table, conflicts = _group(table, links, by_name=group_by != "column")
     rejected = pd.concat([unreadable, conflicts], ignore_index=True)
     _warn_of(rejected, len(table) + len(rejected))
-    table["split"] = splits.grouped(table, split_seed) if split == "grouped" else splits.published(table)
+    table["split"] = _SPLITS[split](table, split_seed)
     if split == "grouped":
         splits.check(table)
-    splits.check_labels(table)
+    if split != "external":
+        splits.check_labels(table)
     leakage = splits.leakage(table)
     table["together"] = table["group"]
     table["group"] = _one_label_each(table)
@@ -68,7 +77,7 @@ def load(
         name=_name_of(data_dir),
         index=table,
         rejected=rejected,
-        **{name: _side(table, name, pixels) for name in splits.NAMES},
+        **{name: _side(table, name, pixels, "external" if split == "external" else name) for name in splits.NAMES},
         label_names=label_names,
         leakage=leakage,
         fingerprint=fingerprint(table),
@@ -204,8 +213,8 @@ def _set_aside(table: pd.DataFrame, unusable: pd.Series, reason: pd.Series | str
     return table[~unusable].reset_index(drop=True), rejected
 
 
-def _side(table: pd.DataFrame, name: str, pixels: np.ndarray) -> XRays:
-    rows = table[table["split"] == name].drop_duplicates("sha256").reset_index(drop=True)
+def _side(table: pd.DataFrame, side: str, pixels: np.ndarray, name: str) -> XRays:
+    rows = table[table["split"] == side].drop_duplicates("sha256").reset_index(drop=True)
     return XRays(name, rows, pixels, rows["row"].to_numpy(dtype=np.int64))
 
 

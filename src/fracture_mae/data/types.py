@@ -13,7 +13,7 @@ class XRays:
     """The X-ray files of one split.
 
     Attributes:
-        name: "train", "validation" or "test".
+        name: "train", "validation" or "test"; "external" for test where all are somebody else's X-rays.
         table: a row per file: path, label, label_name, sha256, bytes, height, width, group, source and more; together is equal for
             files that no split may part: those of an X-ray, or of a patient who has X-rays under both labels.
         pixels: uint8 [N, image_size, image_size], memory-mapped, of all X-rays in the cache.

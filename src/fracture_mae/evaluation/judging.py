@@ -263,4 +263,5 @@ def digest(findings: Report, splits: Sequence[str]) -> pd.DataFrame:
 
 
 def with_ends(row: pd.Series) -> str:
-    return f"{row['estimate']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+    """An estimate with its interval, as far as both are defined."""
+    return plots.interval_text(row["estimate"], row["low"], row["high"])

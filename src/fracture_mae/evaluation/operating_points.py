@@ -47,15 +47,20 @@ class Costs:
     false_positive: float
 
 
-def choose(rows: pd.DataFrame, decision: Decision, prevalence: float | None, costs: Costs) -> list[OperatingPoint]:
+def choose(
+    rows: pd.DataFrame | None, decision: Decision, prevalence: float | None, costs: Costs
+) -> list[OperatingPoint]:
     """The thresholds for every aim on one level of validation, every X-ray weighing the same.
 
     F1 and cost depend on how common fractures are, so the classes are weighted to `prevalence` first.
 
     Args:
-        rows: columns group, label, logit; files or X-rays.
+        rows: columns group, label, logit; files or X-rays; None: not at hand, so only what needs no choosing is returned.
         prevalence: share of fractured X-rays; None: that of `rows`.
     """
+    fixed = [OperatingPoint("own", decision.threshold, "the model"), OperatingPoint("default", 0.5, "given")]
+    if rows is None:
+        return fixed
     label, probability = rows["label"].to_numpy(), decision.probability(rows["logit"])
     weight = scores.equal_group_weight(rows["group"])
     if prevalence is not None:
@@ -68,7 +73,6 @@ def choose(rows: pd.DataFrame, decision: Decision, prevalence: float | None, cos
     chosen = {"Youden": best("balanced_accuracy"), "best F1": best("f1"), "minimum cost": best("cost", **prices)} | {
         f"sensitivity {least:.2f}": best("specificity_at_sensitivity", min_sensitivity=least) for least in SENSITIVITIES
     }
-    fixed = [OperatingPoint("own", decision.threshold, "the model"), OperatingPoint("default", 0.5, "given")]
     return fixed + [OperatingPoint(name, value, CHOSEN_ON) for name, value in chosen.items()]
 
 
@@ -85,8 +89,8 @@ def rates_at(
 
     Both are of any shape [...], and so is each rate; NaN where its denominator is 0. Flagged X-rays and cost per 1,000.
     """
-    true_positive, false_negative = prevalence * sensitivity, prevalence * (1 - sensitivity)
-    true_negative, false_positive = (1 - prevalence) * specificity, (1 - prevalence) * (1 - specificity)
+    true_positive, false_negative = _share(prevalence, sensitivity), _share(prevalence, 1 - sensitivity)
+    true_negative, false_positive = _share(1 - prevalence, specificity), _share(1 - prevalence, 1 - specificity)
     there = Counts(true_positive, false_negative, false_positive, true_negative)
     cost = costs.false_negative * false_negative + costs.false_positive * false_positive
     return {
@@ -97,6 +101,11 @@ def rates_at(
         "flagged_per_1000": 1000 * there.flagged,
         "cost_per_1000": 1000 * cost,
     }
+
+
+def _share(of_all: float, rate: np.ndarray) -> np.ndarray:
+    """Of none the share is none, though its rate be undefined."""
+    return of_all * rate if of_all else np.zeros_like(rate)
 
 
 def table(
@@ -159,18 +168,21 @@ def judge(
     options: OperatingOptions,
     remark: str,
     certainty: Certainty,
+    chosen_on: pd.DataFrame | None,
 ) -> Report:
     """Operating points of every split, per file and per X-ray, all chosen on validation.
 
     Args:
-        predictions: name of the split (`validation` among them) → a row per file: group, label, logit.
+        predictions: name of the split → a row per file: group, label, logit.
         remark: stands in every title; may be empty.
+        chosen_on: the same for validation; None where that is not at hand: then only the thresholds are judged that are not chosen.
     """
     found = Report()
     costs = Costs(options.cost_false_negative, options.cost_false_positive)
     given = None if options.prevalence == "auto" else options.prevalence
-    for level, validation in levels(predictions[CHOSEN_ON]).items():
-        points = choose(validation, decision, given, costs)
+    validation = {} if chosen_on is None else levels(chosen_on)
+    for level in ("image", "xray"):
+        points = choose(validation.get(level), decision, given, costs)
         for split, files in predictions.items():
             rows, place = levels(files)[level], f"{split}/{level}/operating_points"
             prevalence = _prevalence_of(files) if given is None else given

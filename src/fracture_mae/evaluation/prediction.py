@@ -32,6 +32,17 @@ def predict(classifier: FractureClassifier, xrays: XRays, *, batch_size: int, ac
     return xrays.table[COLUMNS].assign(logit=np.concatenate(whole).astype(np.float64))
 
 
+@torch.inference_mode()
+def features(classifier: FractureClassifier, xrays: XRays, *, batch_size: int, accelerator: Accelerator) -> np.ndarray:
+    """What the classifier's head reads: pooled features, float32 [n, hidden size]. For one process."""
+    to_device(classifier, accelerator.device).eval()
+    found = []
+    for batch in in_batches(xrays, batch_size, accelerator.device, f"Features, {xrays.name}"):
+        with accelerator.autocast():
+            found.append(classifier.features(batch.pixels).float().cpu().numpy())
+    return np.concatenate(found)
+
+
 def weighed(predictions: pd.DataFrame, xrays: XRays, config: CopyOptions) -> pd.DataFrame:
     """Predictions for `xrays` with what each file counts; as they are where all count the same."""
     if (config.weight_by, config.copies) == ("file", "all"):

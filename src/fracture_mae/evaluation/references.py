@@ -78,7 +78,16 @@ def fit(model: Pipeline, features: np.ndarray, label: np.ndarray, weight: np.nda
 
 def logit(model: Pipeline, features: np.ndarray) -> np.ndarray:
     """Logits [n] of the positive class; even where a forest is sure, they are finite."""
-    clipped = model.predict_proba(features)[:, 1].clip(_LOWEST, _HIGHEST)
+    return _log_odds(model.predict_proba(features)[:, 1])
+
+
+def bounded(logits: np.ndarray) -> np.ndarray:
+    """Logits [n] in the range of `logit`."""
+    return logits.clip(_log_odds(0.0), _log_odds(1.0))
+
+
+def _log_odds(probability: np.ndarray | float) -> np.ndarray:
+    clipped = np.clip(probability, _LOWEST, _HIGHEST)
     return np.log(clipped / (1 - clipped))
 
 

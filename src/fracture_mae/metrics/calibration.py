@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
-from scipy.special import expit
+from scipy.special import expit, logit
 from sklearn.isotonic import IsotonicRegression
 
 from fracture_mae.errors import FractureMaeError
@@ -14,6 +14,8 @@ from fracture_mae.metrics.arrays import check_both_classes, check_label, check_s
 # Wider than any useful temperature. It stops logits that separate the classes (T → 0: certain of everything) and logits
 # that say nothing (T → ∞: always one half) at a finite value.
 TEMPERATURE_RANGE = (0.05, 20.0)
+_SURE = 1e-9  # probabilities nearer to 0 or 1 have no log odds that could be computed with
+_STEPS, _SETTLED = 40, 1e-3  # of Newton's method, each of at most 1; one that is larger at the end will never settle
 
 
 def fit_temperature(logit: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) -> float:
@@ -83,6 +85,46 @@ def fit_isotonic(logit: ArrayLike, label: ArrayLike, weight: ArrayLike | None = 
     least = 1 / (weight.sum() + 2)
     fitted = IsotonicRegression(y_min=least, y_max=1 - least).fit(logit, label, sample_weight=weight)
     return Isotonic(tuple(fitted.X_thresholds_.tolist()), tuple(fitted.y_thresholds_.tolist()))
+
+
+def agreement(label: np.ndarray, probability: np.ndarray, weight: np.ndarray) -> dict[str, np.ndarray]:
+    """Return how far probabilities agree with what came true, under each weighting in weight [..., n]; arrays already checked.
+
+    observed_to_expected: number of fractured over the sum of the probabilities; 1 is right.
+    calibration_in_the_large: what must be added to the log odds for both to be equal; 0 is right, below 0 they are too high.
+    calibration_slope: by what the log odds must be multiplied; 1 is right, below 1 they are too sure.
+    Values [...]; NaN where one class alone has weight, but for the first, and where log odds separate the classes.
+    Source: Van Calster et al., Calibration: the Achilles heel of predictive analytics, BMC Medicine 17, 2019.
+    """
+    log_odds = logit(np.clip(probability, _SURE, 1 - _SURE))
+    one = np.ones_like(log_odds)
+    positive, total = weight @ label, weight.sum(axis=-1)
+    both = (positive > 0) & (positive < total)
+    (large,) = _logistic(one[None], log_odds, label, weight)
+    _, slope = _logistic(np.stack([one, log_odds]), 0 * log_odds, label, weight)
+    return {
+        "observed_to_expected": positive / (weight @ probability),
+        "calibration_in_the_large": np.where(both, large, np.nan),
+        "calibration_slope": np.where(both, slope, np.nan),
+    }
+
+
+def _logistic(columns: np.ndarray, offset: np.ndarray, label: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return the coefficients [k, ...] of label on columns [k, n], beside a fixed offset [n], for weight [..., n].
+
+    By Newton's method; NaN where it does not converge, as where the columns separate the labels.
+
+    All weightings at once: scikit-learn would fit a thousand draws one by one.
+    """
+    coefficients = np.zeros((*weight.shape[:-1], len(columns)))
+    ridge = 1e-9 * np.eye(len(columns))  # where nothing varies, there is nothing to solve for
+    for _ in range(_STEPS):
+        fitted = expit(coefficients @ columns + offset)
+        gradient = (weight * (label - fitted)) @ columns.T
+        curvature = np.einsum("...n,in,jn->...ij", weight * fitted * (1 - fitted), columns, columns, optimize=True)
+        step = np.linalg.solve(curvature + ridge, gradient[..., None])[..., 0]
+        coefficients = coefficients + step.clip(-1, 1)
+    return np.moveaxis(np.where(np.abs(step) < _SETTLED, coefficients, np.nan), -1, 0)
 
 
 def expected_calibration_error(

@@ -5,6 +5,7 @@ X-rays with replacement, as many of each class as there are, and every file of a
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,16 @@ from fracture_mae.metrics.thresholds import TIE
 
 # Weights held at once: 4 MB for a chunk, whatever the number of draws.
 CHUNK_VALUES = 2**19
+
+
+class Sample(NamedTuple):
+    """X-rays that a model has answered for: label 0/1 [n], probability [n], group [n], and the threshold of its answers."""
+
+    label: ArrayLike
+    probability: ArrayLike
+    group: ArrayLike
+    threshold: float
+
 
 # Weights [..., n] of the files → name of each statistic → its values [...].
 Statistics = Callable[[np.ndarray], Mapping[str, np.ndarray]]
@@ -134,6 +145,37 @@ def paired_difference(
     low, high = _interval(draws, strata, level)
     share_above = np.nan if np.isnan(low) else float(np.mean(draws[~np.isnan(draws)] > margin + TIE))
     return {"estimate": float(estimate), "low": low, "high": high, "share_above": share_above}
+
+
+def fall(own: Sample, elsewhere: Sample, *, n_draws: int = 1000, seed: int = 0, level: float = 0.95) -> pd.DataFrame:
+    """Return by how much every metric of `metrics.summary` is lower elsewhere than on X-rays of its own.
+
+    The two samples share no X-ray, so both are drawn anew, independently, in each draw.
+    Index: metric. Columns: own, elsewhere, fall (own - elsewhere), low, high (of the fall; NaN if a class that is there has a single
+    group in either sample). What one class alone leaves undefined is NaN.
+
+    Raises FractureMaeError for unusable arrays or a group with both labels.
+    """
+    estimates, draws, enough = [], [], True
+    for sample, stream in zip((own, elsewhere), np.random.SeedSequence(seed).generate_state(2), strict=True):
+        label, probability, weight = check_scores(sample.label, sample.probability)
+        member_of, strata = _strata(label, sample.group)
+        enough &= min(map(len, strata)) >= 2
+        estimates.append(summaries(label, probability, sample.threshold, weight))
+        chunks = [
+            summaries(label, probability, sample.threshold, draw)
+            for draw in _draws(member_of, strata, n_draws, int(stream))
+        ]
+        draws.append({name: np.concatenate([chunk[name] for chunk in chunks]) for name in estimates[-1]})
+    rows = {}
+    for name, values in (estimates[0]).items():
+        found = float(values), float(estimates[1][name])
+        differences = draws[0][name] - draws[1][name]
+        defined = differences[~np.isnan(differences)]
+        ends = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2]) if enough and defined.size else (np.nan, np.nan)
+        rows[name] = (*found, found[0] - found[1], *ends)
+    columns = ["own", "elsewhere", "fall", "low", "high"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype=float).rename_axis("metric")
 
 
 def _strata(label: np.ndarray, group: ArrayLike) -> tuple[np.ndarray, list[np.ndarray]]:

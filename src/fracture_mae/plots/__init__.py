@@ -3,7 +3,7 @@
 Figures are built without pyplot, which keeps every figure alive and is not safe in threads and servers.
 """
 
-from fracture_mae.plots.comparisons import encoders, fold_roc_curves, fold_spread, learning_curves, sources
+from fracture_mae.plots.comparisons import drift, encoders, fold_roc_curves, fold_spread, learning_curves, sources
 from fracture_mae.plots.decisions import (
     confusion_matrix,
     operating_points,
@@ -13,14 +13,16 @@ from fracture_mae.plots.decisions import (
     threshold_sweep,
 )
 from fracture_mae.plots.pictures import reconstructions
-from fracture_mae.plots.style import heading
+from fracture_mae.plots.style import heading, interval_text
 
 __all__ = [
     "confusion_matrix",
+    "drift",
     "encoders",
     "fold_roc_curves",
     "fold_spread",
     "heading",
+    "interval_text",
     "learning_curves",
     "operating_points",
     "precision_recall_curves",

@@ -135,6 +135,30 @@ def fold_spread(folds: pd.DataFrame, means: pd.DataFrame, pooled: pd.DataFrame, 
     return figure
 
 
+def drift(properties: pd.DataFrame, told_by: pd.DataFrame, title: str = "Drift") -> Figure:
+    """Draw how far two collections differ: left the distance of each property, right how well X-rays are told apart.
+
+    properties: columns property and distance; told_by: index = by what, columns estimate, low, high.
+    """
+    figure = Figure(figsize=(9.4, 1.6 + 0.27 * len(properties)), dpi=DPI, layout="constrained")
+    figure.suptitle(title, fontsize=11, color=INK)
+    left, right = figure.subplots(1, 2, width_ratios=[3, 2])
+    left.barh(properties["property"], properties["distance"], color=SKY)
+    left.set(xlim=(0, 1), xlabel="Distance of the distributions (Kolmogorov-Smirnov)")
+    left.invert_yaxis()
+    rows = np.arange(len(told_by))
+    reach = np.abs(told_by[["low", "high"]].to_numpy().T - told_by["estimate"].to_numpy())
+    right.errorbar(told_by["estimate"], rows, xerr=reach, fmt="s", color=BLUE, markersize=5, capsize=3, linewidth=1.4)
+    right.axvline(0.5, **REFERENCE)
+    names = [f"{name}\n{interval_text(*row)}" for name, row in told_by[["estimate", "low", "high"]].iterrows()]
+    right.set_yticks(rows, names)
+    right.set(xlim=(0.28, 1.02), ylim=(len(told_by) - 0.5, -0.5), xlabel="Told apart, AUROC (dotted: alike)")
+    for axes in (left, right):
+        style(axes)
+        axes.grid(False, axis="y")
+    return figure
+
+
 def encoders(table: pd.DataFrame, metrics: Sequence[str], difference: str, title: str = "Encoders") -> Figure:
     """Draw a forest plot with a panel per metric, and one for the difference to the first row.
 

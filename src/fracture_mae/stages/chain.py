@@ -21,7 +21,8 @@ def chain(config: Main, run: Run) -> str:
     classifier = steps.run(
         "train_classifier", training | {"encoder": mae.registered, "epochs": config.classifier_epochs}
     )
-    judged = steps.run("evaluate", shared | {"classifier": classifier.registered, "n_draws": config.n_draws})
+    judging = {"classifier": classifier.registered, "n_draws": config.n_draws, "promote": config.promote}
+    judged = steps.run("evaluate", shared | judging)
     run.metrics(judged.metrics)
     run.tags({"registered": classifier.registered, "promotion": judged.tags["promotion"]})
     outcome = f"{classifier.registered}, {judged.tags['promotion']}"

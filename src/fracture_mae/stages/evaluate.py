@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 from accelerate import Accelerator
 
@@ -13,7 +14,7 @@ from fracture_mae.evaluation import judging, operating_points, references
 from fracture_mae.evaluation.judging import CLASSIFIER, SPLITS
 from fracture_mae.evaluation.prediction import predict, weighed
 from fracture_mae.processes.accelerator import make_accelerator
-from fracture_mae.stages import inputs, promote
+from fracture_mae.stages import external, inputs, promote
 from fracture_mae.tracking.registered_models import LoadedClassifier, open_classifier
 from fracture_mae.tracking.report import Report
 from fracture_mae.tracking.runs import Run
@@ -23,7 +24,9 @@ def evaluate(config: Evaluate, run: Run) -> str:
     """Judge a classifier on every split beside the references, and promote it if it is better; what came of it, to print."""
     accelerator = make_accelerator(config.precision, config.device)
     loaded = load(config)
-    dataset = inputs.load_data(config, loaded.classifier.image_size)
+    is_external = config.split == external.SPLIT
+    label_names = loaded.decision.label_names if is_external else None
+    dataset = inputs.load_data(config, loaded.classifier.image_size, label_names)
     loaded.check(dataset)
     shown = loaded.shown_of(dataset)
     dataset = replace(dataset, leakage=leakage_of(shown, dataset))  # what this classifier was shown counts too
@@ -32,18 +35,24 @@ def evaluate(config: Evaluate, run: Run) -> str:
     note = f"Judging **{loaded.name}** at threshold {loaded.decision.threshold:.3f}. {inputs.describe(dataset)}"
     run.note(note)
 
-    report = judge(loaded, dataset, config, accelerator)
-    table = report.tables["test/predictions.csv"]
+    report = (external.judge if is_external else judge)(loaded, dataset, config, accelerator)
+    table = report.tables[f"{dataset.test.name}/predictions.csv"]
     table["shown"] = table["group"].map(shown)
     run.report(report)
-    warning = shortcut_warning(report)
+    warning = shortcut_warning(report, dataset.test.name)
     run.note(f"{note} Shortcut warning: {warning}.")
     promotion = promote.consider(loaded, report, dataset, config, accelerator)
     promote.carry_out(promotion, loaded, report, dataset, run.id)
     run.report(promotion.report())
     run.tags({"shortcut_warning": warning})
-    digests = [judging.digest(report, SPLITS).to_string(), operating_points.digest(report, "test")]
-    return "\n".join([*digests, f"shortcut warning: {warning}", str(promotion)])
+    return "\n".join(
+        [(external.digest if is_external else digest)(report), f"shortcut warning: {warning}", str(promotion)]
+    )
+
+
+def digest(report: Report) -> str:
+    """The figures of all splits to print."""
+    return "\n".join([judging.digest(report, SPLITS).to_string(), operating_points.digest(report, "test")])
 
 
 def load(config: Evaluate) -> LoadedClassifier:
@@ -69,7 +78,7 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
     predictions = {
         xrays.name: weighed(predict(loaded.classifier, xrays, **options), xrays, config) for xrays in dataset.sides
     }
-    report = operating_points.judge(predictions, loaded.decision, config, remark, certainty)
+    report = operating_points.judge(predictions, loaded.decision, config, remark, certainty, predictions["validation"])
     for split in SPLITS:
         report.add(judging.judge_split(predictions[split], loaded.decision, split, remark, certainty))
     if config.references:
@@ -81,15 +90,17 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
     return report
 
 
-def shortcut_warning(report: Report) -> str:
-    """A sentence if file and border properties clearly tell the label of the test X-rays; "none" or "not tested" else."""
-    table = report.tables.get("test/comparison.csv")
+def shortcut_warning(report: Report, split: str) -> str:
+    """A sentence if file and border properties clearly tell the label of the X-rays; "none" or "not tested" else."""
+    table = report.tables.get(f"{split}/comparison.csv")
     if table is None:
-        return "not tested (--references false)"
+        return f"not tested ({report.tags.get('references', '--references false')})"
     row = table[(table["source"] == "all") & (table["model"] == references.FILE_PROPERTIES)].iloc[0]
+    if np.isnan(row["low"]):
+        return f"not tested (too few X-rays of a class on {split})"
     if not row["low"] > 0.5:
         return "none"
     return (
-        f"the label can be guessed without looking at a bone: {references.FILE_PROPERTIES} alone reach an AUROC per X-ray on test of "
-        f"{row['estimate']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+        f"the label can be guessed without looking at a bone: {references.FILE_PROPERTIES} alone reach an AUROC per X-ray on {split} "
+        f"of {row['estimate']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
     )

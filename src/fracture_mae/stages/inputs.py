@@ -19,7 +19,7 @@ from fracture_mae.tracking import registry
 logger = logging.getLogger(__name__)
 
 
-def load_data(config: DataOptions, image_size: int) -> Dataset:
+def load_data(config: DataOptions, image_size: int, label_names: tuple[str, str] | None = None) -> Dataset:
     """The data as `data.load` gives them; of several processes the first fills the cache for the others.
 
     Raises:
@@ -33,6 +33,7 @@ def load_data(config: DataOptions, image_size: int) -> Dataset:
             split_seed=config.split_seed,
             group_by=config.group_by,
             positive_label=config.positive_label,
+            label_names=label_names,
             num_workers=config.num_workers or None,
         )
     check_alike(dataset)
@@ -61,7 +62,9 @@ def load_training_data(config: FinetuneMae | TrainClassifier, image_size: int) -
 
 def describe(dataset: Dataset) -> str:
     """The data in a sentence or two of Markdown, with the warning that a leaky split needs."""
-    counts = [f"{xrays.name} {len(xrays):,} files of {len(set(xrays.group)):,} X-rays" for xrays in dataset.sides]
+    counts = [
+        f"{side.name} {len(side):,} files of {len(set(side.group)):,} X-rays" for side in dataset.sides if len(side)
+    ]
     warning = f" **LEAKY: {dataset.leakage}.**" if dataset.leakage else ""
     return f"Data `{dataset.name}` ({dataset.fingerprint}): {'; '.join(counts)}.{warning}"
 

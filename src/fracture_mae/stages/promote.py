@@ -1,8 +1,10 @@
 """Which version of the classifier is champion: the better one on X-rays that neither was shown. And the way back.
 
-The rule, for two versions made from the same split: both answer for the same test X-rays, and the challenger wins if the metric, per
-X-ray, is better by more than a margin, and is so in at least the wanted share of bootstrap draws over those X-rays, the same draws for
-both. Each decides at its own threshold, with its own calibration. A classifier that was shown test X-rays never wins.
+The rule: both answer for the test X-rays that neither was shown, whatever was added to the data since the champion was made, and
+the challenger wins if the metric, per X-ray, is better by more than a margin, and is so in at least the wanted share of bootstrap draws
+over those X-rays, the same draws for both. Each decides at its own threshold, with its own calibration. A classifier that was shown
+test X-rays never wins. Nor does one, be it the first, whose AUROC may be chance, or what files tell without their bones: the lower end
+of its interval must be above both.
 
 Of many equal challengers one would win by luck. So each further one on the same test X-rays must be better in a larger share of draws:
 the k-th may be wrong with 6 / (π² k²) of the chance that is allowed for all together, which sums up to just that (spending alpha, after
@@ -17,9 +19,12 @@ import pandas as pd
 from accelerate import Accelerator
 
 from fracture_mae.config import PROMOTION_METRICS, Evaluate
+from fracture_mae.data import loading
+from fracture_mae.data.shown import WITH_LABEL, leakage_of
 from fracture_mae.data.types import Dataset
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.evaluation.judging import levels
+from fracture_mae.evaluation import references
+from fracture_mae.evaluation.judging import levels, slug
 from fracture_mae.evaluation.prediction import predict
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.metrics.intervals import paired_difference
@@ -28,14 +33,15 @@ from fracture_mae.metrics.thresholds import TIE
 from fracture_mae.stages import inputs
 from fracture_mae.tracking import registered_models, registry
 from fracture_mae.tracking.registered_models import LoadedClassifier
-from fracture_mae.tracking.registry import ModelVersion
 from fracture_mae.tracking.report import Report
 
 LOWER_IS_BETTER = PROMOTION_METRICS[-2:]
 JUDGED_ON, TEST_AUROC = "evaluation.split_fingerprint", "evaluation.test_xray_auroc"
 PREVIOUS = "promotion.previous_champion"
+_JUDGED_IN = "evaluation.run"
 _OTHER = {"sensitivity": "specificity", "specificity": "sensitivity"}
 _MOST_DRAWS = 100_000
+_LEAST_COMMON = 0.5  # share of the test X-rays that neither was shown, and of the X-rays that each was made from
 
 
 @dataclass(frozen=True)
@@ -86,12 +92,15 @@ def consider(
         report: of it, with its predictions for test.
         dataset: whose leakage counts what it was shown.
     """
+    split = dataset.test.name
     if loaded.version is None:
         return Promotion(False, f"the classifier is not registered as {registry.CLASSIFIER}")
     found = registry.find(f"models:/{registry.CLASSIFIER}@{registry.CHAMPION}")
     champion_version = str(found.version) if found else None  # MLflow gives numbers or text, as its store is made
     is_champion = loaded.version == champion_version
     versions = {"challenger": None if is_champion else loaded.version, "champion": champion_version}
+    if split == "external" and config.promote_on == "test":
+        return Promotion(False, "external X-rays promote nobody, unless promote_on=external lets them", **versions)
     if dataset.leakage and config.promote == "auto":
         return Promotion(False, f"{dataset.leakage}, so its figures prove nothing", **versions)
     if is_champion:
@@ -99,23 +108,54 @@ def consider(
     if config.promote != "auto":
         shown = f" ({dataset.leakage})" if dataset.leakage else ""
         return Promotion(config.promote == "always", f"--promote {config.promote}{shown}", **versions)
+    if obstacle := below_floor(report, split):
+        return Promotion(False, obstacle, **versions)
+    beaten = _beaten_by(report, split)
     if found is None:
-        auroc = report.metrics["test/xray/auroc"]
-        return Promotion(True, f"the first one; AUROC per X-ray on test {auroc:.3f}", **versions)
+        auroc = report.metrics[f"{split}/xray/auroc"]
+        return Promotion(True, f"the first one; AUROC per X-ray on {split} {auroc:.3f}{beaten}", **versions)
     try:
         champion = registered_models.open_classifier(f"models:/{registry.CLASSIFIER}/{found.version}")
-        _check_comparable(loaded, champion, found, dataset)
+        common = _common(loaded, champion, dataset)
     except FractureMaeError as obstacle:
         return Promotion(False, f"no comparison with the champion, version {found.version}: {obstacle}", **versions)
-    mine = report.tables["test/predictions.csv"]
+    mine = report.tables[f"{split}/predictions.csv"]
+    mine = mine[mine["group"].isin(common)]
     theirs = _predictions(champion, mine, dataset, config, accelerator)
-    look = len(registry.looks_at(dataset.split_fingerprint) - {loaded.version}) + 1
+    test = loading.fingerprint(mine)
+    look = len(registry.looks_at(test) - {loaded.version}) + 1
     confidence = wanted_confidence(config.promote_confidence, look)
     enough = min(_MOST_DRAWS, math.ceil(1 / (1 - confidence)))  # else no share of draws could tell
     config = config.model_copy(update={"promote_confidence": confidence, "n_draws": max(config.n_draws, enough)})
-    comparison = compare(mine, loaded.decision, theirs, champion.decision, config) | {"look": look}
+    comparison = compare(mine, loaded.decision, theirs, champion.decision, config)
+    comparison |= {"look": look, "split": split, "test_fingerprint": test}
     better = is_better(comparison, config.promote_margin, confidence, config.promote_floor)
-    return Promotion(better, _in_words(comparison, champion_version, config), **versions, comparison=comparison)
+    reason = _in_words(comparison, champion_version, config) + beaten
+    return Promotion(better, reason, **versions, comparison=comparison)
+
+
+def below_floor(report: Report, split: str) -> str:
+    """Why a classifier may be no better than chance, or than what files tell without their bones; empty where it is."""
+    auroc, low = (report.metrics.get(f"{split}/xray/auroc{end}", math.nan) for end in ("", "_low"))
+    reference = report.metrics.get(f"{split}/xray/auroc/all/{slug(references.FILE_PROPERTIES)}", math.nan)
+    found = f"AUROC per X-ray on {split} {auroc:.3f}, of which the lower end, {low:.3f}, must be above"
+    if math.isnan(low):
+        return f"its AUROC per X-ray on {split} is undefined, or has no interval; expected are two X-rays or more of each class"
+    if not low > 0.5:
+        return f"{found} 0.5: it may be chance"
+    if math.isnan(reference):
+        return f"what {references.FILE_PROPERTIES} alone reach was not tested, and it must be better than that"
+    if not low > reference:
+        return f"{found} the {reference:.3f} that {references.FILE_PROPERTIES} alone reach"
+    return ""
+
+
+def _beaten_by(report: Report, split: str) -> str:
+    """What is to be said where gradient histograms do better than the network; empty where they do not."""
+    reference = report.metrics.get(f"{split}/xray/auroc/all/{slug(references.GRADIENT_HISTOGRAMS)}", math.nan)
+    if not reference > report.metrics[f"{split}/xray/auroc"]:
+        return ""
+    return f"; {references.GRADIENT_HISTOGRAMS} with a straight line reach {reference:.3f}, more than the network"
 
 
 def wanted_confidence(confidence: float, look: int) -> float:
@@ -186,20 +226,38 @@ def carry_out(promotion: Promotion, loaded: LoadedClassifier, report: Report, da
     """Move the alias if it won, and tag both versions with what was decided, where, and the way back."""
     if loaded.version is None:
         return
-    tags = {JUDGED_ON: dataset.split_fingerprint, TEST_AUROC: report.metrics["test/xray/auroc"]}
+    tags = _judged(loaded, report, dataset, run_id)
     if promotion.challenger:
         tags |= {"promotion": promotion, "promotion.run": run_id}
     if promotion.promoted:
         tags[PREVIOUS] = promotion.champion or "none"
     registry.tag_version(registry.CLASSIFIER, loaded.version, tags)
     if promotion.comparison:
-        registry.add_look(dataset.split_fingerprint, promotion.challenger)
+        registry.add_look(promotion.comparison["test_fingerprint"], promotion.challenger)
     if promotion.challenger and promotion.champion:
         fate = "lost to" if promotion.promoted else "kept against"
         tags = {"promotion.last_challenge": f"{fate} version {promotion.challenger}: {promotion.reason}"}
         registry.tag_version(registry.CLASSIFIER, promotion.champion, tags | {"promotion.last_challenge.run": run_id})
     if promotion.promoted:
         registry.promote(promotion.challenger)
+
+
+def _judged(loaded: LoadedClassifier, report: Report, dataset: Dataset, run_id: str) -> dict[str, object]:
+    """Tags that say where a version was judged, and with what result."""
+    split = dataset.test.name
+    auroc = report.metrics.get(f"{split}/xray/auroc", "undefined")
+    if split == "external":
+        return {f"external.{slug(dataset.name)}.xray_auroc": auroc, f"external.{slug(dataset.name)}.run": run_id}
+    tags = {JUDGED_ON: dataset.split_fingerprint, TEST_AUROC: auroc}
+    is_own = loaded.decision.split_fingerprint == dataset.split_fingerprint
+    return tags | ({_JUDGED_IN: run_id} if is_own else {})
+
+
+def judged_in(loaded: LoadedClassifier) -> str | None:
+    """The run that judged a registered version on its own test last; None where there is none."""
+    if loaded.version is None:
+        return None
+    return registry.version_tags(f"models:/{registry.CLASSIFIER}/{loaded.version}").get(_JUDGED_IN)
 
 
 def roll_back(version: str | None = None) -> str:
@@ -234,25 +292,39 @@ def roll_back(version: str | None = None) -> str:
     return f"champion is version {target} again, instead of version {champion.version}"
 
 
-def _check_comparable(
-    loaded: LoadedClassifier, champion: LoadedClassifier, found: ModelVersion, dataset: Dataset
-) -> None:
-    """Refuse a comparison in which one side knows the X-rays, or was made for others."""
+def _common(loaded: LoadedClassifier, champion: LoadedClassifier, dataset: Dataset) -> set[str]:
+    """The test X-rays that neither was shown.
+
+    Raises:
+        FractureMaeError: they are too few, or one of the two was made from other data, so that the other is at home there.
+    """
     champion.check(dataset)
-    if shown := champion.leakage(dataset):
-        raise FractureMaeError(f"while it was made, {shown}, which would favour it.")
-    ways_out = "Train a challenger on the champion's data, split and split_seed, or decide by hand with promote=always."
-    if champion.decision.split_fingerprint != dataset.split_fingerprint:
-        same_data = found.tags.get("data.fingerprint") == dataset.fingerprint
-        raise FractureMaeError(
-            f"it was made from {'another split of these' if same_data else 'other'} data "
-            f"({champion.decision.split_fingerprint}) than these ({dataset.split_fingerprint}). {ways_out}"
-        )
-    if loaded.decision.split_fingerprint != dataset.split_fingerprint:
-        raise FractureMaeError(
-            f"the challenger was made from other data or another split ({loaded.decision.split_fingerprint}) than these "
-            f"({dataset.split_fingerprint}), which are the champion's. {ways_out}"
-        )
+    shown = champion.shown_of(dataset)
+    common = set(shown.index[shown == ""])
+    ways_out = "Train a challenger on the champion's data with its split and split_seed, or decide by hand with promote=always."
+    if dataset.test.name != "external":
+        for name, each in (("the champion", champion), ("the challenger", loaded)):
+            if not _is_at_home(each, dataset):
+                raise FractureMaeError(
+                    f"{name} was made from another split or other data ({each.decision.split_fingerprint}) than these "
+                    f"({dataset.split_fingerprint}). {ways_out}"
+                )
+    if len(common) < _LEAST_COMMON * len(shown):
+        leakage = leakage_of(shown, dataset)
+        raise FractureMaeError(f"while it was made, {leakage}, which would favour it. {ways_out}")
+    test = dataset.test.table
+    labels = test.loc[test["group"].isin(common), "label"]
+    if labels.nunique() < 2:
+        raise FractureMaeError(f"of the {len(common):,} X-rays that neither was shown all have one label. {ways_out}")
+    return common
+
+
+def _is_at_home(loaded: LoadedClassifier, dataset: Dataset) -> bool:
+    """Whether it was made from these data, to which others may have been added since."""
+    if loaded.decision.split_fingerprint == dataset.split_fingerprint:
+        return True
+    own = loaded.shown.contents.index[loaded.shown.contents == WITH_LABEL]
+    return len(own) > 0 and own.isin(dataset.index["sha256"]).mean() >= _LEAST_COMMON
 
 
 def _predictions(
@@ -261,7 +333,8 @@ def _predictions(
     """The champion's predictions for the files of `mine`, in their order, from pictures of its own size."""
     test = dataset.test
     if test.pixels.shape[1] != champion.classifier.image_size:
-        test = inputs.load_data(config, champion.classifier.image_size).test
+        names = champion.decision.label_names if test.name == "external" else None
+        test = inputs.load_data(config, champion.classifier.image_size, names).test
     theirs = predict(champion.classifier, test, batch_size=config.batch_size, accelerator=accelerator)
     return theirs.set_index("sha256").loc[mine["sha256"]].reset_index()
 
@@ -272,14 +345,14 @@ def _in_words(comparison: dict[str, Any], champion: str, config: Evaluate) -> st
         comparison["metric"], comparison["metric"].replace("_", " ")
     )
     if comparison["difference"] is None:
-        return f"{name} per X-ray on test is undefined for it or for the champion, version {champion}"
+        return f"{name} per X-ray on {comparison['split']} is undefined for it or for the champion, version {champion}"
     interval = ""
     if comparison["difference_low"] is not None:
         interval = f" [{comparison['difference_low']:+.3f}, {comparison['difference_high']:+.3f}]"
     share = comparison["share_above_margin"]
     draws = "" if share is None else f", above the margin of {comparison['margin']:g} in {share:.1%} of draws"
     return (
-        f"{name} per X-ray on test {value:.3f} against {other:.3f} of the champion, version {champion}: better by "
+        f"{name} per X-ray on {comparison['split']} {value:.3f} against {other:.3f} of the champion, version {champion}: better by "
         f"{comparison['difference']:+.3f}{interval}{draws}; wanted: {comparison['confidence']:.2%}"
         f"{_looks(comparison)}{_floor(comparison, config)}"
     )

@@ -6,6 +6,7 @@ from fracture_mae.config import TrainClassifier
 from fracture_mae.data.shown import WITH_LABEL
 from fracture_mae.data.types import Dataset
 from fracture_mae.evaluation import judging, operating_points
+from fracture_mae.evaluation.own_data import OwnData
 from fracture_mae.evaluation.prediction import weighed
 from fracture_mae.processes import collectives, ranks
 from fracture_mae.processes.accelerator import make_accelerator
@@ -46,7 +47,9 @@ def train_classifier(config: TrainClassifier, run: Run) -> str:
             return ""
         report = _judged_on_validation(choice, dataset, config)
         run.report(report)
-        version = register_classifier(classifier, choice.decision, shown, dataset, config, run)
+        options = {"batch_size": config.batch_size, "accelerator": accelerator, "seed": config.seed}
+        own = OwnData.of(classifier, dataset, choice.predictions, **options)
+        version = register_classifier(classifier, choice.decision, (shown, own), dataset, config, run)
         checkpoints.remove()
     for fold in folds:
         fold.forget()
@@ -64,5 +67,5 @@ def _judged_on_validation(choice: classifier_stage.Choice, dataset: Dataset, con
     report.metrics |= {"threshold": decision.threshold, "temperature": decision.temperature}
     report.tags["calibration"] = config.calibrate
     report.add(judging.judge_split(predictions["validation"], decision, "validation", remark, certainty))
-    report.add(operating_points.judge(predictions, decision, config, remark, certainty))
+    report.add(operating_points.judge(predictions, decision, config, remark, certainty, predictions["validation"]))
     return report

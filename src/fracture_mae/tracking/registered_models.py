@@ -1,9 +1,11 @@
 """Models in the registry: how a network gets there, with what it was shown, and how it comes back."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Protocol
 
 import pandas as pd
 
@@ -23,6 +25,12 @@ from fracture_mae.tracking.runs import Run
 logger = logging.getLogger(__name__)
 
 
+class Kept(Protocol):
+    """What a model keeps beside its weights."""
+
+    def save(self, folder: Path) -> None: ...
+
+
 @dataclass(frozen=True)
 class LoadedClassifier:
     """A classifier to be judged.
@@ -31,6 +39,7 @@ class LoadedClassifier:
         name: its URI or folder, with the version where it is registered.
         version: its number in the registry, where it is registered as `fracture-classifier`.
         shown: what it and its encoder were made from, as far as that is known.
+        folder: where all of it lies.
     """
 
     name: str
@@ -38,6 +47,7 @@ class LoadedClassifier:
     classifier: FractureClassifier
     decision: Decision
     shown: Shown
+    folder: Path
 
     def check(self, dataset: Dataset) -> None:
         """Refuse data whose classes are not those that it tells apart."""
@@ -67,7 +77,7 @@ def open_classifier(name: str) -> LoadedClassifier:
     classifier, decision = classifier_model.load(folder)
     found = registry.find(name)
     version = str(found.version) if found and found.name == registry.CLASSIFIER else None
-    return LoadedClassifier(name, version, classifier, decision, _shown_in(folder, name))
+    return LoadedClassifier(name, version, classifier, decision, _shown_in(folder, name), folder)
 
 
 def shown_by(name: str) -> Shown:
@@ -133,16 +143,17 @@ def register_mae(mae: Mae, shown: Shown, dataset: Dataset, config: FinetuneMae, 
 def register_classifier(
     classifier: FractureClassifier,
     decision: Decision,
-    shown: Shown,
+    kept: Iterable[Kept],
     dataset: Dataset,
     config: TrainClassifier | Tune,
     run: Run,
 ) -> str:
-    """Save and register a classifier, together with what it was made from; its version."""
+    """Save and register a classifier, together with what it keeps of what it was made from; its version."""
     with TemporaryDirectory() as temporary:
         folder = Path(temporary) / registry.NETWORK
         classifier_model.save(classifier, decision, folder)
-        shown.save(folder)
+        for each in kept:
+            each.save(folder)
         version = registry.register_classifier(folder, decision.threshold, _version_tags(dataset, config, run))
     run.tags({"registered": f"models:/{registry.CLASSIFIER}/{version}"})
     return version

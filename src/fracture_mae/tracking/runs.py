@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
@@ -19,6 +20,7 @@ import yaml
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.utils import name_utils
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT, MLFLOW_RUN_NAME
 
@@ -104,7 +106,9 @@ class Run:
 
     def dataset(self, dataset: Dataset) -> None:
         """The splits as MLflow datasets, `splits.csv`, `rejected.csv`, and tags that tell runs on other data apart."""
-        for xrays, context in ((dataset.train, "training"), (dataset.validation, "validation"), (dataset.test, "test")):
+        for xrays, context in zip(dataset.sides, ("training", "validation", "test"), strict=True):
+            if not len(xrays):  # of somebody else's X-rays all are test
+                continue
             self.input(xrays.table, f"{dataset.name}-{xrays.name}", context)
             self.metrics({f"{xrays.name}/n_images": len(xrays), f"{xrays.name}/n_xrays": len(set(xrays.group))})
         self.metrics({f"leakage/{name}": share for name, share in asdict(dataset.leakage).items()})
@@ -121,6 +125,15 @@ class Run:
                 "leakage": dataset.leakage,
             }
         )
+
+
+def read_table(run_id: str, path: str) -> pd.DataFrame | None:
+    """A table that a run has logged; None where the run, or the table, is gone."""
+    try:
+        with TemporaryDirectory() as folder:
+            return pd.read_csv(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path, dst_path=folder))
+    except (MlflowException, OSError):
+        return None
 
 
 def _nothing(*_: object, **__: object) -> None:

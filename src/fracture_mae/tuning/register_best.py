@@ -1,17 +1,20 @@
 """The end of a campaign: tables and figures of its study, and the best trial as a registered classifier."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
+from accelerate import Accelerator
 from matplotlib.figure import Figure
 from optuna import Study
 from optuna.trial import FrozenTrial
 
 from fracture_mae.config import Tune
+from fracture_mae.data import folds
 from fracture_mae.data.shown import WITH_LABEL
 from fracture_mae.data.types import Dataset
 from fracture_mae.evaluation import judging
 from fracture_mae.evaluation.judging import Certainty
+from fracture_mae.evaluation.own_data import OwnData
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.tracking.registered_models import made_from, register_classifier
 from fracture_mae.tracking.report import Report
@@ -30,6 +33,7 @@ class Conclusion:
         depth, objective: what they were made with.
         dataset: the X-rays; those of test are not touched.
         encoder: the name of the model that all trials started from.
+        accelerator: that the registered classifier computes on.
     """
 
     study: Study
@@ -38,6 +42,7 @@ class Conclusion:
     dataset: Dataset
     config: Tune
     encoder: str
+    accelerator: Accelerator
 
     def report(self, run: Run) -> FrozenTrial:
         """Log the study's table and figures, and the best trial as tags; returns it.
@@ -73,7 +78,10 @@ class Conclusion:
         self._log_contributions(contributed, best, run)
         classifier = self.depth.refit(best.params)
         shown = made_from(self.encoder, self.dataset, WITH_LABEL)
-        version = register_classifier(classifier, decision, shown, self.dataset, self.config, run)
+        refitted = replace(self.dataset, train=folds.joined(self.dataset))
+        options = {"batch_size": self.config.batch_size, "accelerator": self.accelerator, "seed": self.config.seed}
+        own = OwnData.of(classifier, refitted, predictions, **options)
+        version = register_classifier(classifier, decision, (shown, own), self.dataset, self.config, run)
         corners = results.corners(contributed, best.params["class_weight"])
         table = corners[["score", "sensitivity", "specificity"]].round(3).to_string()
         digest = judging.digest(findings, [self.depth.judged_on]).to_string()

@@ -77,7 +77,7 @@ def take_part(
             return f"Nothing is left to do in the study {study.study_name}: another worker concludes its campaign."
         runs.write_missing(study)
         tally = Tally.of(study)
-    conclusion = Conclusion(study, depth, objective, dataset, config, encoder=mae.source)
+    conclusion = Conclusion(study, depth, objective, dataset, config, encoder=mae.source, accelerator=accelerator)
     best = conclusion.report(run)
     summary = f"study {study.study_name}: {tally.taken} trials, the best is number {best.number}: {_values(objective, best.values)}"
     if stopped:

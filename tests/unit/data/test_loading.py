@@ -294,3 +294,37 @@ def test_by_column_without_groups_is_an_error(renamed, tmp_path, column):
 def test_by_column_of_a_folder_is_an_error(folder):
     with pytest.raises(FractureMaeError, match=r"--group-by column: .*it is no CSV"):
         loading.load(str(folder), image_size=32, group_by="column")
+
+
+def test_of_somebody_elses_xrays_all_are_test(folder):
+    names = ("healthy", "fractured")
+    dataset = loading.load(str(folder), image_size=32, split="external", label_names=names)
+    assert (len(dataset.train), len(dataset.validation), dataset.test.name) == (0, 0, "external")
+    assert len(dataset.test) == 12  # of 14 files two are byte-identical to others
+    assert set(dataset.index["split"]) == {"test"}
+    assert not dataset.leakage
+    assert dataset.index["group"].nunique() == 10
+
+
+def test_somebody_elses_xrays_may_be_of_one_class_and_have_other_names(folder, tmp_path):
+    options = {"image_size": 32, "split": "external", "label_names": ("healthy", "fractured")}
+    (tmp_path / "one").mkdir()
+    for split in ("train", "val", "test"):
+        (folder / split / "healthy").rename(tmp_path / "one" / f"{split}-healthy")
+    for kept in (tmp_path / "one").iterdir():
+        for file in kept.iterdir():
+            (tmp_path / "healthy" / "healthy").mkdir(parents=True, exist_ok=True)
+            file.rename(tmp_path / "healthy" / "healthy" / f"{kept.name}-{file.name}")
+    assert set(loading.load(str(tmp_path / "healthy"), **options).test.label) == {0}
+    (tmp_path / "healthy" / "healthy").rename(tmp_path / "healthy" / "Normal")
+    with pytest.raises(
+        FractureMaeError, match=r"holds the labels 'Normal' .* the classifier's own 'healthy' and 'fractured'"
+    ):
+        loading.load(str(tmp_path / "healthy"), **options)
+    broken = tmp_path / "healthy" / "Broken"
+    broken.mkdir()
+    for number, file in enumerate((folder / "train" / "fractured").iterdir()):
+        file.rename(broken / f"{number}.png")
+    dataset = loading.load(str(tmp_path / "healthy"), positive_label="Broken", **options)
+    assert dataset.label_names == ("healthy", "fractured")
+    assert dict(zip(dataset.test.table["label_name"], dataset.test.label, strict=True)) == {"Normal": 0, "Broken": 1}

@@ -125,7 +125,7 @@ def test_intervals_are_those_of_the_evaluation():
 
 def judged(test, **options):
     config = Evaluate(**options)
-    return operating_points.judge({"validation": TEN, "test": test}, DECISION, config, "LEAKY", CERTAINTY)
+    return operating_points.judge({"validation": TEN, "test": test}, DECISION, config, "LEAKY", CERTAINTY, TEN)
 
 
 def test_nothing_is_chosen_on_test():
@@ -169,3 +169,11 @@ def test_a_split_of_one_class_has_no_rates_but_a_table():
     found = judged(healthy).tables["test/xray/operating_points.csv"].set_index("name")
     assert found.loc["default", "specificity"] == pytest.approx(2 / 3)
     assert np.isnan(found.loc["default", "sensitivity"])
+    # Nothing is known of fractures, and none is to be expected: one of three is flagged, wrongly.
+    assert found.loc["default", "flagged_per_1000"] == pytest.approx(1000 / 3)
+    assert (found.loc["default", "precision"], found.loc["default", "negative_predictive_value"]) == (0, 1)
+
+
+def test_without_validation_only_what_needs_no_choosing_is_judged():
+    report = operating_points.judge({"external": TEN}, DECISION, Evaluate(), "", CERTAINTY, None)
+    assert report.tables["external/xray/operating_points.csv"]["name"].tolist() == ["own", "default"]

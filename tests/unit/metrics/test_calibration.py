@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit, logit
 from sklearn.calibration import calibration_curve
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 from fracture_mae.errors import FractureMaeError
@@ -151,3 +153,41 @@ def test_many_weightings_at_once_equal_one_by_one():
     label, probability, weight = rng.integers(0, 2, 40), rng.random(40), rng.random((3, 40))
     one_by_one = [expected_calibration_error(label, probability, weight=row) for row in weight]
     np.testing.assert_allclose(calibration_errors(label, probability, weight), one_by_one)
+
+
+def test_agreement_by_hand():
+    """Of ten files at 0.2 two are broken, of ten at 0.8 eight: as they say. The same from log odds twice as large: half the slope."""
+    label = np.array([1] * 2 + [0] * 8 + [1] * 8 + [0] * 2)
+    probability = np.repeat([0.2, 0.8], 10)
+    found = calibration.agreement(label, probability, np.ones(20))
+    assert found["observed_to_expected"] == pytest.approx(1)
+    assert found["calibration_in_the_large"] == pytest.approx(0, abs=1e-9)
+    assert found["calibration_slope"] == pytest.approx(1)
+    found = calibration.agreement(label, expit(2 * logit(probability)), np.ones(20))
+    assert found["calibration_slope"] == pytest.approx(0.5)
+    # All log odds too high by 1: that must be taken off.
+    found = calibration.agreement(label, expit(logit(probability) + 1), np.ones(20))
+    assert found["calibration_in_the_large"] == pytest.approx(-1)
+    assert found["calibration_slope"] == pytest.approx(1)
+    assert found["observed_to_expected"] == pytest.approx(
+        10 / (10 * expit(logit(0.2) + 1) + 10 * expit(logit(0.8) + 1))
+    )
+
+
+def test_agreement_of_each_weighting_is_scikit_learns():
+    rng = np.random.default_rng(0)
+    label, probability = rng.integers(0, 2, 200), rng.uniform(0.02, 0.98, 200)
+    weight = rng.integers(0, 3, (4, 200))
+    found = calibration.agreement(label, probability, weight)
+    for each, slope in zip(weight, found["calibration_slope"], strict=True):
+        model = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000)
+        model.fit(logit(probability)[:, None], label, sample_weight=each)
+        assert slope == pytest.approx(model.coef_[0, 0], abs=1e-5)
+
+
+def test_agreement_with_one_class_or_separated_classes_is_undefined_but_for_the_ratio():
+    found = calibration.agreement(np.zeros(4, int), np.full(4, 0.25), np.ones(4))
+    assert found["observed_to_expected"] == 0
+    assert np.isnan([found["calibration_in_the_large"], found["calibration_slope"]]).all()
+    separated = calibration.agreement(np.array([0, 0, 1, 1]), np.array([0.1, 0.2, 0.6, 0.9]), np.ones(4))
+    assert np.isnan(separated["calibration_slope"])

@@ -5,7 +5,7 @@ from scipy.stats import norm
 
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics import intervals, scores
-from fracture_mae.metrics.intervals import bootstrap_intervals, paired_difference
+from fracture_mae.metrics.intervals import Sample, bootstrap_intervals, fall, paired_difference
 
 
 def clustered_files(seed, n_groups=60, files_per_group=6, shift=1.0, file_noise=0.3):
@@ -158,3 +158,37 @@ def test_paired_difference_uses_both_thresholds():
 def test_paired_difference_refuses_an_unknown_metric():
     with pytest.raises(FractureMaeError, match="Unknown metric 'auc'; expected one of auroc"):
         paired_difference([0, 1], [0.2, 0.3], [0.2, 0.3], ["a", "b"], "auc")
+
+
+def sample(label, probability, group=None, threshold=0.5):
+    return Sample(np.array(label), np.array(probability), np.arange(len(label)) if group is None else group, threshold)
+
+
+def test_fall_by_hand():
+    """Faultless on its own X-rays, elsewhere every second answer is wrong in either class."""
+    own = sample([0, 1] * 20, [0.1, 0.9] * 20)
+    elsewhere = sample([0, 1] * 20, [0.1, 0.9, 0.9, 0.1] * 10)
+    table = fall(own, elsewhere, n_draws=200)
+    assert table.loc["auroc", ["own", "elsewhere", "fall"]].tolist() == pytest.approx([1, 0.5, 0.5])
+    assert table.loc["sensitivity", "fall"] == pytest.approx(0.5)
+    assert 0 < table.loc["auroc", "low"] < 0.5 < table.loc["auroc", "high"] < 1
+    same = fall(elsewhere, elsewhere, n_draws=200)
+    assert same.loc["auroc", "fall"] == 0
+    assert same.loc["auroc", "low"] < 0 < same.loc["auroc", "high"]
+
+
+def test_fall_is_as_uncertain_as_both_samples_together():
+    """Independent errors add in squares: the interval is √2 as wide as that of one sample alone."""
+    rng = np.random.default_rng(1)
+    label = np.tile([0, 1], 200)
+    one, other = (sample(label, np.clip(0.5 + 0.2 * label + rng.normal(0, 0.2, 400), 0, 1)) for _ in range(2))
+    single = bootstrap_intervals(*one[:3], 0.5, n_draws=2000).loc["auroc"]
+    both = fall(one, other, n_draws=2000).loc["auroc"]
+    assert (both["high"] - both["low"]) / (single["high"] - single["low"]) == pytest.approx(np.sqrt(2), rel=0.1)
+
+
+def test_fall_to_one_class_alone_is_that_of_its_rate():
+    table = fall(sample([0, 1] * 10, [0.1, 0.9] * 10), sample([0] * 10, [0.1] * 5 + [0.9] * 5), n_draws=100)
+    assert table.loc["specificity", "fall"] == 0.5
+    assert np.isnan(table.loc[["auroc", "sensitivity"], "fall"]).all()
+    assert np.isfinite(table.loc["specificity", ["low", "high"]].astype(float)).all()

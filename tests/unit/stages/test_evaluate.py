@@ -24,7 +24,7 @@ NAME = registry.CLASSIFIER
 
 
 def subject(version="1", seen=(), decision=DECISION):
-    return LoadedClassifier(f"models:/{NAME}/{version}", version, None, decision, builders.shown(seen))
+    return LoadedClassifier(f"models:/{NAME}/{version}", version, None, decision, builders.shown(seen), Path())
 
 
 def test_leakage_counts_test_xrays_that_the_classifier_was_shown(dataset):
@@ -87,7 +87,7 @@ def test_every_split_is_judged_and_compared_if_asked(folder, dataset, accelerato
     network, decision = classifier_model.load(folder)
     config = Evaluate(n_draws=100, references=references)
     found = evaluate.judge(
-        LoadedClassifier(str(folder), None, network, decision, frozenset()), dataset, config, accelerator
+        LoadedClassifier(str(folder), None, network, decision, builders.shown([]), folder), dataset, config, accelerator
     )
     for split in ("train", "validation", "test"):
         assert f"{split}/xray/auroc" in found.metrics
@@ -117,10 +117,10 @@ def compared(low, source="all", model=FILE_PROPERTIES):
     [
         (compared(0.51), "the label can be guessed without looking at a bone: file and border properties alone reach"),
         (compared(0.5), "none"),
-        (compared(float("nan")), "none"),
+        (compared(float("nan")), "not tested (too few X-rays of a class on test)"),
         (compared(0.6, source="wrists"), "none"),  # of all X-rays 0.4
         (Report(), "not tested (--references false)"),
     ],
 )
 def test_an_evaluation_warns_of_a_shortcut(findings, warning):
-    assert evaluate.shortcut_warning(findings).startswith(warning)
+    assert evaluate.shortcut_warning(findings, "test").startswith(warning)

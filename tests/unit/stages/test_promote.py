@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -96,6 +97,15 @@ def test_the_rule(difference, share, margin, confidence, wins):
     )
 
 
+# Of a classifier that is better than chance and than the references.
+SOUND = {
+    "auroc": 0.9,
+    "auroc_low": 0.8,
+    "auroc/all/file_and_border_properties": 0.79,
+    "auroc/all/gradient_histograms": 0.9,
+}
+
+
 class Registry:
     """Versions of the classifier without files; each answers with the probabilities that it is given."""
 
@@ -112,7 +122,7 @@ class Registry:
         self.store.set_model_version_tag(NAME, version, "data.fingerprint", data_fingerprint)
         network = SimpleNamespace(image_size=image_size, version=version)
         self.subjects[version] = LoadedClassifier(
-            f"models:/{NAME}/{version}", version, network, decision, builders.shown(seen)
+            f"models:/{NAME}/{version}", version, network, decision, builders.shown(seen), Path()
         )
         self.answers[version] = np.asarray(probability)
         return version
@@ -123,12 +133,16 @@ class Registry:
         columns = xrays.table[["sha256", "group", "label"]]
         return columns.assign(logit=logit(xrays.table["sha256"].map(answers).to_numpy(float)))
 
-    def evaluate(self, version, dataset=None, **options):
+    def evaluate(self, version, dataset=None, floor=None, **options):
         """Evaluate a version; the verdict, after it was carried out."""
         dataset = dataset or self.dataset
         subject = self.subjects[version]
         table = self.predict(subject.classifier, dataset.test)
-        findings = Report(metrics={"test/xray/auroc": 0.5}, tables={"test/predictions.csv": table})
+        split = dataset.test.name
+        findings = Report(
+            metrics={f"{split}/xray/{name}": value for name, value in (SOUND | (floor or {})).items()},
+            tables={f"{split}/predictions.csv": table},
+        )
         verdict = promote.consider(subject, findings, dataset, Evaluate(n_draws=200, **options), None)
         promote.carry_out(verdict, subject, findings, dataset, "r" * 32)
         return verdict
@@ -153,7 +167,7 @@ def versions(store, dataset, monkeypatch):
 def test_the_first_one_is_champion(versions):
     first = versions.add(RANDOM)
     verdict = versions.evaluate(first)
-    assert str(verdict) == "promoted to champion: the first one; AUROC per X-ray on test 0.500"
+    assert str(verdict) == "promoted to champion: the first one; AUROC per X-ray on test 0.900"
     assert versions.champion == first
     assert versions.tags(first)[promote.PREVIOUS] == "none"
 
@@ -219,7 +233,7 @@ def test_made_from_another_split_there_is_no_comparison(versions):
     verdict = versions.evaluate(second)
     assert versions.champion == first
     assert str(verdict).startswith(
-        "not promoted: no comparison with the champion, version 1: it was made from another split of these data "
+        "not promoted: no comparison with the champion, version 1: the champion was made from another split or other data "
         "(6666666666666666) than these (5555555555555555). Train a challenger on"
     )
     assert verdict.comparison == {}
@@ -229,22 +243,96 @@ def test_made_from_other_data_there_is_no_comparison(versions):
     other = replace(DECISION, split_fingerprint="6" * 16)
     first, second = versions.add(WRONG, decision=other, data_fingerprint="e" * 16), versions.add(PERFECT)
     versions.evaluate(first)
-    assert "it was made from other data (6666666666666666)" in versions.evaluate(second).reason
+    assert (
+        "the champion was made from another split or other data (6666666666666666)" in versions.evaluate(second).reason
+    )
     third = versions.add(PERFECT, decision=other)
     versions.evaluate(versions.add(RANDOM), promote="always")
     assert (
-        "the challenger was made from other data or another split (6666666666666666)" in versions.evaluate(third).reason
+        "the challenger was made from another split or other data (6666666666666666)" in versions.evaluate(third).reason
     )
 
 
 def test_a_champion_that_was_shown_test_xrays_is_not_compared(versions):
-    shown = versions.dataset.test.table["sha256"][:15]
+    shown = versions.dataset.test.table["sha256"][:36]
     first, second = versions.add(PERFECT, seen=shown), versions.add(PERFECT)
     versions.evaluate(first)
     reason = versions.evaluate(second).reason
     assert (
-        "while it was made, of the test X-rays 25% with label were shown in training, which would favour it" in reason
+        "while it was made, of the test X-rays 60% with label were shown in training, which would favour it" in reason
     )
+
+
+def test_two_are_compared_on_the_test_xrays_that_both_were_kept_from(versions):
+    """The champion knows 15 of 60 by heart and all else wrongly: on the 45 others it is always wrong."""
+    test = versions.dataset.test.table
+    first = versions.add(np.where(np.arange(60) < 15, PERFECT, WRONG), seen=test["sha256"][:15])
+    second = versions.add(RANDOM)
+    versions.evaluate(first)
+    verdict = versions.evaluate(second)
+    assert verdict.promoted
+    assert (verdict.comparison["n_xrays"], verdict.comparison["champion"]) == (45, 0)
+
+
+def test_added_data_leave_a_champion_comparable(versions):
+    """Made from half of the data that there are now, on another side of no X-ray: compared. From a third of them only: not."""
+    others = versions.dataset.index.loc[versions.dataset.index["split"] != "test", "sha256"].unique()
+    before = replace(DECISION, split_fingerprint="6" * 16)
+    gone = [f"{number:064x}" for number in range(10**6, 10**6 + len(others))]
+    first = versions.add(WRONG, decision=before, seen=[*others, *gone])
+    second, third = versions.add(RANDOM), versions.add(PERFECT, decision=before, seen=[*others, *gone, "f" * 64])
+    versions.evaluate(first)
+    assert versions.evaluate(second).promoted
+    assert "the challenger was made from another split or other data" in versions.evaluate(third).reason
+
+
+@pytest.mark.parametrize(
+    ("floor", "words"),
+    [
+        (
+            {"auroc_low": 0.5},
+            "AUROC per X-ray on test 0.900, of which the lower end, 0.500, must be above 0.5: it may be chance",
+        ),
+        (
+            {"auroc_low": 0.79},
+            "AUROC per X-ray on test 0.900, of which the lower end, 0.790, must be above the 0.790 that file and border properties "
+            "alone reach",
+        ),
+        ({"auroc_low": np.nan}, "its AUROC per X-ray on test is undefined, or has no interval"),
+        (
+            {"auroc/all/file_and_border_properties": np.nan},
+            "what file and border properties alone reach was not tested",
+        ),
+    ],
+)
+def test_what_may_be_chance_is_not_promoted(versions, floor, words):
+    first = versions.add(PERFECT)
+    assert versions.evaluate(first, floor=floor).reason.startswith(words)
+    assert versions.champion is None
+    assert str(versions.evaluate(first, floor=floor, promote="always")) == "promoted to champion: --promote always"
+    second = versions.add(PERFECT)
+    assert versions.evaluate(second, floor=floor, promote_confidence=0).reason.startswith(words)
+
+
+def test_who_loses_to_gradient_histograms_is_promoted_with_that_word(versions):
+    first, better = versions.add(RANDOM), {"auroc/all/gradient_histograms": 0.95}
+    words = "; gradient histograms with a straight line reach 0.950, more than the network"
+    assert versions.evaluate(first, floor=better).reason.endswith(words)
+    assert versions.evaluate(versions.add(PERFECT), floor=better).reason.endswith(words)
+
+
+def test_external_xrays_promote_nobody_unless_they_are_asked_for(versions):
+    external = replace(versions.dataset, test=replace(versions.dataset.test, name="external"))
+    first = versions.add(WRONG, decision=replace(DECISION, split_fingerprint="6" * 16))
+    verdict = versions.evaluate(first, external, split="external")
+    assert str(verdict) == "not promoted: external X-rays promote nobody, unless promote_on=external lets them"
+    assert versions.tags(first)["external.made.run"] == "r" * 32
+    assert promote.JUDGED_ON not in versions.tags(first)
+    asked = {"split": "external", "promote_on": "external"}
+    assert versions.evaluate(first, external, **asked).promoted
+    verdict = versions.evaluate(versions.add(PERFECT), external, **asked)
+    assert verdict.promoted
+    assert verdict.reason.startswith("AUROC per X-ray on external 1.000 against 0.000 of the champion, version 1")
 
 
 @pytest.mark.parametrize(
@@ -317,7 +405,7 @@ def test_a_champion_of_another_image_size_sees_the_same_xrays_at_its_own(version
     test = versions.dataset.test
     turned = test.subset(np.arange(len(test))[::-1])
     larger = replace(turned, pixels=np.zeros((len(test), 64, 64), np.uint8))
-    monkeypatch.setattr(inputs, "load_data", lambda config, size: SimpleNamespace(test=larger))
+    monkeypatch.setattr(inputs, "load_data", lambda config, size, label_names: SimpleNamespace(test=larger))
     first, second = versions.add(WRONG, image_size=64), versions.add(PERFECT)
     versions.evaluate(first)
     verdict = versions.evaluate(second)
@@ -389,9 +477,8 @@ def test_looks_at_the_same_test_xrays_are_counted(versions):
     assert "as challenger number 3 on these X-rays" in again.reason
     versions.store.delete_model_version(NAME, "2")  # and is not forgotten
     assert versions.evaluate(versions.add(WRONG)).comparison["look"] == 4
-    elsewhere = replace(DECISION, split_fingerprint="6" * 16)
-    versions.subjects["1"] = replace(versions.subjects["1"], decision=elsewhere)
-    other = versions.evaluate(
-        versions.add(WRONG, decision=elsewhere), replace(versions.dataset, split_fingerprint="6" * 16)
-    )
+    # Where the champion knows two of them, the others are another test set.
+    known = builders.shown(versions.dataset.test.table["sha256"][:2])
+    versions.subjects["1"] = replace(versions.subjects["1"], shown=known)
+    other = versions.evaluate(versions.add(WRONG))
     assert other.comparison["look"] == 1

@@ -19,21 +19,30 @@ _IGNORED = {".csv", ".txt", ".json", ".md", ".yaml", ".yml", ".xml", ".html", ".
 _CSV_COLUMNS = ("path", "label", "group", "split", "source")
 
 
-def read(data_dir: str, positive_label: str) -> tuple[pd.DataFrame, tuple[str, str]]:
+def read(
+    data_dir: str, positive_label: str, label_names: tuple[str, str] | None = None
+) -> tuple[pd.DataFrame, tuple[str, str]]:
     """The files to use, and the names of the negative and the positive class.
+
+    Args:
+        label_names: of a classifier that is to be judged on these files, which may then hold one class alone, or call the classes
+            otherwise: two labels, one of them `positive_label`.
 
     Returns:
         Columns path, label (1 is positive), label_name, split_published, scope (within which names are compared), given_group and
         given_source (empty unless a CSV gives them), sorted by path.
 
     Raises:
-        FractureMaeError: nothing to read there, or not exactly two classes with the positive one among them.
+        FractureMaeError: nothing to read there, or not the classes that are expected.
     """
     root = _root(data_dir)
     table = _from_csv(root) if root.suffix.lower() == ".csv" else _from_folder(root)
-    names = _label_names(table, positive_label, root)
+    if label_names is None or not set(table["label_name"]) <= set(label_names):
+        names = _label_names(table, positive_label, root, label_names)
+    else:
+        names, positive_label = label_names, label_names[1]
     table["label"] = (table["label_name"] == positive_label).astype("int64")
-    return table.sort_values("path", ignore_index=True), names
+    return table.sort_values("path", ignore_index=True), label_names or names
 
 
 def _root(data_dir: str) -> Path:
@@ -155,12 +164,19 @@ def _refuse_rows(file: Path, wrong: pd.Series, what: str) -> None:
         )
 
 
-def _label_names(table: pd.DataFrame, positive_label: str, root: Path) -> tuple[str, str]:
+def _label_names(
+    table: pd.DataFrame, positive_label: str, root: Path, label_names: tuple[str, str] | None
+) -> tuple[str, str]:
     counts = table["label_name"].value_counts()
     if len(counts) != 2 or positive_label not in counts:
         found = ", ".join(f"{name!r} ({n:,} files)" for name, n in counts.items())
+        own = (
+            ""
+            if label_names is None
+            else f"the classifier's own {label_names[0]!r} and {label_names[1]!r}, or one of them; or "
+        )
         raise FractureMaeError(
-            f"{root} holds the labels {found}. Expected: exactly two, one of them the positive class {positive_label!r}. "
+            f"{root} holds the labels {found}. Expected: {own}exactly two, one of them the positive class {positive_label!r}. "
             "Name the positive one with --positive-label; move other folders away; a folder without images is no class."
         )
     return next(name for name in counts.index if name != positive_label), positive_label

@@ -1,0 +1,142 @@
+"""What a classifier keeps of the X-rays it was made from, so that it can be judged where those are not at hand.
+
+On somebody else's X-rays nothing may be fitted or chosen. So the thresholds of the operating points come from the validation
+X-rays of the classifier, the references are fitted on its training X-rays, and both are compared with what it meets there.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import pandas as pd
+from accelerate import Accelerator
+
+from fracture_mae.data.copies.originals import one_of_each
+from fracture_mae.data.types import Dataset, XRays
+from fracture_mae.errors import FractureMaeError, first_line
+from fracture_mae.evaluation import properties, references
+from fracture_mae.evaluation.prediction import features
+from fracture_mae.metrics.scores import equal_group_weight
+from fracture_mae.models.classifier import FractureClassifier
+
+_FILE = "own_data.npz"
+_MOST_FEATURES = 1000  # X-rays whose features are kept
+_PREDICTED = ("group", "label", "logit")
+
+
+@dataclass(frozen=True)
+class OwnData:
+    """Numbers alone, no picture; about 120 bytes for a training file and 4 bytes × hidden size for each of at most 1,000 X-rays.
+
+    Attributes:
+        validation: a row for each validation file: group, label and logit.
+        properties: `properties.of_files` of the training files.
+        label: int64 [n], of these files; group: [n], their X-rays; original: bool [n], true for one file of each X-ray.
+        gradients: float64 [d + 1], weights and intercept of the reference on gradient histograms, fitted on these files.
+        features: float32 [m, hidden size], pooled features of one file of each training X-ray, of 1,000 of them at most.
+    """
+
+    validation: pd.DataFrame
+    properties: pd.DataFrame
+    label: np.ndarray
+    group: np.ndarray
+    original: np.ndarray
+    gradients: np.ndarray
+    features: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        classifier: FractureClassifier,
+        dataset: Dataset,
+        validation: pd.DataFrame,
+        *,
+        batch_size: int,
+        accelerator: Accelerator,
+        seed: int,
+    ) -> "OwnData":
+        """Of a trained classifier.
+
+        Args:
+            dataset: whose training X-rays it was trained on.
+            validation: its predictions for X-rays that it was not trained on, those that its threshold was chosen on.
+            seed: by which the X-rays are drawn whose features are kept, where there are too many.
+        """
+        train = dataset.train
+        rng = np.random.default_rng(seed)
+        originals = one_of_each(train)
+        kept = np.sort(rng.permutation(len(originals))[:_MOST_FEATURES])
+        options = {"batch_size": batch_size, "accelerator": accelerator}
+        return cls(
+            validation=validation[list(_PREDICTED)].reset_index(drop=True),
+            properties=properties.of_files(train, "Properties of the training files"),
+            label=train.label,
+            group=train.group.astype(str),
+            original=train.table["sha256"].isin(originals.table["sha256"]).to_numpy(),
+            gradients=_fit_gradients(train),
+            features=features(classifier, originals.subset(kept), **options),
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write it beside the classifier."""
+        predicted = {f"validation_{name}": self.validation[name].to_numpy() for name in _PREDICTED}
+        predicted["validation_group"] = predicted["validation_group"].astype(str)
+        np.savez_compressed(
+            folder / _FILE,
+            **predicted,
+            properties=self.properties.to_numpy(),
+            label=self.label,
+            group=self.group,
+            original=self.original,
+            gradients=self.gradients,
+            features=self.features,
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> "OwnData | None":
+        """What `save` wrote there; None where a classifier keeps nothing, as those of earlier versions.
+
+        Raises:
+            FractureMaeError: it is damaged.
+        """
+        if not (folder / _FILE).exists():
+            return None
+        try:
+            with np.load(folder / _FILE, allow_pickle=False) as stored:
+                kept = dict(stored)
+            predicted = {name: kept.pop(f"validation_{name}") for name in _PREDICTED}
+            columns = [*properties.SIZE, *properties.ENCODING, *properties.BORDER]
+            of_files = pd.DataFrame(kept.pop("properties"), columns=columns)
+            return cls(validation=pd.DataFrame(predicted), properties=of_files, **kept)
+        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+            raise FractureMaeError(
+                f"{folder / _FILE}, what the classifier keeps of its own data, is damaged: {first_line(error)}. Register the "
+                "classifier anew, or take another."
+            ) from error
+
+    def reference_logits(self, xrays: XRays, seed: int) -> Mapping[str, np.ndarray]:
+        """Name of each reference → its logits [n] for X-rays that it was not fitted on.
+
+        Args:
+            seed: of the forest that reads file properties, which is grown anew from those of the training files.
+        """
+        weight = equal_group_weight(self.group)
+        forest = references.fit(references.forest(seed), self.properties.to_numpy(), self.label, weight)
+        described = properties.of_files(xrays, "References, file properties").to_numpy()
+        *weights, intercept = self.gradients
+        histograms = references.gradient_histograms(xrays, "References, gradient histograms")
+        return {
+            references.FILE_PROPERTIES: references.logit(forest, described),
+            references.GRADIENT_HISTOGRAMS: references.bounded(histograms @ np.array(weights) + intercept),
+        }
+
+
+def _fit_gradients(train: XRays) -> np.ndarray:
+    """Scaling and logistic regression as one affine map of the histograms."""
+    histograms = references.gradient_histograms(train, "Gradient histograms of the training files")
+    weight = equal_group_weight(train.group)
+    scaler, model = references.fit(references.gradient_classifier(), histograms, train.label, weight)
+    weights = model.coef_[0] / scaler.scale_
+    return np.append(weights, model.intercept_[0] - weights @ scaler.mean_)

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+
+from fracture_mae.errors import FractureMaeError
+from fracture_mae.evaluation import own_data, properties, references
+from fracture_mae.evaluation.own_data import OwnData
+from fracture_mae.evaluation.prediction import predict
+from fracture_mae.models import classifier as classifier_model
+from tests import builders
+
+
+@pytest.fixture
+def network(tiny_mae):
+    return classifier_model.from_mae(tiny_mae, pool="mean", seed=0)
+
+
+@pytest.fixture
+def made(dataset, network, accelerator):
+    validation = predict(network, dataset.validation, batch_size=4, accelerator=accelerator)
+    return OwnData.of(network, dataset, validation, batch_size=4, accelerator=accelerator, seed=0)
+
+
+def test_what_is_kept_comes_back(made, tmp_path):
+    made.save(tmp_path)
+    back = OwnData.load(tmp_path)
+    for name in ("validation", "properties"):
+        assert getattr(back, name).equals(getattr(made, name).astype(getattr(back, name).dtypes))
+    for name in ("label", "group", "original", "gradients", "features"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(made, name))
+    assert OwnData.load(tmp_path / "elsewhere") is None
+
+
+def test_references_are_those_that_an_evaluation_fits_on_the_training_xrays(made, dataset, tmp_path):
+    """Bit by bit for the forest; to rounding for the histograms, whose scaling and regression are one map here."""
+    made.save(tmp_path)
+    found = OwnData.load(tmp_path).reference_logits(dataset.test, seed=3)
+    expected = references.fit_and_predict(dataset, 3)
+    assert found.keys() == expected.keys()
+    np.testing.assert_array_equal(found[references.FILE_PROPERTIES], expected[references.FILE_PROPERTIES]["test"])
+    name = references.GRADIENT_HISTOGRAMS
+    np.testing.assert_allclose(found[name], expected[name]["test"], atol=1e-5)
+
+
+def test_of_each_xray_one_file_is_kept_and_of_many_xrays_some(made, dataset, network, accelerator, monkeypatch):
+    assert made.original.sum() == len(set(dataset.train.group)) == len(made.features) == 6
+    assert made.properties.shape == (9, len([*properties.SIZE, *properties.ENCODING, *properties.BORDER]))
+    monkeypatch.setattr(own_data, "_MOST_FEATURES", 4)
+    options = {"batch_size": 4, "accelerator": accelerator}
+    fewer = OwnData.of(network, dataset, made.validation, seed=1, **options)
+    assert len(fewer.features) == 4
+    assert {tuple(row) for row in fewer.features.round(4)} < {tuple(row) for row in made.features.round(4)}
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not a zip"])
+def test_damage_is_a_sentence(tmp_path, content):
+    (tmp_path / "own_data.npz").write_bytes(content)
+    with pytest.raises(FractureMaeError, match=r"own_data\.npz, what the classifier keeps of its own data, is damaged"):
+        OwnData.load(tmp_path)
+
+
+def test_a_part_that_is_missing_is_damage(made, tmp_path):
+    np.savez(tmp_path / "own_data.npz", label=made.label)
+    with pytest.raises(FractureMaeError, match="is damaged"):
+        OwnData.load(tmp_path)
+
+
+def test_features_are_what_the_head_reads(made, dataset, network, accelerator):
+    """Fed to norm and head they give the logits of the same X-rays, fp32, one thread."""
+    import torch
+
+    from fracture_mae.data.copies.originals import one_of_each
+
+    logits = predict(network, one_of_each(dataset.train), batch_size=4, accelerator=accelerator)["logit"]
+    with torch.inference_mode():
+        again = network.head(network.norm(torch.from_numpy(made.features))).squeeze(1)
+    np.testing.assert_allclose(again.numpy(), logits, atol=1e-5)
+
+
+def test_builders_train_has_copies():
+    assert len(set(builders.training_xrays().group)) < len(builders.training_xrays())

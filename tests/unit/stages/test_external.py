@@ -1,0 +1,110 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fracture_mae.config import Evaluate
+from fracture_mae.evaluation.own_data import OwnData
+from fracture_mae.evaluation.prediction import predict
+from fracture_mae.metrics.decision import Decision
+from fracture_mae.models import classifier as classifier_model
+from fracture_mae.stages import external, promote
+from fracture_mae.tracking import runs
+from fracture_mae.tracking.registered_models import LoadedClassifier
+from tests import builders
+
+DECISION = Decision(("not fractured", "fractured"), threshold=0.47, temperature=1.3)
+CONFIG = Evaluate(split="external", n_draws=100)
+
+
+@pytest.fixture
+def loaded(tmp_path, tiny_mae, dataset, accelerator):
+    """A classifier with what it keeps of its own data."""
+    network = classifier_model.from_mae(tiny_mae, pool="mean", seed=0)
+    options = {"batch_size": 4, "accelerator": accelerator}
+    OwnData.of(network, dataset, predict(network, dataset.validation, **options), seed=0, **options).save(tmp_path)
+    return LoadedClassifier("made", "1", network, DECISION, builders.shown([]), tmp_path)
+
+
+@pytest.fixture
+def own_test(monkeypatch, loaded, dataset, accelerator):
+    table = predict(loaded.classifier, dataset.test, batch_size=4, accelerator=accelerator)
+    monkeypatch.setattr(promote, "judged_in", lambda _: "a" * 32)
+    monkeypatch.setattr(runs, "read_table", lambda run_id, path: table)
+    return table
+
+
+def abroad(dataset, label):
+    """X-rays of somebody else, all of them test."""
+    nothing = dataset.train.subset(np.array([], int))
+    test = replace(builders.xrays("abroad", label), name="external")
+    return replace(dataset, train=nothing, validation=nothing, test=test, index=test.table.assign(split="test"))
+
+
+LABEL = np.tile([0, 1, 1], 6)
+
+
+def test_everything_is_reported(loaded, own_test, dataset, accelerator):
+    report = external.judge(loaded, abroad(dataset, LABEL), CONFIG, accelerator)
+    assert report.metrics["external/prevalence"] == pytest.approx(2 / 3)
+    for name in (
+        "xray/auroc",
+        "image/calibration_in_the_large",
+        "xray/observed_to_expected",
+        "drift/features",
+        "fall/auroc",
+    ):
+        assert f"external/{name}" in report.metrics
+    own = report.tables["external/fall.csv"].set_index("metric")
+    assert own.loc["auroc", "elsewhere"] == report.metrics["external/xray/auroc"]
+    assert own.loc["auroc", "fall"] == pytest.approx(own.loc["auroc", "own"] - own.loc["auroc", "elsewhere"])
+    assert set(report.tables["external/comparison.csv"]["model"]) == {
+        "classifier",
+        "file and border properties",
+        "gradient histograms",
+    }
+    assert not [name for name in [*report.tables, *report.metrics] if name.startswith(("train", "validation", "test"))]
+    printed = external.digest(report)
+    assert "fractured: 12 of 18 X-rays, 0.667 [0.437, 0.837]" in printed  # Wilson's, by hand
+    assert "its own test → here, per X-ray, and the fall:" in printed
+
+
+def test_nothing_is_fitted_or_chosen_on_them(loaded, own_test, dataset, accelerator):
+    """Other labels for the same pictures change no threshold, no probability and no reference."""
+    kept = []
+    for label in (LABEL, 1 - LABEL):
+        there = abroad(dataset, LABEL)
+        there = replace(there, test=replace(there.test, table=there.test.table.assign(label=label)))
+        report = external.judge(loaded, there, CONFIG, accelerator)
+        points = report.tables["external/xray/operating_points.csv"]
+        kept.append((points["name"].tolist(), points["threshold"].tolist(), report))
+    assert kept[0][:2] == kept[1][:2]
+    assert "sensitivity 0.95" in kept[0][0]
+    first, second = (report.tables["external/predictions.csv"] for *_, report in kept)
+    assert first["probability"].equals(second["probability"])
+    # With every label turned a reference that was fitted elsewhere is as wrong as it was right.
+    sums = sum(report.tables["external/comparison.csv"].query("source == 'all'")["estimate"] for *_, report in kept)
+    np.testing.assert_allclose(sums, 1)
+
+
+@pytest.mark.parametrize(("label", "rate"), [(0, "specificity"), (1, "sensitivity")])
+def test_one_class_alone_is_judged(loaded, own_test, dataset, accelerator, label, rate):
+    report = external.judge(loaded, abroad(dataset, np.full(8, label)), CONFIG, accelerator)
+    assert f"external/xray/{rate}" in report.metrics
+    assert "external/xray/auroc" not in report.metrics
+    assert f"external/fall/{rate}" in report.metrics
+    printed = external.digest(report)
+    assert "nan" not in printed.replace("PPV", "").lower().split("operating points")[0]
+    assert "calibration slope: undefined" in printed
+
+
+def test_what_is_not_at_hand_is_said(loaded, dataset, accelerator, monkeypatch):
+    monkeypatch.setattr(promote, "judged_in", lambda _: None)
+    (loaded.folder / "own_data.npz").unlink()
+    report = external.judge(loaded, abroad(dataset, LABEL), CONFIG, accelerator)
+    assert "external/comparison.csv" not in report.tables
+    assert "external/drift.csv" not in report.tables
+    assert report.tables["external/xray/operating_points.csv"]["name"].tolist() == ["own", "default"]
+    printed = external.digest(report)
+    assert "not at hand: this classifier keeps nothing of its own data" in printed
+    assert "fall from its own test: not at hand" in printed
