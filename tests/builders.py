@@ -67,7 +67,7 @@ def xrays(name, label, group=None):
 
 
 def of_sources(counts):
-    """X-rays whose label nothing tells but a mark of their source's own: in its place, on the fractured ones.
+    """X-rays whose label nothing tells but a mark of their source's own: in its place, on those with one of the labels.
 
     Args:
         counts: source → numbers of X-rays that are not fractured, and that are; up to eight sources.
@@ -77,7 +77,7 @@ def of_sources(counts):
     made = xrays("sources", np.zeros(len(rows), dtype=int))
     for picture, (source, positive) in zip(made.pixels, rows, strict=True):
         row, column = divmod(names.index(source), 2)
-        if positive:
+        if positive == (row + column) % 2:
             picture[8 * row + 1 : 8 * row + 7, 22 * column + 1 : 22 * column + 8] = 255
     table = made.table.assign(
         label=label,

@@ -143,10 +143,15 @@ def _measured(held_out: pd.DataFrame, folds: pd.DataFrame | None, certainty: Cer
 
 
 def _mean(alone: pd.DataFrame) -> dict[str, float]:
-    """Over sources; NaN where there is none."""
+    """Over sources; NaN where there is none. Intervals end where an AUROC, or the fall of one, does."""
     estimates = alone.reindex(columns=list(_COMPARED)).astype(float)
     means = over_folds(estimates).rename(columns={"mean": "estimate", "mean_low": "low", "mean_high": "high"})
-    return {f"{name}{end}": float(means.loc[name, column]) for name in _COMPARED for end, column in _ENDS.items()}
+    lowest = {"fall": -1.0}
+    return {
+        f"{name}{end}": float(np.clip(means.loc[name, column], lowest.get(name, 0.0), 1.0))
+        for name in _COMPARED
+        for end, column in _ENDS.items()
+    }
 
 
 def _forest(table: pd.DataFrame) -> pd.DataFrame:

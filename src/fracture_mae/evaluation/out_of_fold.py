@@ -162,6 +162,7 @@ def digest(found: Report, parts: Parts = FOLDS) -> pd.DataFrame:
     for level, unit in (("image", files), ("xray", "X-ray")):
         table = found.tables[f"{parts.place}/{level}/metrics.csv"].set_index("metric").loc[list(WITH_INTERVAL)]
         means = table[["mean", "mean_low", "mean_high"]].set_axis(["estimate", "low", "high"], axis=1)
+        means = means.clip(0, 1)  # they are all shares, and of few sources an interval goes far beyond
         rows["pooled", unit] = {name: with_ends(row) for name, row in table.iterrows()}
         rows[f"mean of {parts.unit}s", unit] = {name: with_ends(row) for name, row in means.iterrows()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis([f"out of {parts.unit}", "per"])
