@@ -72,6 +72,7 @@ def test_sources_of_one_class_join_all_and_say_why(judged):
     printed = held_out_sources.digest(judged)
     assert "C (2 X-rays, positive ones alone); D (4 X-rays, negative ones alone)" in printed
     assert "not run" not in printed
+    assert "Take the mean of sources home" in printed
     line = next(line for line in printed.splitlines() if "all, pooled" in line)
     assert line.split()[2:4] == ["26", "0.208"]
 
