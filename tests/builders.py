@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from fracture_mae.data.shown import WITH_LABEL, Shown
 from fracture_mae.data.types import Dataset, Leakage, XRays
@@ -65,6 +66,39 @@ def xrays(name, label, group=None):
     return XRays(name, table, pixels, np.arange(len(label)))
 
 
+def of_sources(counts):
+    """X-rays whose label nothing tells but a mark of their source's own: in its place, on those with one of the labels.
+
+    Args:
+        counts: source → numbers of X-rays that are not fractured, and that are; up to eight sources.
+    """
+    rows = [(source, label) for source, numbers in counts.items() for label in (0, 1) for _ in range(numbers[label])]
+    label, names = np.array([label for _, label in rows]), list(counts)
+    made = xrays("sources", np.zeros(len(rows), dtype=int))
+    for picture, (source, positive) in zip(made.pixels, rows, strict=True):
+        row, column = divmod(names.index(source), 2)
+        if positive == (row + column) % 2:
+            picture[8 * row + 1 : 8 * row + 7, 22 * column + 1 : 22 * column + 8] = 255
+    table = made.table.assign(
+        label=label,
+        label_name=np.where(label == 1, "fractured", "not fractured"),
+        sha256=[hashlib.sha256(picture.tobytes()).hexdigest() for picture in made.pixels],
+        source=[source for source, _ in rows],
+    )
+    return XRays("sources", table, made.pixels, made.rows)
+
+
+def write_csv(xrays, folder):
+    """The pictures as files, named so that nothing can be read from it, and a CSV with path, label and source; its path."""
+    folder.mkdir(parents=True)
+    paths = [folder / f"{content[:16]}.png" for content in xrays.table["sha256"]]
+    for path, picture in zip(paths, xrays.images(np.arange(len(xrays))), strict=True):
+        Image.fromarray(picture).save(path)
+    told = {"path": paths, "label": xrays.table["label_name"], "source": xrays.table["source"]}
+    pd.DataFrame(told).to_csv(folder / "xrays.csv", index=False)
+    return folder / "xrays.csv"
+
+
 def training_xrays():
     """Nine files of six X-rays: of the fractured ones one has three files, of the others one has two."""
     return xrays("train", [1, 1, 1, 1, 0, 0, 0, 0, 0], group=[0, 0, 0, 1, 2, 2, 3, 4, 5])
@@ -92,7 +126,7 @@ def shown(contents):
 def split_dataset(whole, *, validation, test):
     """A dataset whose sides share their pixels, as those of files do; positions that are not named are for training."""
     train = np.setdiff1d(np.arange(len(whole)), [*validation, *test])
-    positions = {"train": train, "validation": np.array(validation), "test": np.array(test)}
+    positions = {"train": train, "validation": np.array(validation), "test": np.array(test, dtype=int)}
     parts = {name: whole.subset(where) for name, where in positions.items()}
     sides = {name: XRays(name, part.table, part.pixels, part.rows) for name, part in parts.items()}
     index = pd.concat([side.table.assign(split=name) for name, side in sides.items()], ignore_index=True)

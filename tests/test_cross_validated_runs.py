@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests import builders
 from tests.workplace import SMALL, Workplace, wait_until
 
 pytestmark = pytest.mark.slow
@@ -139,3 +140,74 @@ def test_xrays_are_weighed_and_taken_once_where_it_is_asked_for(workplace, finis
             table = pd.read_csv(artifact(run, "train/predictions.csv"))
             assert table.groupby("group")["weight"].sum().eq(1).all()
             assert table["weight"].eq(0).any()
+
+
+@pytest.fixture(scope="module")
+def of_sources(workplace):
+    """A CSV of four sources, of which D has one label; names tell nothing."""
+    made = builders.of_sources({"A": (16, 16), "B": (14, 14), "C": (12, 12), "D": (0, 8)})
+    return SMALL | {"data_dir": builders.write_csv(made, workplace.root / "hospitals"), "group_by": "names"}
+
+
+def test_each_source_is_held_out_beside_ordinary_folds(workplace, of_sources):
+    options = of_sources | {"encoder": "vit-mae-nano", "epochs": 1, "cross_validate": "2,sources"}
+    done = workplace.python("train_classifier", **options)
+    assert done.returncode == 0, done.stderr
+    (run,) = [run for run in workplace.runs("fracture-mae") if run.data.params.get("cross_validate") == "2,sources"]
+    names = {fold.info.run_name for fold in folds_of(workplace, run)}
+    assert names == {
+        "fold 1 of 2",
+        "fold 2 of 2",
+        *(f"sources {n} of 4: {name}" for n, name in zip("1234", "ABCD", strict=True)),
+    }
+    for fold in folds_of(workplace, run):
+        assert fold.info.status == "FINISHED"
+        assert ("held_out/xray/auroc" in fold.data.metrics) == (not fold.info.run_name.endswith("D"))
+    table = pd.read_csv(artifact(run, "held_out_sources/comparison.csv"))
+    assert table["model"].unique().tolist() == ["classifier", "file and border properties", "gradient histograms"]
+    judged = table[table["not_alone"].isna()]
+    assert set(judged["source"]) == {"A", "B", "C", "all, pooled", "mean of sources"}
+    assert judged[["auroc", "auroc_folds", "fall", "fall_low", "fall_high"]].notna().all(axis=None)
+    assert run.data.metrics["held_out_sources/xray/auroc"] == pytest.approx(
+        run.data.metrics["held_out_sources/xray/auroc/all/classifier"]
+    )
+    assert run.data.metrics["cross_validation/xray/auroc"] == pytest.approx(
+        run.data.metrics["held_out_sources/xray/auroc_folds/all/classifier"]
+    )
+    for figure in ("classifier", "gradient_histograms", "xray/roc", "xray/sources", "xray/confusion_matrix"):
+        assert artifact(run, f"held_out_sources/{figure}.png").read_bytes().startswith(b"\x89PNG")
+    assert "Sources held out: 4 sources in 4 folds, one model each: A (" in done.stdout
+    assert "D (" in done.stdout.split("Only among all")[1]
+    assert not list(workplace.root.glob("cache/checkpoints/*/*"))
+
+
+def test_sources_alone_say_how_to_have_both(workplace, of_sources):
+    options = of_sources | {"encoder": "vit-mae-nano", "epochs": 1, "cross_validate": "sources"}
+    done = workplace.python("train_classifier", **options)
+    assert done.returncode == 0, done.stderr
+    assert "Ordinary folds: not run (cross_validate=5,sources runs both)." in done.stdout
+
+
+def test_encoders_are_compared_where_sources_are_held_out(workplace, of_sources):
+    options = {"encoders": "vit-mae-nano", "n_folds": 2, "n_draws": 100, "cross_validate": "sources"}
+    done = workplace.python("compare", **of_sources, **options)
+    assert done.returncode == 0, done.stderr
+    run = next(run for run in reversed(workplace.runs("fracture-mae")) if run.data.tags.get("entry_point") == "compare")
+    table = pd.read_csv(artifact(run, "held_out_sources/comparison.csv")).set_index(["model", "source"])
+    promised = table.loc[("vit-mae-nano", "all, pooled"), "auroc_folds"]
+    assert promised == pytest.approx(run.data.metrics["vit_mae_nano/xray/auroc"])
+    marks = table.loc["gradient histograms"]
+    assert marks.loc["all, pooled", "auroc_folds"] > marks.loc["all, pooled", "auroc"]
+    assert "sources held out" in done.stdout
+
+
+def test_one_source_is_refused_by_the_flag(workplace):
+    made = builders.of_sources({"A": (12, 12)})
+    data = builders.write_csv(made, workplace.root / "one")
+    options = SMALL | {"data_dir": data, "group_by": "names", "encoders": "vit-mae-nano", "cross_validate": "sources"}
+    done = workplace.python("compare", **options)
+    assert done.returncode == 1
+    assert (
+        "Error: --cross-validate sources: all X-rays found in training and validation are of one source, 'A'."
+        in done.stderr
+    )

@@ -82,6 +82,9 @@ def _describe(annotation: Any, metadata: list[Any]) -> str:
     origin = get_origin(annotation)
     if origin is Annotated:
         inner, *constraints = get_args(annotation)
+        told = [constraint.description for constraint in constraints if getattr(constraint, "description", None)]
+        if told:
+            return told[0]
         bounds = [bound for constraint in constraints for bound in getattr(constraint, "metadata", [constraint])]
         return _describe(inner, bounds)
     if origin in (Union, UnionType):

@@ -77,6 +77,10 @@ class Compare(DataOptions):
     )
     pool: Literal["mean", "cls"] = Field("mean", description="what the head reads: mean of the patch tokens, or CLS")
     n_folds: int = Field(5, ge=2, le=20, description="folds over the training and validation X-rays; test is not read")
+    cross_validate: Literal["folds", "sources"] = Field(
+        "folds",
+        description="sources: also hold out each source, such as a hospital, once, and show what is left of the folds' figures",
+    )
     n_draws: int = Evaluate.model_fields["n_draws"]
     references: bool = Field(True, description="also judge the two reference classifiers in the same folds")
 

@@ -25,8 +25,16 @@ def _whole_number_if_possible(value: Any) -> Any:
     return int(number) if isinstance(number, float) and number.is_integer() else value
 
 
+def _number_first(value: Any) -> Any:
+    """`sources, 5` as `5,sources`: the order of the words tells nothing."""
+    if not isinstance(value, str) or "," not in value:
+        return value
+    return ",".join(sorted((word.strip() for word in value.split(",")), key=lambda word: word == "sources"))
+
+
 NumberOrWord = BeforeValidator(_number_if_possible)
 WholeNumber = BeforeValidator(_whole_number_if_possible)
+NumberFirst = BeforeValidator(_number_first)
 
 
 class Config(BaseModel):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from fracture_mae.config.judging import Evaluate
 from fracture_mae.config.options import DataOptions, Masking, OperatingOptions, Optimisation
@@ -36,6 +36,11 @@ class Tune(DataOptions):
         description="trials to add to the study, shared by its workers; 0: only use what it has",
     )
     n_folds: int = Field(5, ge=2, le=50, description="folds of whole X-rays that trials are judged by")
+    cross_validate: Literal["folds", "sources"] = Field(
+        "folds",
+        description="head: what trials are judged by; sources: each source, such as a hospital, by a head that never saw it, and the "
+        "best trial in the folds too",
+    )
     max_epochs: int = Field(12, ge=1, le=100_000, description="finetune: most epochs of a trial")
     study_name: str = Field(
         "auto",
@@ -54,6 +59,16 @@ class Tune(DataOptions):
         le=86_400,
         description="seconds between two signs of life of a trial; one silent for three times as long is taken for dead and retried",
     )
+
+    @field_validator("cross_validate")
+    @classmethod
+    def _of_heads_alone(cls, cross_validate: str, info: ValidationInfo) -> str:
+        if cross_validate == "sources" and info.data.get("depth") == "finetune":
+            raise ValueError(
+                "found 'sources' beside --depth finetune, which judges a trial on validation, by one training; expected --depth head. "
+                "Or tune first, and judge what was found by train_classifier with --cross-validate sources"
+            )
+        return cross_validate
 
 
 class Main(DataOptions):

@@ -11,6 +11,7 @@ from fracture_mae.config.options import (
     CopyOptions,
     DataOptions,
     Masking,
+    NumberFirst,
     NumberOrWord,
     OperatingOptions,
     Optimisation,
@@ -102,9 +103,27 @@ class TrainClassifier(OperatingOptions, CopyOptions, Augmentation, Computing, Op
         Literal[THRESHOLD_OBJECTIVES] | Annotated[float, Field(ge=0, le=1)],
         NumberOrWord,
     ] = Field("auto", description="a number, or what to maximise on validation: " + ", ".join(THRESHOLD_OBJECTIVES))
-    cross_validate: Annotated[Literal[0] | Annotated[int, Field(ge=2, le=20)], WholeNumber] = Field(
-        0, description="folds of the cross-validation on training and validation X-rays that comes first; 0: none"
+    cross_validate: Annotated[
+        Literal[0]
+        | Annotated[int, Field(ge=2, le=20)]
+        | Literal["sources"]
+        | Annotated[str, Field(pattern=r"^(?:[2-9]|1\d|20),sources$", description="both, such as 5,sources")],
+        WholeNumber,
+        NumberFirst,
+    ] = Field(
+        0,
+        description="the cross-validation on training and validation X-rays that comes first; a number: so many folds; sources: each "
+        "source, such as a hospital, is held out once, and judged by a model that never saw it; 0: none",
     )
+
+    @property
+    def n_folds(self) -> int:
+        """Folds of the cross-validation that does not heed sources; 0: none."""
+        return int(str(self.cross_validate).replace("sources", "").strip(",") or 0)
+
+    @property
+    def holds_out_sources(self) -> bool:
+        return "sources" in str(self.cross_validate)
 
     @classmethod
     def _recipe(cls, values: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from fracture_mae.data.loading import resplit
 from fracture_mae.data.types import Dataset, XRays
 from fracture_mae.errors import FractureMaeError
 
-_INNER_FOLDS = 6  # one of them is for validation: 17 % of the training part, as 15 of the 85 % that are not test
+N_INNER_FOLDS = 6  # one of them is for validation: 17 % of the training part, as 15 of the 85 % that are not test
 _MOST_STRATA = 10  # by number of files, in each label
 _FEWEST_XRAYS = 4  # of a label: of two folds, the one that trains must hold two, one of them for validation
 
@@ -24,7 +24,10 @@ def cross_validation_sets(dataset: Dataset, n_folds: int, seed: int) -> list[Dat
     pool = joined(dataset)
     check_enough(pool, max(n_folds, _FEWEST_XRAYS), f"--cross-validate {n_folds}")
     fold = assign(pool.table, n_folds, seed)
-    sets = [_set(dataset, pool, held_out=fold == number, seed=seed) for number in range(n_folds)]
+    validation = [grouped_validation(pool.table[fold != number], seed) for number in range(n_folds)]
+    sets = [
+        hold_out(dataset, pool, held_out=fold == number, validation=validation[number]) for number in range(n_folds)
+    ]
     if min(_n_xrays(side.table).min() for each in sets for side in (each.train, each.validation, each.test)) == 0:
         raise _too_few(pool, max(n_folds, _FEWEST_XRAYS), f"--cross-validate {n_folds}")
     return sets
@@ -85,16 +88,25 @@ def _strata(xrays: pd.DataFrame, n_folds: int, rng: np.random.Generator) -> np.n
     return code
 
 
-def _set(dataset: Dataset, pool: XRays, *, held_out: np.ndarray, seed: int) -> Dataset:
+def hold_out(dataset: Dataset, pool: XRays, *, held_out: np.ndarray, validation: np.ndarray) -> Dataset:
+    """The data of a model that is judged on a part of `pool`, its `test`.
+
+    Args:
+        held_out: bool [n], which files of `pool` these are.
+        validation: bool, which of the other files, in their order, are for validation; the rest is for training.
+    """
     others = pool.subset(np.flatnonzero(~held_out))
-    n_inner = max(2, min(_INNER_FOLDS, _n_xrays(others.table).min()))
-    inner = assign(others.table, n_inner, seed)
     parts = {
-        "train": others.subset(np.flatnonzero(inner > 0)),
-        "validation": others.subset(np.flatnonzero(inner == 0)),
+        "train": others.subset(np.flatnonzero(~validation)),
+        "validation": others.subset(np.flatnonzero(validation)),
         "test": pool.subset(np.flatnonzero(held_out)),
     }
     return resplit(dataset, **{name: _named(name, part) for name, part in parts.items()})
+
+
+def grouped_validation(table: pd.DataFrame, seed: int) -> np.ndarray:
+    """Which files of a training part are for validation, bool [n]: a sixth of the X-rays, like `assign` makes folds."""
+    return assign(table, max(2, min(N_INNER_FOLDS, _n_xrays(table).min())), seed) == 0
 
 
 def _named(name: str, xrays: XRays) -> XRays:

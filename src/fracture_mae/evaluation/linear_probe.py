@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from fracture_mae.data import folds
+from fracture_mae.data import folds, held_out_sources
 from fracture_mae.metrics.scores import equal_group_weight
 
 # Inverse strengths of the penalty, the strongest first: it wins a tie.
@@ -33,19 +33,22 @@ class Probed:
     inverse_penalties: tuple[float, ...]
 
 
-def out_of_fold(features: np.ndarray, table: pd.DataFrame, fold: np.ndarray, *, seed: int) -> Probed:
+def out_of_fold(
+    features: np.ndarray, table: pd.DataFrame, fold: np.ndarray, *, seed: int, by_source: bool = False
+) -> Probed:
     """Fit and answer fold by fold; classes weigh the same, and within a class X-rays, so that 1/2 is a fair threshold.
 
     Args:
         features: [n, d].
-        table: columns group, label and together, in the order of the features.
-        fold: [n], of `folds.assign`.
+        table: columns group, label and together, in the order of the features; with `by_source` also source.
+        fold: [n], of `folds.assign`, or of `held_out_sources.gather`.
+        by_source: whether the inner folds, too, are of whole sources where there are enough of them.
     """
     logit = np.empty(len(table))
     chosen = []
     for number in range(fold.max() + 1):
         training, held_out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-        best = _choose(features[training], table.iloc[training], seed)
+        best = _choose(features[training], table.iloc[training], seed, by_source)
         *_, (_, logit[held_out]) = _path(features, table, training, held_out, C_GRID[: C_GRID.index(best) + 1])
         chosen.append(best)
     return Probed(logit, tuple(chosen))
@@ -58,10 +61,11 @@ def balanced_weight(table: pd.DataFrame) -> np.ndarray:
     return weight * weight.sum() / 2 / np.bincount(label, weights=weight)[label]
 
 
-def _choose(features: np.ndarray, table: pd.DataFrame, seed: int) -> float:
+def _choose(features: np.ndarray, table: pd.DataFrame, seed: int, by_source: bool) -> float:
     """The C with the least log loss on inner folds."""
     n_xrays = table.groupby("label")["together"].nunique()
-    fold = folds.assign(table, int(np.clip(n_xrays.min(), 2, N_INNER_FOLDS)), seed)
+    assign = held_out_sources.inner_folds if by_source else folds.assign
+    fold = assign(table, int(np.clip(n_xrays.min(), 2, N_INNER_FOLDS)), seed)
     loss = dict.fromkeys(C_GRID, 0.0)
     weight, sign = balanced_weight(table), 1 - 2 * table["label"].to_numpy()
     for number in range(fold.max() + 1):

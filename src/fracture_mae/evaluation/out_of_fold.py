@@ -1,6 +1,7 @@
 """What a cross-validation says: every X-ray judged by a model that never saw it, all folds pooled, and fold by fold."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,31 @@ from fracture_mae.metrics.decision import Decision
 from fracture_mae.metrics.intervals import bootstrap_intervals
 from fracture_mae.tracking.report import Report
 
-PLACE = "cross_validation"
+
+@dataclass(frozen=True)
+class Parts:
+    """By what the answers are told apart, besides all of them together.
+
+    Attributes:
+        place: folder of tables and figures, and the beginning of metrics' names.
+        unit: "fold" or "source", a column of the answers.
+        sources: those that are judged by themselves; None: all parts are.
+    """
+
+    place: str = "cross_validation"
+    unit: str = "fold"
+    sources: tuple[str, ...] | None = None
+
+    def alone(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The rows of the parts that are judged by themselves."""
+        return rows if self.sources is None else rows[rows[self.unit].isin(self.sources)]
+
+    def title(self, rows: pd.DataFrame) -> str:
+        n_parts = rows[self.unit].nunique()
+        return f"{n_parts} folds" if self.unit == "fold" else f"{n_parts} sources, each held out"
+
+
+FOLDS = Parts()
 
 
 def pool(folds: Iterable[tuple[pd.DataFrame, Decision]]) -> pd.DataFrame:
@@ -50,8 +75,10 @@ def pool(folds: Iterable[tuple[pd.DataFrame, Decision]]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).sort_values("path", ignore_index=True)
 
 
-def judge(pooled: pd.DataFrame, decisions: Sequence[Decision], remark: str, certainty: Certainty) -> Report:
-    """Pooled metrics with intervals, metrics of each fold and their mean with its interval, tables and figures.
+def judge(
+    pooled: pd.DataFrame, decisions: Sequence[Decision], remark: str, certainty: Certainty, parts: Parts = FOLDS
+) -> Report:
+    """Pooled metrics with intervals, metrics of each fold, or source, and their mean with its interval, tables and figures.
 
     Scores of several models are pooled after each one's own calibration, and decided at each one's own threshold. Where folds
     differ in scale all the same, pooled AUROC is a little lower than the mean of the folds' (Forman & Scholz, "Apples-to-apples
@@ -62,35 +89,43 @@ def judge(pooled: pd.DataFrame, decisions: Sequence[Decision], remark: str, cert
         decisions: of the folds, in their order.
         remark: stands in every title; may be empty.
     """
-    found = Report(tables={f"{PLACE}/predictions.csv": pooled})
+    found = Report(tables={f"{parts.place}/predictions.csv": pooled})
     for level, rows in calibrated_levels(pooled, decisions).items():
         unit, n_files = (per_file(rows), len(rows)) if level == "image" else ("per X-ray", None)
-        title = plots.heading(f"{rows['fold'].max()} folds", unit, n_files, rows["group"].nunique())
+        title = plots.heading(parts.title(rows), unit, n_files, rows["group"].nunique())
         title = f"{title}\n{remark}".strip()
-        found.add(_judge_level(rows, f"{PLACE}/{level}", decisions[0].label_names, title, certainty))
+        found.add(_judge_level(rows, parts, level, decisions[0].label_names, title, certainty))
     return found
 
 
 def calibrated_levels(pooled: pd.DataFrame, decisions: Sequence[Decision]) -> dict[str, pd.DataFrame]:
-    """Files (`image`) and X-rays (`xray`): label, group, fold, threshold, probability and, of files, perhaps weight.
+    """Files (`image`) and X-rays (`xray`): label, group, source, fold, threshold, probability and, of files, perhaps weight.
 
     All files of an X-ray are in one fold, so an X-ray has one calibration.
     """
+    source = pooled.groupby("group")["source"].first()
     tables: dict[str, list[pd.DataFrame]] = {}
     for number, files in pooled.groupby("fold", sort=True):
         decision = decisions[number - 1]
         for level, rows in levels(files).items():
             probability = decision.probability(rows["logit"])
-            choices = {"fold": number, "threshold": decision.threshold, "probability": probability}
+            choices = {
+                "source": rows["group"].map(source),
+                "fold": number,
+                "threshold": decision.threshold,
+                "probability": probability,
+            }
             tables.setdefault(level, []).append(rows.assign(**choices))
     return {level: pd.concat(parts, ignore_index=True) for level, parts in tables.items()}
 
 
-def per_fold(rows: pd.DataFrame) -> pd.DataFrame:
-    """Every metric (columns) of each fold (index), and n, how many files or X-rays it holds."""
-    return pd.DataFrame.from_dict(
-        {number: {"n": len(fold)} | _summary(fold) for number, fold in rows.groupby("fold", sort=True)}, orient="index"
-    ).rename_axis("fold")
+def per_fold(rows: pd.DataFrame, parts: Parts = FOLDS) -> pd.DataFrame:
+    """Every metric (columns) of each fold, or source, that is judged by itself (index), and n, how many files or X-rays it holds."""
+    of_part = {
+        name: {"n": len(part)} | _summary(part) for name, part in parts.alone(rows).groupby(parts.unit, sort=True)
+    }
+    table = pd.DataFrame.from_dict(of_part, orient="index").rename_axis(parts.unit)
+    return table if of_part else table.reindex(columns=["n", *_summary(rows)]).astype(float)
 
 
 def over_folds(folds: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
@@ -120,45 +155,47 @@ def over_folds(folds: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     return table.rename_axis("metric")
 
 
-def digest(found: Report) -> pd.DataFrame:
-    """The figures to print: for files and X-rays, the main metrics pooled and as the mean over folds, with intervals."""
-    files = per_file(levels(found.tables[f"{PLACE}/predictions.csv"])["image"]).removeprefix("per ")
+def digest(found: Report, parts: Parts = FOLDS) -> pd.DataFrame:
+    """The figures to print: for files and X-rays, the main metrics pooled and as the mean over folds or sources, with intervals."""
+    files = per_file(levels(found.tables[f"{parts.place}/predictions.csv"])["image"]).removeprefix("per ")
     rows = {}
     for level, unit in (("image", files), ("xray", "X-ray")):
-        table = found.tables[f"{PLACE}/{level}/metrics.csv"].set_index("metric").loc[list(WITH_INTERVAL)]
+        table = found.tables[f"{parts.place}/{level}/metrics.csv"].set_index("metric").loc[list(WITH_INTERVAL)]
         means = table[["mean", "mean_low", "mean_high"]].set_axis(["estimate", "low", "high"], axis=1)
+        means = means.clip(0, 1)  # they are all shares, and of few sources an interval goes far beyond
         rows["pooled", unit] = {name: with_ends(row) for name, row in table.iterrows()}
-        rows["mean of folds", unit] = {name: with_ends(row) for name, row in means.iterrows()}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["out of fold", "per"])
+        rows[f"mean of {parts.unit}s", unit] = {name: with_ends(row) for name, row in means.iterrows()}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis([f"out of {parts.unit}", "per"])
 
 
 def _judge_level(
-    rows: pd.DataFrame, place: str, label_names: Sequence[str], title: str, certainty: Certainty
+    rows: pd.DataFrame, parts: Parts, level: str, label_names: Sequence[str], title: str, certainty: Certainty
 ) -> Report:
+    place, unit = f"{parts.place}/{level}", parts.unit
     values = _scores(rows)
     label, probability, limits, weight = values
     options = {"n_draws": certainty.n_draws, "seed": certainty.seed, "weight": weight}
     pooled = bootstrap_intervals(label, probability, rows["group"], limits, **options)
-    folds = per_fold(rows)
+    folds = per_fold(rows, parts)
     means = over_folds(folds.drop(columns="n"))
     matrix = scores.confusion(label, probability, limits, weight)
     chosen = list(WITH_INTERVAL)
-    curves = {number: (*_scores(fold)[:2], _scores(fold)[3]) for number, fold in rows.groupby("fold")}
+    curves = {number: (*_scores(fold)[:2], _scores(fold)[3]) for number, fold in parts.alone(rows).groupby(unit)}
     return Report(
         metrics=flat_metrics(pooled, place) | _flat_means(means, place),
         tables={
             f"{place}/metrics.csv": pooled.join(means).reset_index(),
-            f"{place}/folds.csv": folds.reset_index(),
+            f"{place}/{unit}s.csv": folds.reset_index(),
         },
         figures={
             f"{place}/roc.png": plots.fold_roc_curves(
-                (label, probability, weight), curves, pooled.loc["auroc"], f"ROC out of fold\n{title}"
+                (label, probability, weight), curves, pooled.loc["auroc"], f"ROC out of {unit}\n{title}", unit
             ),
-            f"{place}/folds.png": plots.fold_spread(
-                folds[chosen], means.loc[chosen], pooled.loc[chosen], f"Spread of the folds\n{title}"
+            f"{place}/{unit}s.png": plots.fold_spread(
+                folds[chosen], means.loc[chosen], pooled.loc[chosen], f"Spread of the {unit}s\n{title}", unit
             ),
             f"{place}/confusion_matrix.png": plots.confusion_matrix(
-                matrix, label_names, f"Out of fold, each fold at its own threshold\n{title}"
+                matrix, label_names, f"Out of {unit}, each fold at its own threshold\n{title}"
             ),
         },
     )

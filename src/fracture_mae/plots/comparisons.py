@@ -79,33 +79,40 @@ def sources(table: pd.DataFrame, title: str = "AUROC by source") -> Figure:
 
 
 def fold_roc_curves(
-    pooled: tuple[ArrayLike, ...], folds: Mapping[int, tuple[ArrayLike, ...]], auroc: pd.Series, title: str = ""
+    pooled: tuple[ArrayLike, ...],
+    folds: Mapping[int | str, tuple[ArrayLike, ...]],
+    auroc: pd.Series,
+    title: str = "",
+    part: str = "fold",
 ) -> Figure:
     """Draw the ROC curve of all out-of-fold predictions over those of the single folds.
 
-    pooled, and of each fold: label 0/1 [n], probability [n], weight [n] or None; auroc: estimate, low, high of the pooled one.
+    pooled, and of each fold: label 0/1 [n], probability [n], weight [n] or None; auroc: estimate, low, high of the pooled one;
+    part: what a fold is called, such as "source".
     """
     figure, axes = figure_of(5.4, 6.2, title)
     for number, (label, probability, weight) in folds.items():
         if np.unique(label).size == 2:
             false_positive_rate, sensitivity, _ = sklearn.metrics.roc_curve(label, probability, sample_weight=weight)
-            name = "Single folds" if number == min(folds) else None
+            name = f"Single {part}s" if number == min(folds) else None
             axes.plot(false_positive_rate, sensitivity, color=SKY, linewidth=1, alpha=0.75, label=name)
     label, probability, weight = pooled
     false_positive_rate, sensitivity, _ = sklearn.metrics.roc_curve(label, probability, sample_weight=weight)
     text = interval_text(*auroc[["estimate", "low", "high"]])
-    axes.plot(false_positive_rate, sensitivity, color=BLUE, linewidth=2.2, label=f"All folds, pooled: {text}")
+    axes.plot(false_positive_rate, sensitivity, color=BLUE, linewidth=2.2, label=f"All {part}s, pooled: {text}")
     axes.plot([0, 1], [0, 1], **REFERENCE, label="Chance 0.500")
     axes.set(xlabel="1 - specificity", ylabel="Sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     legend(figure, "AUROC", loc="outside lower center")
     return figure
 
 
-def fold_spread(folds: pd.DataFrame, means: pd.DataFrame, pooled: pd.DataFrame, title: str = "") -> Figure:
+def fold_spread(
+    folds: pd.DataFrame, means: pd.DataFrame, pooled: pd.DataFrame, title: str = "", part: str = "fold"
+) -> Figure:
     """Draw a row per metric: a dot for each fold, the mean over folds with its interval, and the pooled value with its.
 
     folds: index fold, columns metrics; means: index metric, columns mean, mean_low, mean_high; pooled: index metric, columns
-    estimate, low, high.
+    estimate, low, high; part: what a fold is called, such as "source".
     """
     figure, axes = figure_of(8.4, 1.9 + 0.72 * len(means), title)
     rows = np.arange(len(means))
@@ -113,10 +120,10 @@ def fold_spread(folds: pd.DataFrame, means: pd.DataFrame, pooled: pd.DataFrame, 
         values = folds[name].dropna()
         axes.plot(values, np.full(len(values), row - 0.24), "o", color=SKY, markersize=6, alpha=0.8)
     series = {
-        f"Mean of {len(folds)} folds": (means[["mean", "mean_low", "mean_high"]], RED, "D", 0.0),
-        "All folds, pooled": (pooled[["estimate", "low", "high"]], BLUE, "s", 0.24),
+        f"Mean of {len(folds)} {part}s": (means[["mean", "mean_low", "mean_high"]], RED, "D", 0.0),
+        f"All {part}s, pooled": (pooled[["estimate", "low", "high"]], BLUE, "s", 0.24),
     }
-    axes.plot([], [], "o", color=SKY, label="A fold")
+    axes.plot([], [], "o", color=SKY, label=f"A {part}")
     for name, (table, colour, mark, shift) in series.items():
         estimate, low, high = table.to_numpy(float).T
         reach = [estimate - low, high - estimate]

@@ -12,9 +12,10 @@ from accelerate import Accelerator
 from fracture_mae import plots
 from fracture_mae.config import Compare
 from fracture_mae.data import folds
+from fracture_mae.data.held_out_sources import HeldOutSources
 from fracture_mae.data.types import XRays
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.evaluation import frozen_features, linear_probe, references
+from fracture_mae.evaluation import frozen_features, held_out_sources, linear_probe, references
 from fracture_mae.evaluation.frozen_features import Embedder, PooledEncoder
 from fracture_mae.evaluation.judging import Certainty, levels, slug
 from fracture_mae.metrics.calibration import apply
@@ -62,26 +63,37 @@ def compare(config: Compare, run: Run) -> str:
     load = cache(lambda image_size: inputs.load_data(config, image_size))
     dataset = load(all_compared[0].image_size)
     run.dataset(dataset)
-    run.note(f"Frozen features, linear head, {config.n_folds} folds: {', '.join(names)}. {inputs.describe(dataset)}")
+    judged = f"{config.n_folds} folds" + (", and each source held out" if config.cross_validate == "sources" else "")
+    run.note(f"Frozen features, linear head, {judged}: {', '.join(names)}. {inputs.describe(dataset)}")
     first = folds.joined(dataset)
     folds.check_enough(first, config.n_folds, f"--n-folds {config.n_folds}")
     fold = folds.assign(first.table, config.n_folds, config.seed)
+    held = HeldOutSources.of(dataset) if config.cross_validate == "sources" else None
     certainty = Certainty(config.n_draws, config.seed)
 
-    predictions = {}
+    predictions, by_source = {}, {}
     for compared in all_compared:
         xrays = folds.joined(load(compared.image_size))
         with run.child(compared.name) as child:
             predictions[compared.name], told = probe(compared, xrays, fold, config, accelerator)
+            if held:
+                xrays = with_sources(xrays, held)
+                by_source[compared.name], _ = probe(compared, xrays, held.fold, config, accelerator, by_source=True)
             child.tags({"encoder": compared.name} | told | inputs.check_encoder_split(compared.name, dataset))
             measured = measure(levels(predictions[compared.name])["xray"], certainty)
             child.metrics({f"xray/{name}": value for name, value in measured.items()})
     if config.references:
         predictions |= reference_predictions(first, fold, config.seed)
+        by_source |= reference_predictions(held.xrays, held.fold, config.seed) if held else {}
     what = f"{config.n_folds}-fold cross-validation per X-ray"
     report = judge(predictions, plots.heading(what, first.name, len(first), len(set(first.group))), certainty)
+    digests = [digest(report)]
+    if held:
+        found = judge_sources(by_source, predictions, held, certainty)
+        report.add(found)
+        digests.append(f"{held}\n{held_out_sources.digest(found)}")
     run.report(report)
-    return digest(report)
+    return "\n\n".join(digests)
 
 
 def names_of(encoders_given: str) -> list[str]:
@@ -120,18 +132,30 @@ def open_encoder(name: str, config: Compare) -> ComparedEncoder:
     return ComparedEncoder(name, encoder, encoder.image_size)
 
 
+def with_sources(xrays: XRays, held: HeldOutSources) -> XRays:
+    """The same X-rays at another image size, with the sources that are held out."""
+    return XRays(xrays.name, xrays.table.assign(source=held.xrays.table["source"]), xrays.pixels, xrays.rows)
+
+
 def probe(
-    compared: ComparedEncoder, xrays: XRays, fold: np.ndarray, config: Compare, accelerator: Accelerator
+    compared: ComparedEncoder,
+    xrays: XRays,
+    fold: np.ndarray,
+    config: Compare,
+    accelerator: Accelerator,
+    *,
+    by_source: bool = False,
 ) -> tuple[pd.DataFrame, dict[str, object]]:
     """Out-of-fold predictions of a head on an encoder's features, and what there is to tell of both.
 
     Args:
         xrays: at the encoder's image size.
         fold: [n], of each file.
+        by_source: see `linear_probe.out_of_fold`.
     """
     options = {"batch_size": config.batch_size, "accelerator": accelerator}
     features = frozen_features.features(compared.embedder, xrays, **options)[config.pool]
-    probed = linear_probe.out_of_fold(features, xrays.table, fold, seed=config.seed)
+    probed = linear_probe.out_of_fold(features, xrays.table, fold, seed=config.seed, by_source=by_source)
     told = {
         "image_size": compared.image_size,
         "n_parameters": compared.n_parameters,
@@ -180,6 +204,26 @@ def judge(predictions: Mapping[str, pd.DataFrame], title: str, certainty: Certai
             if np.isfinite(value)
         },
     )
+
+
+def judge_sources(
+    by_source: Mapping[str, pd.DataFrame],
+    predictions: Mapping[str, pd.DataFrame],
+    held: HeldOutSources,
+    certainty: Certainty,
+) -> Report:
+    """What is left of each model's figures where sources are held out.
+
+    Args:
+        by_source: name of the model → its predictions with each source held out.
+        predictions: the same for the same files in ordinary folds.
+    """
+    models = {name: held_out_sources.answers(files, predictions[name]) for name, files in by_source.items()}
+    report = held_out_sources.judge(models, held.xrays.table, held.sources, certainty)
+    report.tables |= {
+        f"{held_out_sources.PLACE}/predictions/{slug(name)}.csv": files for name, files in by_source.items()
+    }
+    return report
 
 
 def measure(rows: pd.DataFrame, certainty: Certainty) -> dict[str, float]:

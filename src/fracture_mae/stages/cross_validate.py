@@ -1,22 +1,27 @@
 """Cross-validation of the classifier: a model and a child run for each fold, resumed where a run was killed."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import pandas as pd
 from accelerate import Accelerator
 from tqdm import tqdm
 
 from fracture_mae.config import TrainClassifier
 from fracture_mae.data.folds import cross_validation_sets
+from fracture_mae.data.held_out_sources import HeldOutSources
 from fracture_mae.data.types import Dataset, XRays
-from fracture_mae.evaluation import judging, out_of_fold
-from fracture_mae.evaluation.judging import Certainty
+from fracture_mae.evaluation import held_out_sources, judging, out_of_fold
+from fracture_mae.evaluation.held_out_sources import Answers
+from fracture_mae.evaluation.judging import CLASSIFIER, Certainty
 from fracture_mae.evaluation.prediction import COLUMNS, predict, weighed
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.models.autoencoder import PRESETS, Mae
 from fracture_mae.processes import collectives, ranks
 from fracture_mae.stages import classifier as classifier_stage
+from fracture_mae.stages.compare import reference_predictions
 from fracture_mae.tracking.report import Report
 from fracture_mae.tracking.runs import Run
 from fracture_mae.training import learning_curves
@@ -52,10 +57,39 @@ class Fold:
             kept.remove()
 
 
+@dataclass(frozen=True)
+class SourceFolds:
+    """What the models are trained, tuned and judged on that each see nothing of some sources.
+
+    Attributes:
+        held: who is judged by which model.
+        sets: the data of each model, in the order of the folds of `held`.
+    """
+
+    held: HeldOutSources
+    sets: list[Dataset]
+
+    @classmethod
+    def of(cls, dataset: Dataset, config: TrainClassifier) -> "SourceFolds | None":
+        """None where `config.cross_validate` does not ask for them. The test X-rays of `dataset` are not read.
+
+        Raises:
+            FractureMaeError: there is one source only, or without some source too few X-rays are left to train on.
+        """
+        if not config.holds_out_sources:
+            return None
+        held = HeldOutSources.of(dataset)
+        return cls(held, held.sets(dataset, config.split_seed))
+
+    @property
+    def parts(self) -> out_of_fold.Parts:
+        return out_of_fold.Parts(held_out_sources.PLACE, "source", tuple(self.held.alone))
+
+
 def train_folds(
     mae: Mae, dataset: Dataset, config: TrainClassifier, *, accelerator: Accelerator, run: Run
 ) -> list[Fold]:
-    """Train and judge a classifier for each of `config.cross_validate` folds, every one from the same encoder.
+    """Train and judge a classifier for each of `config.n_folds` folds, every one from the same encoder.
 
     A fold that an earlier, killed run of the same configuration on the same data has finished is not trained again. The test
     X-rays of `dataset` are not read.
@@ -63,17 +97,36 @@ def train_folds(
     Raises:
         FractureMaeError: there are too few X-rays for so many folds, or another process is at the same fold.
     """
-    if not config.cross_validate:
+    if not config.n_folds:
         return []
-    sets = cross_validation_sets(dataset, config.cross_validate, config.split_seed)
+    sets = cross_validation_sets(dataset, config.n_folds, config.split_seed)
+    names = [f"fold {number} of {len(sets)}" for number in range(1, len(sets) + 1)]
+    return _train_each(mae, dict(zip(names, sets, strict=True)), config, accelerator, run)
+
+
+def train_on_other_sources(
+    mae: Mae, folds: SourceFolds, config: TrainClassifier, *, accelerator: Accelerator, run: Run
+) -> list[Fold]:
+    """Train and judge a classifier for each fold of sources, every one from the same encoder; goes on as `train_folds` does."""
+    if ranks.is_first():
+        tqdm.write(f"Sources held out: {folds.held}")
+    n = len(folds.sets)
+    sets = {f"sources {i + 1} of {n}: {folds.held.named(i)}": data for i, data in enumerate(folds.sets)}
+    return _train_each(mae, sets, config, accelerator, run)
+
+
+def _train_each(
+    mae: Mae, sets: dict[str, Dataset], config: TrainClassifier, accelerator: Accelerator, run: Run
+) -> list[Fold]:
+    """A classifier, and a child run, for each set by the name of the run."""
     folds = []
-    for number, data in enumerate(tqdm(sets, desc="Cross-validation", unit="fold"), start=1):
-        with run.child(f"fold {number} of {len(sets)}") as child:
+    for number, (name, data) in enumerate(tqdm(sets.items(), desc="Cross-validation", unit="fold"), start=1):
+        with run.child(name) as child:
             child.tags({"fold": number, "split.fingerprint": data.split_fingerprint})
             fold = _train_fold(mae, data, config, accelerator, child)
             if ranks.is_first():
                 _log(fold, data, config, child)
-            tqdm.write(f"fold {number} of {len(sets)} is done: {len(fold.predictions):,} files held out")
+            tqdm.write(f"{name} is done: {len(fold.predictions):,} files held out")
         folds.append(fold)
     return folds
 
@@ -95,6 +148,56 @@ def judge(folds: list[Fold], config: TrainClassifier, remark: str) -> Report:
     """What the folds say together, see `out_of_fold.judge`."""
     pooled = out_of_fold.pool((fold.predictions, fold.decision) for fold in folds)
     return out_of_fold.judge(pooled, [fold.decision for fold in folds], remark, Certainty(N_DRAWS, config.seed))
+
+
+def report_sources(
+    by_source: list[Fold],
+    ordinary: list[Fold],
+    folds: SourceFolds,
+    config: TrainClassifier,
+    encoder_split: str,
+    run: Run,
+) -> str:
+    """Log what the classifier is worth on sources that it never saw; the main figures, to print.
+
+    Args:
+        by_source: of `train_on_other_sources`.
+        ordinary: of `train_folds`, to be told beside; may be empty.
+    """
+    tag, remark = remark_on_encoder(config.encoder, encoder_split)
+    found = judge_sources(by_source, ordinary, folds, config, remark)
+    run.report(found)
+    run.tags({"cross_validation.encoder": tag})
+    return f"{out_of_fold.digest(found, folds.parts).to_string()}\n{held_out_sources.digest(found)}"
+
+
+def judge_sources(
+    by_source: list[Fold], ordinary: list[Fold], folds: SourceFolds, config: TrainClassifier, remark: str
+) -> Report:
+    """What the folds of sources say: every metric pooled and over sources, and AUROC beside ordinary folds and the references."""
+    certainty, held = Certainty(N_DRAWS, config.seed), folds.held
+    pooled = out_of_fold.pool((fold.predictions, fold.decision) for fold in by_source)
+    report = out_of_fold.judge(pooled, [fold.decision for fold in by_source], remark, certainty, folds.parts)
+    models = {CLASSIFIER: Answers(_calibrated(by_source), _calibrated(ordinary) if ordinary else None)}
+    without = reference_predictions(held.xrays, held.fold, config.seed)
+    beside = reference_predictions(held.xrays, _folds_of(held.xrays, ordinary), config.seed) if ordinary else {}
+    models |= {name: held_out_sources.answers(files, beside.get(name)) for name, files in without.items()}
+    report.add(held_out_sources.judge(models, held.xrays.table, held.sources, certainty, remark))
+    return report
+
+
+def _calibrated(folds: Sequence[Fold]) -> pd.DataFrame:
+    """A row per X-ray with the probability of its own fold."""
+    decisions = [fold.decision for fold in folds]
+    return out_of_fold.calibrated_levels(out_of_fold.pool((f.predictions, f.decision) for f in folds), decisions)[
+        "xray"
+    ]
+
+
+def _folds_of(xrays: XRays, folds: Sequence[Fold]) -> np.ndarray:
+    """The fold that each file was held out in, int64 [n]."""
+    fold_of = {content: number for number, fold in enumerate(folds) for content in fold.predictions["sha256"]}
+    return xrays.table["sha256"].map(fold_of).to_numpy(np.int64)
 
 
 def remark_on_encoder(encoder: str, encoder_split: str) -> tuple[str, str]:
@@ -154,4 +257,5 @@ def _log(fold: Fold, data: Dataset, config: TrainClassifier, run: Run) -> None:
     for name, part in parts.items():
         run.metrics({f"{name}/n_images": len(part), f"{name}/n_xrays": len(set(part.group))})
     certainty = Certainty(N_DRAWS, config.seed)
-    run.report(judging.judge_split(fold.predictions, fold.decision, "held_out", "", certainty))
+    if fold.predictions["label"].nunique() == 2:  # of a source with one label nothing can be told alone
+        run.report(judging.judge_split(fold.predictions, fold.decision, "held_out", "", certainty))

@@ -1,5 +1,6 @@
 """From an encoder to a registered classifier, cross-validated first where that is asked for."""
 
+from accelerate import Accelerator
 from tqdm import tqdm
 
 from fracture_mae.config import TrainClassifier
@@ -8,10 +9,12 @@ from fracture_mae.data.types import Dataset
 from fracture_mae.evaluation import judging, operating_points
 from fracture_mae.evaluation.own_data import OwnData
 from fracture_mae.evaluation.prediction import weighed
+from fracture_mae.models.autoencoder import Mae
 from fracture_mae.processes import collectives, ranks
 from fracture_mae.processes.accelerator import make_accelerator
 from fracture_mae.stages import classifier as classifier_stage
 from fracture_mae.stages import cross_validate, inputs
+from fracture_mae.stages.cross_validate import Fold
 from fracture_mae.tracking.registered_models import load_mae, made_from, register_classifier, with_leakage_of
 from fracture_mae.tracking.report import Report
 from fracture_mae.tracking.runs import Run
@@ -35,9 +38,7 @@ def train_classifier(config: TrainClassifier, run: Run) -> str:
     run.note(f"Classifier on the encoder of **{mae.source}**, recipe `{config.recipe}`. {inputs.describe(dataset)}")
 
     shown = made_from(mae.source, dataset, WITH_LABEL)
-    folds = cross_validate.train_folds(mae, dataset, config, accelerator=accelerator, run=run)
-    if folds and ranks.is_first():
-        tqdm.write(cross_validate.report(folds, config, encoder_split["encoder.split"], run))
+    folds = _cross_validate(mae, dataset, config, accelerator, encoder_split["encoder.split"], run)
 
     classifier = classifier_stage.build(mae, config)
     with open_checkpoints(classifier, dataset, config, run.id) as checkpoints:
@@ -55,6 +56,22 @@ def train_classifier(config: TrainClassifier, run: Run) -> str:
         fold.forget()
     digests = [judging.digest(report, ["validation"]).to_string(), operating_points.digest(report, "validation")]
     return "\n".join([*digests, f"registered as models:/fracture-classifier/{version}, alias challenger"])
+
+
+def _cross_validate(
+    mae: Mae, dataset: Dataset, config: TrainClassifier, accelerator: Accelerator, encoder_split: str, run: Run
+) -> list[Fold]:
+    """All folds that `config` asks for, ordinary ones and those of sources, told of as soon as they are done."""
+    source_folds = cross_validate.SourceFolds.of(dataset, config)  # before hours go into the others
+    folds = cross_validate.train_folds(mae, dataset, config, accelerator=accelerator, run=run)
+    if folds and ranks.is_first():
+        tqdm.write(cross_validate.report(folds, config, encoder_split, run))
+    if source_folds is None:
+        return folds
+    by_source = cross_validate.train_on_other_sources(mae, source_folds, config, accelerator=accelerator, run=run)
+    if ranks.is_first():
+        tqdm.write(cross_validate.report_sources(by_source, folds, source_folds, config, encoder_split, run))
+    return folds + by_source
 
 
 def _judged_on_validation(choice: classifier_stage.Choice, dataset: Dataset, config: TrainClassifier) -> Report:

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from fracture_mae.config import TrainClassifier, Tune
 from fracture_mae.data import folds
+from fracture_mae.data.held_out_sources import HeldOutSources
 from fracture_mae.data.types import Dataset, XRays
 from fracture_mae.errors import NonFiniteError
 from fracture_mae.evaluation import frozen_features
@@ -64,28 +65,40 @@ class Depth(Protocol):
 
 
 class HeadDepth:
-    """Heads on the features of the frozen encoder, each judged on the folds that it was not fitted on."""
+    """Heads on the features of the frozen encoder, each judged on the folds, or the sources, that it was not fitted on.
 
-    judged_on = "out_of_fold"
+    Attributes:
+        held: the sources that are held out; None where trials are judged by ordinary folds.
+    """
 
     def __init__(self, mae: Mae, dataset: Dataset, config: Tune, accelerator: Accelerator):
         encoder = PooledEncoder(mae)
         self.mae = mae
         self.config = config
-        self.xrays = folds.joined(dataset)
-        self.fold = _assign_folds(self.xrays, config)
+        self.held = HeldOutSources.of(dataset) if config.cross_validate == "sources" else None
+        self.judged_on = "held_out_sources" if self.held else "out_of_fold"
+        self.xrays = self.held.xrays if self.held else folds.joined(dataset)
+        self.ordinary_fold = _assign_folds(self.xrays, config)
+        self.fold = self.held.fold if self.held else self.ordinary_fold
         self.encoder_fingerprint = frozen_features.fingerprint(encoder, encoder.described())
         computed = frozen_features.features(encoder, self.xrays, batch_size=config.batch_size, accelerator=accelerator)
         self.normed = {pool: heads.layer_normed(values) for pool, values in computed.items()}
         self.weight = equal_group_weight(self.xrays.group)
 
     def predict(self, params: Mapping[str, Any], report: Report | None = None) -> pd.DataFrame:
+        return self._predict(params, self.fold)
+
+    def predict_in_folds(self, params: Mapping[str, Any]) -> pd.DataFrame:
+        """As `predict`, but in ordinary folds, also where trials are judged by sources."""
+        return self._predict(params, self.ordinary_fold)
+
+    def _predict(self, params: Mapping[str, Any], fold: np.ndarray) -> pd.DataFrame:
         normed = self.normed[params["pool"]]
         logit = np.full(len(normed), np.nan)
-        for number in np.unique(self.fold):
-            held_out = self.fold == number
+        for number in np.unique(fold):
+            held_out = fold == number
             logit[held_out] = self._fit(params, ~held_out).logit(normed[held_out])
-        return _checked(_rows(self.xrays).assign(logit=logit, fold=self.fold))
+        return _checked(_rows(self.xrays).assign(logit=logit, fold=fold))
 
     def refit(self, params: Mapping[str, Any]) -> FractureClassifier:
         head = self._fit(params, np.full(len(self.xrays), True))

@@ -12,7 +12,7 @@ from fracture_mae.config import Tune
 from fracture_mae.data import folds
 from fracture_mae.data.shown import WITH_LABEL
 from fracture_mae.data.types import Dataset
-from fracture_mae.evaluation import judging
+from fracture_mae.evaluation import held_out_sources, judging
 from fracture_mae.evaluation.judging import Certainty
 from fracture_mae.evaluation.own_data import OwnData
 from fracture_mae.metrics.decision import Decision
@@ -74,6 +74,10 @@ class Conclusion:
         run.metrics({"threshold": decision.threshold, "temperature": decision.temperature})
         findings = self._judged(predictions, decision)
         run.report(findings)
+        digests = [
+            judging.digest(findings, [self.depth.judged_on]).to_string(),
+            *self._beside_folds(best, predictions, run),
+        ]
         contributed = results.contributions(self.depth, self.objective, best.params, predictions)
         self._log_contributions(contributed, best, run)
         classifier = self.depth.refit(best.params)
@@ -84,8 +88,18 @@ class Conclusion:
         version = register_classifier(classifier, decision, (shown, own), self.dataset, self.config, run)
         corners = results.corners(contributed, best.params["class_weight"])
         table = corners[["score", "sensitivity", "specificity"]].round(3).to_string()
-        digest = judging.digest(findings, [self.depth.judged_on]).to_string()
-        return f"{digest}\n{table}\nregistered as models:/fracture-classifier/{version}, alias challenger"
+        return "\n".join([*digests, f"{table}\nregistered as models:/fracture-classifier/{version}, alias challenger"])
+
+    def _beside_folds(self, best: FrozenTrial, predictions: pd.DataFrame, run: Run) -> list[str]:
+        """Log what sources that are held out leave of the best trial's AUROC in ordinary folds; to print, nothing where none are."""
+        if not isinstance(self.depth, HeadDepth) or self.depth.held is None:
+            return []
+        held, certainty = self.depth.held, Certainty(n_draws=1000, seed=self.config.seed)
+        answers = held_out_sources.answers(predictions, self.depth.predict_in_folds(best.params))
+        remark = judging.remark_on(self.dataset.leakage)
+        found = held_out_sources.judge({"best trial": answers}, held.xrays.table, held.sources, certainty, remark)
+        run.report(found)
+        return [str(held), held_out_sources.digest(found)]
 
     def _judged(self, predictions: pd.DataFrame, decision: Decision) -> Report:
         """The report on X-rays that the models behind `predictions` were not trained on; the threshold was chosen on them."""

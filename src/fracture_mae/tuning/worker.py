@@ -18,7 +18,7 @@ from fracture_mae.stages import inputs
 from fracture_mae.tracking.registered_models import load_mae, with_leakage_of
 from fracture_mae.tracking.runs import Run, database_folder
 from fracture_mae.tuning.campaign import Campaign, Tally
-from fracture_mae.tuning.depths import Depth, depth_of
+from fracture_mae.tuning.depths import Depth, HeadDepth, depth_of
 from fracture_mae.tuning.interruption import Interruption
 from fracture_mae.tuning.objectives import Objective
 from fracture_mae.tuning.pruning import pruner_of
@@ -114,7 +114,8 @@ def _signature(depth: Depth, objective: Objective, space: Space, dataset: Datase
         "group_by": dataset.group_by,
         "encoder": depth.encoder_fingerprint,
     }
-    signature |= {"n_folds": config.n_folds}
+    held = depth.held if isinstance(depth, HeadDepth) else None
+    signature |= {"sources held out": held.fingerprint} if held else {"n_folds": config.n_folds}
     return signature | ({"batch_size": config.batch_size} if config.depth == "finetune" else {})
 
 

@@ -91,4 +91,5 @@ def test_values_that_do_not_go_together_are_explained_by_their_flag():
         parse(TrainClassifier, {"sampler": "xray", "weight_by": "group", "cross_validate": "1"})
     first, second = refused.value.message.splitlines()
     assert first.startswith("--sampler: found 'xray' beside --weight-by group, expected a sampler that draws files")
-    assert second == "--cross-validate: found '1', expected 0 or a whole number, at least 2, at most 20"
+    expected = "0 or a whole number, at least 2, at most 20 or sources or both, such as 5,sources"
+    assert second == f"--cross-validate: found '1', expected {expected}"

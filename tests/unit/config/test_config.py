@@ -116,6 +116,30 @@ def test_folds_are_none_or_two_to_twenty(given, expected):
         assert TrainClassifier(cross_validate=given).cross_validate == expected
 
 
+@pytest.mark.parametrize(
+    ("given", "n_folds", "sources"),
+    [("0", 0, False), (5, 5, False), ("sources", 0, True), ("5,sources", 5, True), (" sources, 20", 20, True)],
+)
+def test_folds_sources_or_both(given, n_folds, sources):
+    found = TrainClassifier(cross_validate=given)
+    assert (found.n_folds, found.holds_out_sources) == (n_folds, sources)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["source", "1,sources", "0,sources", "21,sources", "5,5", "sources,sources", "5,", ","]
+)
+def test_other_words_for_folds_are_refused(wrong):
+    with pytest.raises(ValidationError):
+        TrainClassifier(cross_validate=wrong)
+
+
+def test_compare_and_tune_hold_out_sources_too():
+    assert config.Compare(cross_validate="sources").cross_validate == "sources"
+    assert config.Tune(cross_validate="sources", depth="head").cross_validate == "sources"
+    with pytest.raises(ValidationError, match=r"found 'sources' beside --depth finetune.* expected --depth head"):
+        config.Tune(cross_validate="sources", depth="finetune")
+
+
 @pytest.mark.parametrize("quick", ["true", True, "1"])
 def test_a_quick_benchmark_is_small_but_for_what_is_given(quick):
     small, full = Benchmark(quick=quick, repeats="4"), Benchmark(quick="false")

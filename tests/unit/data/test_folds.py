@@ -137,4 +137,4 @@ def test_the_inner_validation_part_is_about_a_sixth():
     whole = builders.xrays("many", group % 2)
     sets = cross_validation_sets(builders.split_dataset(whole, validation=[0, 1], test=[2, 3]), 5, 0)
     assert {len(data.validation) for data in sets} <= set(range(28, 36))  # 238 · 4/5 / 6 = 32
-    assert folds._INNER_FOLDS == 6
+    assert folds.N_INNER_FOLDS == 6

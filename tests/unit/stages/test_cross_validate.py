@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from fracture_mae.config import TrainClassifier
 from fracture_mae.data.reading.cache import cache_root
+from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.stages import classifier as classifier_stage
 from fracture_mae.stages import cross_validate
@@ -212,3 +213,71 @@ def test_what_an_encoder_has_seen_is_said(encoder, split, tag, remark):
     assert tag in found[0]
     assert remark in found[1]
     assert bool(remark) == bool(found[1])
+
+
+BY_SOURCE = TrainClassifier(cross_validate="2,sources", epochs=1, batch_size=8)
+COUNTS = {"A": (8, 8), "B": (7, 7), "C": (0, 4)}
+
+
+@pytest.fixture
+def of_sources():
+    whole = builders.of_sources(COUNTS)
+    return builders.split_dataset(whole, validation=range(0, len(whole), 5), test=[])
+
+
+class SourceMemoriser(Memoriser):
+    """Certain of every X-ray of a source that it was shown, and of no other."""
+
+    def train_and_choose(self, classifier, dataset, config, **options):
+        choice = super().train_and_choose(classifier, dataset, config, **options)
+        self.sources = {*dataset.train.table["source"], *dataset.validation.table["source"]}
+        return choice
+
+    def predict(self, classifier, xrays, **options):
+        knows = xrays.table["source"].isin(getattr(self, "sources", set()))
+        return xrays.table[cross_validate.COLUMNS].assign(logit=np.where(knows, 18.0 * xrays.label - 9, 0.0))
+
+
+def run_both(dataset, tiny_mae, accelerator):
+    source_folds = cross_validate.SourceFolds.of(dataset, BY_SOURCE)
+    with runs.run("train_classifier", BY_SOURCE) as run:
+        options = {"accelerator": accelerator, "run": run}
+        ordinary = cross_validate.train_folds(tiny_mae, dataset, BY_SOURCE, **options)
+        by_source = cross_validate.train_on_other_sources(tiny_mae, source_folds, BY_SOURCE, **options)
+    return source_folds, ordinary, by_source, run
+
+
+@pytest.mark.usefixtures("quick")
+def test_no_source_is_judged_by_a_model_that_saw_it(of_sources, tiny_mae, accelerator, store, monkeypatch):
+    memoriser = SourceMemoriser()
+    monkeypatch.setattr(classifier_stage, "train_and_choose", memoriser.train_and_choose)
+    monkeypatch.setattr(cross_validate, "predict", memoriser.predict)
+    source_folds, ordinary, by_source, parent = run_both(of_sources, tiny_mae, accelerator)
+    found = cross_validate.judge_sources(by_source, ordinary, source_folds, BY_SOURCE, "seen before")
+    assert set(found.tables["held_out_sources/predictions.csv"]["logit"]) == {0.0}
+    assert found.metrics["held_out_sources/xray/auroc"] == 0.5
+    table = found.tables["held_out_sources/comparison.csv"].set_index(["model", "source"])
+    assert list(table.index.levels[0]) == ["classifier", "file and border properties", "gradient histograms"]
+    of_classifier = table.loc["classifier"]
+    assert of_classifier.loc[["A", "B", "all, pooled", "mean of sources"], "auroc"].tolist() == [0.5] * 4
+    assert of_classifier.loc[["A", "B", "all, pooled"], "auroc_folds"].tolist() == [1] * 3
+    assert of_classifier.loc["all, pooled", "fall"] == 0.5
+    assert np.isfinite(table.drop("C", level="source")[["auroc", "auroc_folds", "fall"]].to_numpy()).all()
+    names = [run.info.run_name for run in children(store, parent)]
+    assert names == ["fold 1 of 2", "fold 2 of 2", "sources 1 of 3: A", "sources 2 of 3: B", "sources 3 of 3: C"]
+    assert found.tables["held_out_sources/xray/sources.csv"]["source"].tolist() == ["A", "B"]  # C has one label
+
+
+@pytest.mark.usefixtures("quick", "store")
+def test_sources_that_are_done_are_not_trained_again(of_sources, tiny_mae, accelerator, monkeypatch):
+    *_, before, _ = run_both(of_sources, tiny_mae, accelerator)
+    monkeypatch.setattr(classifier_stage, "train_and_choose", None)
+    *_, after, _ = run_both(of_sources, tiny_mae, accelerator)
+    for fold, other in zip(after, before, strict=True):
+        pd.testing.assert_frame_equal(fold.predictions, other.predictions)
+
+
+def test_sources_are_looked_at_where_they_are_asked_for_alone(dataset):
+    assert cross_validate.SourceFolds.of(dataset, CONFIG) is None
+    with pytest.raises(FractureMaeError, match="are of one source, 'made'"):
+        cross_validate.SourceFolds.of(dataset, BY_SOURCE)

@@ -131,3 +131,28 @@ def test_test_xrays_are_not_touched(kind, params, tiny_mae, accelerator):
     depth = kind(tiny_mae, dataset, Tune(n_folds=2, batch_size=4), accelerator)
     depth.predict(params)
     depth.refit(params)
+
+
+@pytest.fixture
+def by_source(tiny_mae, accelerator):
+    """Heads judged on three sources, each by a head that saw the two others."""
+    whole = builders.of_sources({"A": (6, 6), "B": (6, 6), "C": (5, 5)})
+    dataset = builders.split_dataset(whole, validation=range(0, len(whole), 5), test=[])
+    return HeadDepth(tiny_mae, dataset, Tune(n_folds=2, cross_validate="sources"), accelerator)
+
+
+def test_a_source_is_predicted_by_a_head_that_never_saw_it(by_source):
+    assert by_source.judged_on == "held_out_sources"
+    before = by_source.predict(HEAD)
+    here = (before["source"] == "B").to_numpy()
+    assert before.groupby("source")["fold"].nunique().eq(1).all()
+    by_source.xrays.table.loc[here, "label"] = 1 - by_source.xrays.table.loc[here, "label"]
+    after = by_source.predict(HEAD)
+    np.testing.assert_array_equal(after["logit"][here], before["logit"][here])
+    assert (after["logit"][~here] != before["logit"][~here]).all()
+
+
+def test_the_ordinary_folds_are_there_to_be_told_beside(by_source):
+    table = by_source.predict_in_folds(HEAD)
+    assert set(table["fold"]) == {0, 1}
+    assert table.groupby("source")["fold"].nunique().eq(2).all()

@@ -256,3 +256,25 @@ def test_a_database_of_another_kind_is_refused_before_anything_is_read(store, mo
     assert result.exit_code == 1
     assert "--storage: found 'mysql://host/db', expected sqlite" in result.output
     assert "/not/there" not in result.output
+
+
+def test_a_study_of_held_out_sources_is_one_of_its_own_and_tells_the_folds_beside(session, store):
+    whole = builders.of_sources({"A": (6, 6), "B": (6, 6), "C": (5, 5), "D": (3, 0)})
+    dataset = builders.split_dataset(whole, validation=range(0, len(whole), 5), test=[])
+    run, text = session(dataset, n_trials=2, cross_validate="sources")
+    assert "4 sources in 4 folds, one model each: A (12 X-rays); B (12 X-rays); C (10 X-rays); D (3 X-rays" in text
+    assert "best trial A 12 " in " ".join(text.split())
+    assert "mean of sources" in text
+    place = "held_out_sources/xray"
+    assert {f"{place}/{name}/all/best_trial" for name in ("auroc", "auroc_folds", "fall")} <= set(run.data.metrics)
+    assert "held_out_sources/comparison.csv" in artifacts(store, run, "held_out_sources")
+    with pytest.raises(FractureMaeError, match="sources held out"):
+        session(dataset, n_trials=1)
+    sources = ["C", *whole.table["source"][1:]]
+    other = builders.split_dataset(
+        dataclasses.replace(whole, table=whole.table.assign(source=sources)),
+        validation=range(0, len(whole), 5),
+        test=[],
+    )
+    with pytest.raises(FractureMaeError, match="sources held out"):  # the same X-rays of other sources
+        session(other, n_trials=1, cross_validate="sources")
