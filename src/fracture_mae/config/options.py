@@ -63,7 +63,8 @@ class DataOptions(Config):
     )
     split: Literal["grouped", "published"] = Field(
         "grouped",
-        description="grouped: 70/15/15, every copy of an X-ray on one side; published: as the folders say, leaks and all",
+        description="grouped: 70/15/15, every copy of an X-ray on one side, and where a CSV's column split puts it; "
+        "published: as folders or CSV say, leaks and all",
     )
     split_seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of the grouped split; keep it equal across stages")
     group_by: Literal["content", "names", "column"] = Field(

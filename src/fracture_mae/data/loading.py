@@ -40,7 +40,7 @@ def load(
     Args:
         data_dir: folder, CSV, or the word `synthetic`.
         image_size: side of the letterboxed pictures [pixels].
-        split: "grouped" or "published".
+        split: "grouped", see `splits.grouped`, which keeps what a CSV's column split says; or "published", as folders or CSV say.
         group_by: what makes files copies of one X-ray, besides equal bytes and the groups of a CSV: "content", the picture itself
             and families of names; "names", these alone; "column", nothing else.
         num_workers: threads that decode; None: one for each core.
@@ -57,6 +57,7 @@ def load(
     table, conflicts = _group(table, links, by_name=group_by != "column")
     rejected = pd.concat([unreadable, conflicts], ignore_index=True)
     _warn_of(rejected, len(table) + len(rejected))
+    table["identity"] = splits.identity(table)
     table["split"] = splits.grouped(table, split_seed) if split == "grouped" else splits.published(table)
     if split == "grouped":
         splits.check(table)

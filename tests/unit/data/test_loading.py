@@ -128,6 +128,92 @@ def test_a_saved_split_can_be_loaded_as_published(patients):
     assert again.leakage == Leakage()
 
 
+@pytest.fixture
+def many(tmp_path):
+    """A CSV, path and label alone, of 40 X-rays in turns of either label; of every fifth a smaller copy, by its name."""
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        _write_noise(tmp_path / f"{number}.png", rng)
+        if number % 5 == 0:
+            _write_noise(tmp_path / f"{number}-rotated1.png", rng, (30, 20))
+    names = sorted(path.name for path in tmp_path.glob("*.png"))
+    return _csv(tmp_path, ["path,label", *(f"{name},{_label_of(name)}" for name in names)])
+
+
+def _write_noise(path, rng, shape=(40, 30)):
+    cv2.imwrite(str(path), rng.integers(0, 255, shape, np.uint8))
+
+
+def _label_of(name):
+    return "fractured" if int(name.split("-")[0].split(".")[0]) % 2 else "healthy"
+
+
+def _sides(data_dir, **options):
+    """Side of each content, whatever its file is called."""
+    index = loading.load(str(data_dir), image_size=32, **{"group_by": "names"} | options).index
+    return index.drop_duplicates("sha256").set_index("sha256")["split"].sort_index()
+
+
+def test_a_runs_own_split_stays_when_rows_are_added(many, tmp_path):
+    first = loading.load(many, image_size=32, group_by="names", split_seed=7)
+    own = tmp_path / "splits.csv"
+    splits.save(first.index, own)
+    rng = np.random.default_rng(1)
+    names = [*(f"{number}.png" for number in range(40, 60)), "3-rotated1.png", "5-rotated2.png"]
+    for name in names:
+        _write_noise(tmp_path / name, rng)
+    with open(own, "a", encoding="utf-8") as file:  # path, sha256, label_name, group, source, split
+        file.writelines(f"{tmp_path / name},,{_label_of(name)},,,\n" for name in names)
+    # Another seed, which would deal all of them out otherwise.
+    second = loading.load(str(own), image_size=32, group_by="names", split_seed=8)
+    before, after = (each.index.set_index("path")["split"] for each in (first, second))
+    assert after[before.index].equals(before)
+    assert set(after[[str(tmp_path / name) for name in names]]) == set(splits.NAMES)
+    for number, copy in ((3, "3-rotated1"), (5, "5-rotated2")):
+        assert after[str(tmp_path / f"{copy}.png")] == before[str(tmp_path / f"{number}.png")]
+
+
+def test_the_split_follows_neither_folders_nor_order_nor_names(many, tmp_path):
+    first = _sides(many)
+    (tmp_path / "other").mkdir()
+    rows = []
+    for path in sorted(tmp_path.glob("*.png")):
+        root, *mark = path.stem.split("-")
+        name = f"x{97 - int(root)}{'-flip' if mark else ''}.png"  # another order
+        (tmp_path / "other" / name).write_bytes(path.read_bytes())
+        rows.append(f"{name},{_label_of(path.name)}")
+    assert _sides(_csv(tmp_path / "other", ["path,label", *sorted(rows)])).equals(first)
+
+
+def test_copies_that_are_added_leave_xrays_where_they_are(many, tmp_path):
+    first = _sides(many)
+    rows = Path(many).read_text(encoding="utf-8").splitlines()
+    for number in range(1, 40, 3):
+        _write_noise(tmp_path / f"{number}-rotated9.png", np.random.default_rng(number), (60, 60))
+        rows.append(f"{number}-rotated9.png,{_label_of(str(number))}")
+    again = _sides(_csv(tmp_path, rows))
+    assert again[first.index].equals(first)
+
+
+def test_the_split_of_a_published_tree_is_dealt_out_anew(folder):
+    """Its folders are no wish of the user's: the X-ray that stands in train and in test has one side."""
+    dataset = loading.load(str(folder), image_size=32)
+    assert (dataset.index["given_split"] == "").all()
+    assert (dataset.index["split"] != dataset.index["split_published"]).any()
+
+
+def test_a_leaky_split_of_a_csv_is_mended_with_a_warning(renamed, tmp_path, caplog):
+    """X-rays 0 and 1 are in training, and a turned copy of each in test."""
+    _write_noise(tmp_path / "8.png", np.random.default_rng(0))
+    with open(renamed, "a", encoding="utf-8") as file:
+        file.write("\n8.png,fractured,train")
+    dataset = loading.load(renamed, image_size=32)
+    sides = ["test", "test", "train", "validation", "validation", "test", "test", "test", "train"]
+    assert dataset.index["split"].tolist() == sides
+    assert "2 X-rays have files on several sides" in caplog.text
+    assert not dataset.leakage
+
+
 def test_an_xray_of_the_same_patient_in_training_is_a_leak(patients):
     text = patients.read_text(encoding="utf-8").splitlines()
     sides = ["train", "train", "validation", "validation", "test", "test"] * 4
@@ -233,23 +319,23 @@ def test_one_copy_under_the_wrong_label_is_all_that_is_lost(renamed, tmp_path):
 
 
 def test_a_second_run_neither_decodes_nor_searches(renamed, monkeypatch):
-    first = loading.load(renamed, image_size=32)
+    first = loading.load(renamed, image_size=32, split="published")
     monkeypatch.setattr(loading, "decode", None)
     monkeypatch.setattr(loading.search, "find", None)
-    again = loading.load(renamed, image_size=32, split_seed=1)
+    again = loading.load(renamed, image_size=32, split="published")
     pd.testing.assert_frame_equal(again.links, first.links)
     assert again.index["group"].equals(first.index["group"])
 
 
 def test_a_file_that_is_added_is_the_only_one_decoded_and_joins_its_xray(renamed, tmp_path, monkeypatch):
-    loading.load(renamed, image_size=32)
+    loading.load(renamed, image_size=32, split="published")
     turned = cv2.rotate(cv2.imread(str(tmp_path / "4.png"), cv2.IMREAD_GRAYSCALE), cv2.ROTATE_180)
     cv2.imwrite(str(tmp_path / "8.png"), turned)
     with open(renamed, "a", encoding="utf-8") as file:
         file.write("\n8.png,healthy,test")
     decode, decoded = loading.decode, []
     monkeypatch.setattr(loading, "decode", lambda content: decoded.append(content) or decode(content))
-    group = loading.load(renamed, image_size=32).index.set_index("path")["group"]
+    group = loading.load(renamed, image_size=32, split="published").index.set_index("path")["group"]
     assert decoded == [(tmp_path / "8.png").read_bytes()]
     assert group[str(tmp_path / "8.png")] == group[str(tmp_path / "4.png")]
     assert group.nunique() == 6

@@ -23,8 +23,8 @@ def read(data_dir: str, positive_label: str) -> tuple[pd.DataFrame, tuple[str, s
     """The files to use, and the names of the negative and the positive class.
 
     Returns:
-        Columns path, label (1 is positive), label_name, split_published, scope (within which names are compared), given_group and
-        given_source (empty unless a CSV gives them), sorted by path.
+        Columns path, label (1 is positive), label_name, split_published, scope (within which names are compared), given_split,
+        given_group and given_source (empty unless a CSV gives them), sorted by path.
 
     Raises:
         FractureMaeError: nothing to read there, or not exactly two classes with the positive one among them.
@@ -81,15 +81,14 @@ def _from_folder(root: Path) -> pd.DataFrame:
     for folder in published or [root]:
         split = SPLITS[folder.name.lower()] if published else ""
         for label in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-            rows += [(str(file), label.name, split, _scope(file, label), "", "") for file in _files(label)]
+            rows += [(str(file), label.name, split, _scope(file, label), "", "", "") for file in _files(label)]
     if not rows:
         raise FractureMaeError(
             f"{root} holds no files in label folders. Expected: DIR/[train|val|test/]LABEL/FILE, such as DIR/fractured/1.jpg."
         )
     try:
-        return pd.DataFrame(
-            rows, columns=["path", "label_name", "split_published", "scope", "given_group", "given_source"]
-        )
+        columns = ["path", "label_name", "split_published", "scope", "given_split", "given_group", "given_source"]
+        return pd.DataFrame(rows, columns=columns)
     except UnicodeEncodeError as error:
         raise FractureMaeError(f"the name of a file is not valid UTF-8: {error.object!a}. Rename it.") from None
 
@@ -135,12 +134,14 @@ def _from_csv(file: Path) -> pd.DataFrame:
     column = {name: given.get(name, pd.Series("", index=given.index)) for name in ("group", "split", "source")}
     unknown = ~column["split"].str.lower().isin([*SPLITS, ""])
     _refuse_rows(file, unknown, f"have a split other than {', '.join(SPLITS)}")
+    split = column["split"].str.lower().map(SPLITS).fillna("")
     return pd.DataFrame(
         {
             "path": paths.map(str),
             "label_name": given["label"],
-            "split_published": column["split"].str.lower().map(SPLITS).fillna(""),
+            "split_published": split,
             "scope": paths.map(lambda path: str(path.parent)) + "/" + given["label"],
+            "given_split": split,
             "given_group": column["group"],
             "given_source": column["source"],
         }
