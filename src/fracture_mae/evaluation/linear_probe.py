@@ -1,7 +1,7 @@
 """How much of a label can be read from features by a straight line: a logistic regression, cross-validated twice over.
 
 The outer folds give every X-ray an answer from a model that never saw it; the inner ones, within the outer training part, choose
-the regularisation. All files of an X-ray, and all X-rays that belong together, are in one fold of both.
+the regularisation. All files of an X-ray, and all X-rays of a patient, are in one fold of both.
 """
 
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def out_of_fold(features: np.ndarray, table: pd.DataFrame, fold: np.ndarray, *, 
 
     Args:
         features: [n, d].
-        table: columns group, label and together, in the order of the features.
+        table: columns group, label and patient, in the order of the features.
         fold: [n], of `folds.assign`.
     """
     logit = np.empty(len(table))
@@ -60,7 +60,7 @@ def balanced_weight(table: pd.DataFrame) -> np.ndarray:
 
 def _choose(features: np.ndarray, table: pd.DataFrame, seed: int) -> float:
     """The C with the least log loss on inner folds."""
-    n_xrays = table.groupby("label")["together"].nunique()
+    n_xrays = table.groupby("label")["patient"].nunique()
     fold = folds.assign(table, int(np.clip(n_xrays.min(), 2, N_INNER_FOLDS)), seed)
     loss = dict.fromkeys(C_GRID, 0.0)
     weight, sign = balanced_weight(table), 1 - 2 * table["label"].to_numpy()

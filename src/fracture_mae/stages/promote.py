@@ -1,7 +1,7 @@
 """Which version of the classifier is champion: the better one on X-rays that neither was shown. And the way back.
 
 The rule, for two versions made from the same split: both answer for the same test X-rays, and the challenger wins if the metric, per
-X-ray, is better by more than a margin, and is so in at least the wanted share of bootstrap draws over those X-rays, the same draws for
+X-ray, is better by more than a margin, and is so in at least the wanted share of bootstrap draws over their patients, the same for
 both. Each decides at its own threshold, with its own calibration. A classifier that was shown test X-rays never wins.
 
 Of many equal challengers one would win by luck. So each further one on the same test X-rays must be better in a larger share of draws:
@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from fracture_mae.config import PROMOTION_METRICS, Evaluate
 from fracture_mae.data.types import Dataset
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.evaluation.judging import levels
+from fracture_mae.evaluation.judging import drawn, levels
 from fracture_mae.evaluation.prediction import predict
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.metrics.intervals import paired_difference
@@ -145,7 +145,7 @@ def compare(
         ours["label"],
         first["probability"],
         second["probability"],
-        ours["group"],
+        drawn(ours),
         config.promote_metric,
         threshold_a=first["threshold"],
         threshold_b=second["threshold"],

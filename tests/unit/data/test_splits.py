@@ -15,11 +15,11 @@ def files(sizes_by_label: dict[int, list[int]], name: str = "") -> pd.DataFrame:
         for number, size in enumerate(sizes)
         for copy in range(size)
     ]
-    return pd.DataFrame(rows, columns=["group", "label", "identity", "sha256", "given_split"])
+    return pd.DataFrame(rows, columns=["patient", "label", "identity", "sha256", "given_split"])
 
 
 def xrays_of(table: pd.DataFrame) -> pd.DataFrame:
-    return table.groupby("group").agg(label=("label", "first"), split=("split", "first"), size=("label", "size"))
+    return table.groupby("patient").agg(label=("label", "first"), split=("split", "first"), size=("label", "size"))
 
 
 def much_copied(n: int, rng: np.random.Generator) -> list[int]:
@@ -38,7 +38,7 @@ PUBLIC = files(
 def test_no_group_stands_on_two_sides():
     table = SKEWED.assign(split=splits.grouped(SKEWED, seed=3))
     splits.check(table)
-    assert (table.groupby("group")["split"].nunique() == 1).all()
+    assert (table.groupby("patient")["split"].nunique() == 1).all()
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -76,8 +76,8 @@ def added_to_320(seed: int, n: int) -> tuple[pd.DataFrame, pd.DataFrame]:
 def moved(old: pd.DataFrame, new: pd.DataFrame, seed: int) -> int:
     """How many of the old X-rays another side gets once new ones stand beside them."""
     together = pd.concat([new, old], ignore_index=True)
-    before = old.assign(split=splits.grouped(old, seed)).groupby("group")["split"].first()
-    after = together.assign(split=splits.grouped(together, seed)).groupby("group")["split"].first()
+    before = old.assign(split=splits.grouped(old, seed)).groupby("patient")["split"].first()
+    after = together.assign(split=splits.grouped(together, seed)).groupby("patient")["split"].first()
     return int((before != after[before.index]).sum())
 
 
@@ -98,7 +98,7 @@ def test_copies_of_xrays_that_are_there_move_none_but_for_the_balance_of_sizes()
     counts = []
     for seed in range(20):
         old, _ = added_to_320(seed, 0)
-        copies = old.drop_duplicates("group").sample(160, random_state=seed)
+        copies = old.drop_duplicates("patient").sample(160, random_state=seed)
         counts.append(moved(old, copies.assign(sha256="copy of " + copies["sha256"]), seed))
     assert max(counts) <= 0.01 * 320
     assert np.mean(counts) <= 0.5
@@ -108,13 +108,13 @@ def test_a_label_is_split_alike_however_many_there_are_of_the_other():
     few, many = files({0: [1] * 50, 1: [1] * 50}), files({0: [1] * 400, 1: [1] * 50})
     for seed in range(5):
         fractured = (table.assign(split=splits.grouped(table, seed)) for table in (few, many))
-        first, second = (table[table["label"] == 1].set_index("group")["split"] for table in fractured)
+        first, second = (table[table["label"] == 1].set_index("patient")["split"] for table in fractured)
         assert first.equals(second)
 
 
 def test_what_is_given_is_kept_and_the_rest_brings_the_shares_near_theirs():
     table = files({0: [1] * 200, 1: [2] * 200})
-    given = table["group"].isin(table["group"].unique()[:150])  # of the healthy ones alone, all in training
+    given = table["patient"].isin(table["patient"].unique()[:150])  # of the healthy ones alone, all in training
     stated = table.assign(given_split=np.where(given, "train", ""))
     split = splits.grouped(stated, 3)
     assert (split[given] == "train").all()
@@ -127,27 +127,30 @@ def test_what_is_given_is_kept_and_the_rest_brings_the_shares_near_theirs():
 
 def test_an_xray_given_to_several_sides_is_held_out_and_counted(caplog):
     table = files({0: [3] * 10, 1: [3] * 10})
-    table.loc[table["group"] == "0-0", "given_split"] = ["train", "test", "validation"]
-    table.loc[table["group"] == "1-4", "given_split"] = ["train", "validation", ""]
-    table.loc[table["group"] == "1-5", "given_split"] = ["", "train", "train"]
+    table.loc[table["patient"] == "0-0", "given_split"] = ["train", "test", "validation"]
+    table.loc[table["patient"] == "1-4", "given_split"] = ["train", "validation", ""]
+    table.loc[table["patient"] == "1-5", "given_split"] = ["", "train", "train"]
     side = xrays_of(table.assign(split=splits.grouped(table, 0)))["split"]
     assert side[["0-0", "1-4", "1-5"]].tolist() == ["test", "validation", "train"]
-    assert "2 X-rays have files on several sides" in caplog.text
+    assert "2 X-rays or patients have files on several sides" in caplog.text
 
 
 def test_an_xray_is_known_by_what_a_csv_calls_it_or_by_its_original():
     rows = [
-        ("/a/12-rotated1.jpg", "aa", "g", 90, ""),
-        ("/a/12.jpg", "cc", "g", 40, ""),
-        ("/b/export.jpg", "bb", "g", 30, ""),
-        ("/b/3.jpg", "dd", "h", 40, "patient 2"),
-        ("/b/4.jpg", "ee", "h", 40, "patient 1"),
-        ("/b/5.jpg", "ff", "h", 40, ""),
+        ("/a/12-rotated1.jpg", "aa", "g", "g", 90, "", "", ""),
+        ("/a/12.jpg", "cc", "g", "g", 40, "", "", ""),
+        ("/b/export.jpg", "bb", "g", "g", 30, "", "", ""),
+        ("/b/3.jpg", "dd", "h", "p1", 40, "patient 2", "", "x"),
+        ("/b/4.jpg", "ee", "i", "p1", 40, "patient 1", "a", "y"),
+        ("/b/5.jpg", "ff", "i", "p1", 40, "", "a", "z"),
+        ("/b/6.jpg", "gg", "j", "j", 40, "", "b", "x"),
+        ("/b/7.jpg", "hh", "k", "k", 40, "", "", "w"),
     ]
-    table = pd.DataFrame(rows, columns=["path", "sha256", "group", "height", "given_group"])
+    given = ["given_patient", "given_group", "given_xray"]
+    table = pd.DataFrame(rows, columns=["path", "sha256", "group", "patient", "height", *given])
     table["width"] = table["height"]
     for frame in (table, table[::-1]):
-        assert splits.identity(frame).sort_index().tolist() == ["cc"] * 3 + ["patient 1"] * 3
+        assert splits.identity(frame).sort_index().tolist() == ["cc"] * 3 + ["patient 1"] * 3 + ["b", "w"]
 
 
 def test_the_same_seed_gives_the_same_split_whatever_the_order_of_rows():
@@ -157,7 +160,7 @@ def test_the_same_seed_gives_the_same_split_whatever_the_order_of_rows():
 
 
 def test_exact_copies_do_not_make_an_xray_larger():
-    thrice = pd.concat([SKEWED, SKEWED[SKEWED["group"] == "0-99"], SKEWED[SKEWED["group"] == "0-99"]])
+    thrice = pd.concat([SKEWED, SKEWED[SKEWED["patient"] == "0-99"], SKEWED[SKEWED["patient"] == "0-99"]])
     assert splits.grouped(thrice, 5).iloc[: len(SKEWED)].equals(splits.grouped(SKEWED, 5))
 
 
@@ -183,23 +186,26 @@ def test_published_is_taken_as_it_stands_and_must_be_whole():
 
 def test_leakage_counts_xrays_of_test_that_stand_elsewhere():
     sides = {"test": "abcd", "train": "aef", "validation": "be"}
-    table = pd.DataFrame(
-        [(group, name) for name, groups in sides.items() for group in groups], columns=["group", "split"]
-    )
+    rows = [(group, group, name) for name, groups in sides.items() for group in groups]
+    table = pd.DataFrame(rows, columns=["group", "patient", "split"])
     # a and b of a, b, c and d; and e of b and e.
     assert splits.leakage(table) == Leakage(with_label=2 / 4, validation=1 / 2)
     assert splits.leakage(table[table["split"] != "validation"]) == Leakage(with_label=1 / 4)
     assert splits.leakage(table[table["split"] == "train"]) == Leakage()
+    # c is another X-ray of the patient whom f, in training, shows.
+    table["patient"] = table["patient"].replace({"f": "p", "c": "p"})
+    assert splits.leakage(table) == Leakage(with_label=3 / 4, validation=1 / 2)
 
 
 def test_check_refuses_a_torn_group():
-    with pytest.raises(FractureMaeError, match="1 X-rays stand on two sides"):
-        splits.check(pd.DataFrame({"group": list("aab"), "split": ["train", "test", "train"]}))
+    with pytest.raises(FractureMaeError, match="1 X-rays or patients stand on two sides"):
+        splits.check(pd.DataFrame({"patient": list("aab"), "split": ["train", "test", "train"]}))
 
 
 def test_a_patient_with_both_labels_stays_whole():
-    both = pd.DataFrame({"group": "p", "label": [0, 1], "identity": "p", "sha256": ["p0", "p1"], "given_split": ""})
+    both = pd.DataFrame({"patient": "p", "label": [0, 1], "identity": "p", "sha256": ["p0", "p1"], "given_split": ""})
     table = pd.concat([SKEWED, both], ignore_index=True)
+    table["group"] = table["patient"] + table["label"].astype(str)
     table["split"] = splits.grouped(table, 0)
     splits.check(table)
     splits.check_labels(table)
@@ -208,8 +214,9 @@ def test_a_patient_with_both_labels_stays_whole():
 def test_patients_with_both_labels_count_as_positive():
     rows = [(f"both {n}", label, f"{n}-{label}") for n in range(3) for label in (0, 1)]
     rows += [(f"healthy {n}", 0, f"h{n}") for n in range(60)]
-    table = pd.DataFrame(rows, columns=["group", "label", "sha256"])
-    table["split"] = splits.grouped(table.assign(identity=table["group"], given_split=""), 0)
+    table = pd.DataFrame(rows, columns=["patient", "label", "sha256"])
+    table = table.assign(identity=table["patient"], given_split="", group=table["sha256"])
+    table["split"] = splits.grouped(table, 0)
     splits.check_labels(table)  # one of the three on each side
 
 
