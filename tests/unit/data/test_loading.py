@@ -1,4 +1,5 @@
 import logging
+from itertools import combinations
 from pathlib import Path
 
 import cv2
@@ -380,7 +381,8 @@ def test_by_column_without_groups_is_an_error(renamed, tmp_path, column):
 
 @pytest.fixture
 def two_columns(tmp_path):
-    """40 patients of two X-rays each, of which every fourth has one of either label, the others two alike; xray counts within the patient.
+    """40 patients of two X-rays each, of which every fourth has one of either label, the others two alike; xray counts within
+    the patient.
 
     Of each patient's first X-ray there are two files.
     """
@@ -409,7 +411,7 @@ def test_two_xrays_of_a_patient_are_two_on_one_side(two_columns, group_by):
         assert table.groupby("patient")["label"].nunique().eq(2).sum() == 10
         for fold in cross_validation_sets(dataset, 3, seed):
             sides = [set(side.table["patient"]) for side in fold.sides]
-            assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
+            assert not any(one & other for one, other in combinations(sides, 2))
 
 
 def test_another_xray_of_a_patient_does_not_move_the_patient(two_columns, tmp_path):
@@ -435,7 +437,7 @@ def test_an_xray_that_the_csv_calls_one_is_a_conflict_under_both_labels(two_colu
 
 
 def test_pictures_join_what_the_columns_hold_apart(tmp_path, caplog):
-    """Files 0 and 6 show one X-ray, of patients a and g; so do 1 and 7, as two X-rays of patient b. Both patients 0 and 6 have others."""
+    """Files 0 and 6 show one X-ray, of patients a and g; so do 1 and 7, as two X-rays of patient b."""
     pictures = [xray(np.random.default_rng(seed), fractured=False, size=128) for seed in range(10)]
     for number, of in ((6, 0), (7, 1)):
         pictures[number] = cv2.warpAffine(pictures[of], cv2.getRotationMatrix2D((64, 64), 20, 1), (128, 128)[::-1])
