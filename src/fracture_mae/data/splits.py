@@ -28,7 +28,7 @@ def grouped(table: pd.DataFrame, seed: int) -> pd.Series:
     below 0.15 is test, from 0.85 on validation, between them training, so that none knows of any other. Only where chance gives test
     or validation too few or too many of a label, by more than two standard deviations (of 160 24 ± 9), or of those of eight or more
     files by more than 1.25 (of 40 6 ± 2), the cut is moved over just as many as that takes; and so that in small sets each side has
-    one of three, two of eight. On average 160 X-rays beside 320 move one of these, and one X-ray hardly ever any. Exact shares could
+    one of three, two of eight, three of thirty. On average 160 X-rays beside 320 move one of these, and one X-ray hardly ever any. Exact shares could
     not stay: what is dealt out exactly among all is as uneven as chance among those that were there before.
 
     What a CSV's column split says is kept, and the others are dealt out so that all together come near these shares. Where it puts
@@ -138,7 +138,7 @@ def _bounds(n: int, tolerance: float, fewest: int) -> tuple[int, int]:
 
 def _fewest(n: int) -> int:
     """Of n patients of a label, the least on a side."""
-    return 2 if n >= 8 else int(n >= len(NAMES))
+    return max(n // 10, 2 if n >= 8 else int(n >= len(NAMES)))
 
 
 def published(table: pd.DataFrame) -> pd.Series:

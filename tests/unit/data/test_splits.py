@@ -175,6 +175,15 @@ def test_three_xrays_of_each_label_are_enough():
     assert (table.groupby("label")["split"].nunique() == 3).all()
 
 
+@pytest.mark.parametrize(("n", "fewest"), [(3, 1), (7, 1), (8, 2), (29, 2), (30, 3), (60, 6)])
+def test_each_side_has_the_fewest_that_it_needs_of_a_label(n, fewest):
+    for seed in range(10):
+        table = files({0: [1] * n, 1: [1] * n})
+        counts = table.assign(split=splits.grouped(table, seed)).groupby(["label", "split"]).size()
+        assert len(counts) == 6
+        assert counts.min() >= fewest
+
+
 def test_published_is_taken_as_it_stands_and_must_be_whole():
     stated = pd.DataFrame({"split_published": ["train", "validation", "test"]})
     assert splits.published(stated).tolist() == ["train", "validation", "test"]
