@@ -27,9 +27,10 @@ def grouped(table: pd.DataFrame, seed: int) -> pd.Series:
     Of each patient's identity, or the X-ray's where nothing is known of patients, a hash keyed by the seed makes a number u in [0, 1):
     below 0.15 is test, from 0.85 on validation, between them training, so that none knows of any other. Only where chance gives test
     or validation too few or too many of a label, by more than two standard deviations (of 160 24 ± 9), or of those of eight or more
-    files by more than 1.25 (of 40 6 ± 2), the cut is moved over just as many as that takes; and so that in small sets each side has
-    one of three, two of eight, three of thirty. On average 160 X-rays beside 320 move one of these, and one X-ray hardly ever any. Exact shares could
-    not stay: what is dealt out exactly among all is as uneven as chance among those that were there before.
+    files by more than 1.25 (of 40 6 ± 2), the cut is moved over just as many as that takes; and so that each side has a tenth of each
+    label at least, and in small sets one of three, two of eight. On average 160 X-rays beside 320 move one of these, and one X-ray
+    hardly ever any. Exact shares could not stay: what is dealt out exactly among all is as uneven as chance among those that were
+    there before.
 
     What a CSV's column split says is kept, and the others are dealt out so that all together come near these shares. Where it puts
     files of one patient on several sides, test goes before validation and validation before training, the only order in which nothing
