@@ -111,7 +111,7 @@ def tuning_seconds(workload: Workload, run: Run, url: str, n_trials: int) -> tup
 
 def _n_folds(*sides: XRays) -> int:
     """Five, as by default, or as few as there are X-rays of a label."""
-    xrays = {(label, together) for side in sides for label, together in side.table[["label", "together"]].to_numpy()}
+    xrays = {(label, patient) for side in sides for label, patient in side.table[["label", "patient"]].to_numpy()}
     return max(2, min([Tune.model_fields["n_folds"].default, *np.bincount([label for label, _ in xrays], minlength=2)]))
 
 

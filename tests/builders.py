@@ -60,7 +60,7 @@ def xrays(name, label, group=None):
             "jpeg_deviation": 0.0,
             "group": [f"{name}-{member}" for member in group],
             "source": "made",
-            "together": [f"{name}-{member}" for member in group],
+            "patient": [f"{name}-{member}" for member in group],
         }
     )
     return XRays(name, table, pixels, np.arange(len(label)))

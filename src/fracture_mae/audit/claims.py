@@ -10,7 +10,7 @@ from sklearn.model_selection import StratifiedKFold
 from fracture_mae.audit import folds
 from fracture_mae.audit.folds import Fold, Score
 from fracture_mae.evaluation import references
-from fracture_mae.evaluation.judging import Certainty
+from fracture_mae.evaluation.judging import Certainty, drawn
 
 LEAKY, PUBLISHED, HONEST = "leaky", "published", "honest"
 
@@ -21,18 +21,19 @@ def compare(
     """Score the classifier on held-out files of each kind of split.
 
     Args:
-        table: all files, byte-identical ones as often as they are there: columns label, group and split_published.
+        table: all files, byte-identical ones as often as they are there: columns label, group, split_published and, where
+            it is known, patient.
         features: [n_files, n_features].
 
     Returns:
         LEAKY (random folds of files), PUBLISHED (fitted on train, scored on test; where both are published) and HONEST (folds of
-        whole groups) → level (`image`, `xray`) → score.
+        whole patients) → level (`image`, `xray`) → score.
     """
     label = table["label"].to_numpy()
     splits = {
         LEAKY: list(StratifiedKFold(n_folds, shuffle=True, random_state=certainty.seed).split(label, label)),
         PUBLISHED: _published(table),
-        HONEST: folds.grouped(label, table["group"].to_numpy(), n_folds, certainty.seed),
+        HONEST: folds.grouped(label, drawn(table).to_numpy(), n_folds, certainty.seed),
     }
     return {name: _score(table, features, parts, certainty, name) for name, parts in splits.items() if parts}
 
@@ -51,4 +52,4 @@ def _score(
     model = references.gradient_classifier()
     for fitted, held_out in folds.fitted(model, features, label, parts, weight, f"Claims: {name} split"):
         logit[held_out] = references.logit(fitted, features[held_out])
-    return folds.score(table[["group", "label"]].assign(logit=logit), parts, certainty)
+    return folds.score(table[["group", "label"]].assign(patient=drawn(table), logit=logit), parts, certainty)

@@ -1,4 +1,4 @@
-"""Which evidence joins which files into one X-ray: the same bytes, the same picture, the name, the column of a CSV."""
+"""Which evidence joins which files into one X-ray, and X-rays into a patient: bytes, picture, name, and the columns of a CSV."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,10 +8,14 @@ import pandas as pd
 from scipy.cluster.hierarchy import DisjointSet
 from tqdm import tqdm
 
+from fracture_mae.data import loading
 from fracture_mae.data.copies import groups
 
-SAME_BYTES, SAME_PICTURE, NAME, COLUMN = "same bytes", "same picture", "name", "CSV column"
-_EVIDENCE = (SAME_BYTES, SAME_PICTURE, NAME, COLUMN)  # the surest first: what it joined is not asked for again
+SAME_BYTES, SAME_PICTURE, NAME, XRAY = "same bytes", "same picture", "name", "CSV column xray"
+COLUMN, PATIENT = "CSV column", "CSV column patient"
+# The surest first: what it joined is not asked for again.
+_EVIDENCE = (SAME_BYTES, SAME_PICTURE, NAME, XRAY, COLUMN, PATIENT)
+_WHERE_GIVEN = (XRAY, PATIENT)  # others are counted even where they join nothing
 
 
 @dataclass(frozen=True)
@@ -19,8 +23,8 @@ class Grouping:
     """What was made from what.
 
     Attributes:
-        table: the files with the columns content_group (by bytes and picture alone), xray (by the name too) and group (by the CSV's
-            column too, such as a patient), each named by the smallest sha256 in it.
+        table: the files with the columns content_group (by bytes and picture alone), xray (by the name and the CSV's column xray
+            too), group (by its column group too) and patient (by its column patient too), each named by the smallest sha256 in it.
         joins: the pairs of files that brought groups together: a and b (row positions), evidence, files (that the join brought
             together).
         counts: evidence → number of groups once it was heard, after all evidence above it.
@@ -35,7 +39,8 @@ def join(table: pd.DataFrame, links: pd.DataFrame) -> Grouping:
     """Join files step by step.
 
     Args:
-        table: columns path, sha256, scope (within which names are compared) and given_group; index 0, 1, 2, …
+        table: columns path, sha256, scope (within which names are compared), label_name, given_xray, given_group and given_patient;
+            index 0, 1, 2, …
         links: pairs of contents that show the same picture: columns a and b, sha256.
     """
     forest = DisjointSet(range(len(table)))
@@ -47,9 +52,11 @@ def join(table: pd.DataFrame, links: pd.DataFrame) -> Grouping:
                 sizes = forest.subset_size(a), forest.subset_size(b)
                 forest.merge(a, b)
                 joins.append((a, b, evidence, sum(sizes)))
-        counts[evidence] = forest.n_subsets
+        if len(left) or evidence not in _WHERE_GIVEN:
+            counts[evidence] = forest.n_subsets
         grouped[evidence] = _names(table["sha256"], forest)
-    table = table.assign(content_group=grouped[SAME_PICTURE], xray=grouped[NAME], group=grouped[COLUMN])
+    columns = {"content_group": SAME_PICTURE, "xray": XRAY, "group": COLUMN, "patient": PATIENT}
+    table = table.assign(**{name: grouped[evidence] for name, evidence in columns.items()})
     return Grouping(table, pd.DataFrame(joins, columns=["a", "b", "evidence", "files"]), counts)
 
 
@@ -59,7 +66,9 @@ def _pairs(table: pd.DataFrame, links: pd.DataFrame) -> Iterator[tuple[np.ndarra
     row = table.reset_index().drop_duplicates("sha256").set_index("sha256")["index"]
     yield row.reindex(links["b"]).to_numpy(), row.reindex(links["a"]).to_numpy()
     yield groups.same(groups.families(table["path"], table["scope"]))
-    yield groups.same(table["given_group"].where(table["given_group"] != ""))
+    yield groups.same(loading.given_xray(table))
+    for name in ("given_group", "given_patient"):
+        yield groups.same(table[name].where(table[name] != ""))
 
 
 def _names(sha256: pd.Series, forest: DisjointSet) -> pd.Series:

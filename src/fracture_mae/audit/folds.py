@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import references
-from fracture_mae.evaluation.judging import Certainty
+from fracture_mae.evaluation.judging import Certainty, drawn
 from fracture_mae.metrics import scores
 from fracture_mae.metrics.intervals import bootstrap_intervals
 
@@ -27,7 +27,7 @@ class Score:
     """How well labels were predicted.
 
     Attributes:
-        auroc, low, high: of all scored files or X-rays, with the 95 % interval of a bootstrap over X-rays.
+        auroc, low, high: of all scored files or X-rays, with the 95 % interval of a bootstrap over patients, see `judging.drawn`.
         folds: the AUROC of each fold; NaN where a fold holds one label alone.
         n_files, n_xrays: that were scored.
     """
@@ -44,9 +44,9 @@ def check_enough(table: pd.DataFrame, n_folds: int) -> None:
     """Refuse data that have fewer X-rays of a label than there are folds.
 
     Args:
-        table: columns label_name and group.
+        table: columns label_name, group and, where it is known, patient.
     """
-    n_xrays = table.groupby("label_name")["group"].nunique()
+    n_xrays = drawn(table).groupby(table["label_name"]).nunique()
     if len(n_xrays) < 2 or n_xrays.min() < n_folds:
         found = ", ".join(f"{name!r}: {n:,}" for name, n in n_xrays.items()) or "none"
         raise FractureMaeError(
@@ -83,7 +83,8 @@ def score(predictions: pd.DataFrame, folds: Sequence[Fold], certainty: Certainty
     studies", SIGKDD Explorations 12, 2010). So what counts is the rank within the fold.
 
     Args:
-        predictions: columns group, label and logit, index 0, 1, 2, …; a group that holds both labels counts as two.
+        predictions: columns group, label, logit and, where it is known, patient, index 0, 1, 2, …; a group that holds both labels
+            counts as two X-rays.
     """
     predictions = predictions.assign(group=one_label_each(predictions))
     parts = [predictions.loc[rows] for _, rows in folds]
@@ -96,7 +97,7 @@ def _score(parts: list[pd.DataFrame], level: _Level, certainty: Certainty) -> Sc
     ranks = [part.assign(logit=logit(rankdata(part["logit"]) / (len(part) + 1))) for part in by_fold]
     rows = level(pd.concat(ranks, ignore_index=True))  # random folds have files of one X-ray in several of them
     options = {"n_draws": certainty.n_draws, "seed": certainty.seed}
-    intervals = bootstrap_intervals(rows["label"], expit(rows["logit"]), rows["group"], 0.5, **options)
+    intervals = bootstrap_intervals(rows["label"], expit(rows["logit"]), drawn(rows), 0.5, **options)
     estimate, low, high = intervals.loc["auroc", ["estimate", "low", "high"]].astype(float)
     aurocs = tuple(_auroc(part["label"], part["logit"]) for part in by_fold)
     return Score(estimate, low, high, aurocs, sum(map(len, parts)), rows["group"].nunique())

@@ -17,7 +17,7 @@ from fracture_mae.evaluation.judging import Certainty, slug
 from fracture_mae.plots import heading
 from fracture_mae.tracking.report import Report
 
-_IN_GROUPS = ["path", "sha256", "label_name", "split_published", "group", "group_files", "group_contents"]
+_IN_GROUPS = ["path", "sha256", "label_name", "split_published", "group", "group_files", "group_contents", "patient"]
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def show_honesty(honesty: Honesty, copies: FoundCopies) -> Report:
 
 
 def _groups_table(table: pd.DataFrame, sizes: pd.DataFrame) -> pd.DataFrame:
-    """A row per file; content_group, xray and group tell what content, names and a CSV's column joined, each beside the former."""
+    """A row per file; content_group, xray, group and patient tell what content, names and a CSV's columns joined, each step by step."""
     sizes = sizes[["files", "contents"]].add_prefix("group_")
     named = table.join(sizes, on="group").sort_values(["group_files", "group", "path"], ascending=[False, True, True])
     return named[[*_IN_GROUPS, "content_group", "xray", "source"]].rename(
@@ -157,7 +157,7 @@ def _leakage_metrics(between: pd.DataFrame) -> dict[str, float]:
     return {
         f"leakage/{row['split']}_in_{row['other']}/{slug(unit)}": row[f"share, {unit}"]
         for _, row in between.iterrows()
-        for unit in leakage.UNITS.values()
+        for unit in (name.removeprefix("share, ") for name in between if name.startswith("share, "))
     }
 
 

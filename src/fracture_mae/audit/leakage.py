@@ -8,6 +8,7 @@ import pandas as pd
 from fracture_mae.data.copies import groups
 
 UNITS = {"sha256": "same bytes", "content_group": "same picture", "group": "same X-ray"}  # column → what is equal in it
+_PATIENT = {"patient": "same patient"}  # where a CSV tells of patients
 _ORDER = ("train", "validation", "test")
 
 
@@ -17,18 +18,24 @@ def splits_in(table: pd.DataFrame) -> list[str]:
     return [name for name in _ORDER if name in present]
 
 
+def units(table: pd.DataFrame) -> dict[str, str]:
+    """Column → what is equal in it: UNITS, and the patient where a CSV tells of patients."""
+    return UNITS | (_PATIENT if "given_patient" in table and (table["given_patient"] != "").any() else {})
+
+
 def between_splits(table: pd.DataFrame) -> pd.DataFrame:
     """For each ordered pair of published splits the share of files of the first whose X-ray stands in the second too.
 
     Returns:
-        Columns split, other, files (in `split`), and for each of UNITS n and share of the files that `other` holds too. No rows
+        Columns split, other, files (in `split`), and for each of `units` n and share of the files that `other` holds too. No rows
         where fewer than two splits are published.
     """
+    units_here = units(table)
     sides = {name: table[table["split_published"] == name] for name in splits_in(table)}
     rows = []
     for split, files in sides.items():
         for other in sides.keys() - {split}:
-            shared = {unit: files[column].isin(sides[other][column]) for column, unit in UNITS.items()}
+            shared = {unit: files[column].isin(sides[other][column]) for column, unit in units_here.items()}
             counts = {f"files, {unit}": int(found.sum()) for unit, found in shared.items()}
             shares = {f"share, {unit}": float(found.mean()) for unit, found in shared.items()}
             rows.append({"split": split, "other": other, "files": len(files), **counts, **shares})
@@ -36,7 +43,7 @@ def between_splits(table: pd.DataFrame) -> pd.DataFrame:
         "split",
         "other",
         "files",
-        *(f"{what}, {unit}" for what in ("files", "share") for unit in UNITS.values()),
+        *(f"{what}, {unit}" for what in ("files", "share") for unit in units_here.values()),
     ]
     order = {name: position for position, name in enumerate(_ORDER)}
     return pd.DataFrame(rows, columns=columns).sort_values(

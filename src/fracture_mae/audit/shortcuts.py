@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from fracture_mae.audit import folds
 from fracture_mae.audit.folds import Fold, Score
 from fracture_mae.evaluation import properties, references
-from fracture_mae.evaluation.judging import Certainty
+from fracture_mae.evaluation.judging import Certainty, drawn
 from fracture_mae.metrics.scores import equal_group_weight
 
 FILE, VISIBLE, SOURCE = "all file properties", "after preprocessing", "name style or CSV source"
@@ -53,12 +53,13 @@ def probe(
     """Guess the label by forests in grouped cross-validation, every X-ray weighing the same.
 
     Args:
-        table: distinct files: columns label, group (of one label each) and source.
+        table: distinct files: columns label, group (of one label each), source and, where it is known, patient.
         of_file: their `properties.of_files`.
         visible: their `properties.visible`.
     """
     label, group = table["label"].to_numpy(), table["group"].to_numpy()
-    splits = folds.grouped(label, group, n_folds, certainty.seed)
+    patient = drawn(table)
+    splits = folds.grouped(label, patient.to_numpy(), n_folds, certainty.seed)
     sets = {
         "file and picture size": of_file[list(properties.SIZE)],
         "encoding": of_file[list(properties.ENCODING)],
@@ -70,7 +71,7 @@ def probe(
     scores, importances = {}, []
     for name, values in sets.items():
         logit, fall = _predict(values, label, group, splits, certainty.seed, name, ranked=name in (FILE, VISIBLE))
-        scores[name] = folds.score(table[["group", "label"]].assign(logit=logit), splits, certainty)
+        scores[name] = folds.score(table[["group", "label"]].assign(patient=patient, logit=logit), splits, certainty)
         if len(fall):
             importances.append(_importances(name, values, fall, label, equal_group_weight(group)))
     remains = _recovered(of_file, visible, splits, equal_group_weight(group), certainty.seed)

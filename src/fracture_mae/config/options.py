@@ -61,8 +61,8 @@ class DataOptions(Config):
     data_dir: str = Field(
         "synthetic",
         min_length=1,
-        description="X-rays: a folder DIR/[train|val|test/]LABEL/FILE, a CSV with path,label[,group][,split][,source], "
-        "or the word synthetic (procedural X-rays, made once)",
+        description="X-rays: a folder DIR/[train|val|test/]LABEL/FILE, a CSV with path,label[,patient][,xray][,split]"
+        "[,source], or the word synthetic (procedural X-rays, made once)",
     )
     positive_label: str = Field("fractured", min_length=1, description="name of the class that counts as positive")
     image_size: Annotated[int, Field(ge=32, le=1024, multiple_of=16)] | Literal["auto"] = Field(
@@ -71,12 +71,13 @@ class DataOptions(Config):
     )
     split: Literal["grouped", "published"] = Field(
         "grouped",
-        description="grouped: 70/15/15, every copy of an X-ray on one side; published: as the folders say, leaks and all",
+        description="grouped: 70/15/15, every copy of an X-ray on one side, and where a CSV's column split puts it; "
+        "published: as folders or CSV say, leaks and all",
     )
     split_seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of the grouped split; keep it equal across stages")
     group_by: Literal["content", "names", "column"] = Field(
         "content",
-        description="what makes files copies of one X-ray, besides equal bytes and a CSV's column group; content: the picture "
+        description="what makes files copies of one X-ray, besides equal bytes and a CSV's column xray; content: the picture "
         "itself and families of names; names: families of names; column: nothing else",
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of initial weights, order, augmentation and masks")

@@ -51,26 +51,26 @@ def check_enough(xrays: XRays, n_folds: int, option: str) -> None:
     Raises:
         FractureMaeError: naming the option.
     """
-    if _n_xrays(xrays.table, "together").min() < n_folds:
+    if _n_xrays(xrays.table, "patient").min() < n_folds:
         raise _too_few(xrays, n_folds, option)
 
 
 def assign(table: pd.DataFrame, n_folds: int, seed: int) -> np.ndarray:
-    """The fold of each file, int64 [n], 0 … n_folds - 1; files that must stay together are in one.
+    """The fold of each file, int64 [n], 0 … n_folds - 1; files of one patient are in one.
 
     scikit-learn's StratifiedGroupKFold deals out X-rays, not files, so that an X-ray with 68 copies does not stand for 68 X-rays;
     strata are the labels, and in each label X-rays with like numbers of files.
 
     Args:
-        table: columns label, group and together.
+        table: columns label, group and patient.
     """
     xrays = table.groupby("group", sort=True).agg(
-        label=("label", "first"), together=("together", "first"), size=("label", "size")
+        label=("label", "first"), patient=("patient", "first"), size=("label", "size")
     )
     dealer = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
     strata = _strata(xrays, n_folds, np.random.default_rng(seed))
     xrays["fold"] = 0
-    for number, (_, dealt) in enumerate(dealer.split(xrays, strata, groups=xrays["together"])):
+    for number, (_, dealt) in enumerate(dealer.split(xrays, strata, groups=xrays["patient"])):
         xrays.iloc[dealt, xrays.columns.get_loc("fold")] = number
     return table["group"].map(xrays["fold"]).to_numpy(np.int64)
 
@@ -119,7 +119,7 @@ def _n_xrays(table: pd.DataFrame, unit: str = "group") -> pd.Series:
 
 
 def _too_few(xrays: XRays, needed: int, option: str) -> FractureMaeError:
-    counts = xrays.table.groupby("label_name")["together"].nunique()
+    counts = xrays.table.groupby("label_name")["patient"].nunique()
     found = ", ".join(f"{n:,} {name}" for name, n in counts.items())
     return FractureMaeError(
         f"{option}: X-rays found in {xrays.name}: {found}, the copies of one and the X-rays of one patient counted once. Expected: "

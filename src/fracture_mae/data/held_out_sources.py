@@ -171,13 +171,13 @@ def _with_whole_sources(dataset: Dataset) -> XRays:
     known = dataset.index[dataset.index["sha256"].isin(xrays.table["sha256"])]
     given = known.get("given_source", known["source"])
     own = given.where(given != "", known["source"])  # `source` is one for all copies, also where a CSV says two
-    source = xrays.table["together"].map(_whole(known["together"], own))
+    source = xrays.table["patient"].map(_whole(known["patient"], own))
     return XRays(xrays.name, xrays.table.assign(source=source), xrays.pixels, xrays.rows)
 
 
-def _whole(together: pd.Series, source: pd.Series) -> pd.Series:
-    """Name of the source, or of the sources that count as one, by unit that must stay together."""
-    units, unit_of = np.unique(together.to_numpy(str), return_inverse=True)
+def _whole(patient: pd.Series, source: pd.Series) -> pd.Series:
+    """Name of the source, or of the sources that count as one, by patient."""
+    units, unit_of = np.unique(patient.to_numpy(str), return_inverse=True)
     names, source_of = np.unique(source.to_numpy(str), return_inverse=True)
     edges = (np.ones(len(unit_of), bool), (source_of, len(names) + unit_of))
     n_nodes = len(names) + len(units)
@@ -212,13 +212,13 @@ def _why_not_alone(row: tuple) -> str:
 def _check_trainable(xrays: XRays, fold: np.ndarray) -> None:
     for number in range(fold.max() + 1):
         rest = xrays.table[fold != number]
-        if rest.groupby("label")["together"].nunique().reindex([0, 1], fill_value=0).min() < _FEWEST_TRAINED:
+        if rest.groupby("label")["patient"].nunique().reindex([0, 1], fill_value=0).min() < _FEWEST_TRAINED:
             raise _lacks_a_label(xrays, fold == number)
 
 
 def _lacks_a_label(xrays: XRays, held_out: np.ndarray) -> FractureMaeError:
     names = sorted(xrays.table["source"][held_out].unique())
-    counts = xrays.table[~held_out].groupby("label_name")["together"].nunique()
+    counts = xrays.table[~held_out].groupby("label_name")["patient"].nunique()
     counts = counts.reindex(sorted(xrays.table["label_name"].unique()), fill_value=0)
     left = ", ".join(f"{n:,} {name}" for name, n in counts.items())
     return FractureMaeError(

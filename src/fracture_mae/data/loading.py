@@ -47,9 +47,10 @@ def load(
     Args:
         data_dir: folder, CSV, or the word `synthetic`.
         image_size: side of the letterboxed pictures [pixels].
-        split: "grouped", "published", or "external": all of them are test, and one class alone is enough.
-        group_by: what makes files copies of one X-ray, besides equal bytes and the groups of a CSV: "content", the picture itself
-            and families of names; "names", these alone; "column", nothing else.
+        split: "grouped", see `splits.grouped`, which keeps what a CSV's column split says; "published", as folders or CSV say; or
+            "external": all of them are test, and one class alone is enough.
+        group_by: what makes files copies of one X-ray, besides equal bytes and the columns xray and group of a CSV: "content", the
+            picture itself and families of names; "names", these alone; "column", nothing else.
         label_names: of the classifier that is to be judged on them, see `index.read`; None: those of the data.
         num_workers: threads that decode; None: one for each core.
 
@@ -65,14 +66,14 @@ def load(
     table, conflicts = _group(table, links, by_name=group_by != "column")
     rejected = pd.concat([unreadable, conflicts], ignore_index=True)
     _warn_of(rejected, len(table) + len(rejected))
+    _warn_of_joined(table)
+    table["identity"] = splits.identity(table)
     table["split"] = _SPLITS[split](table, split_seed)
     if split == "grouped":
         splits.check(table)
     if split != "external":
         splits.check_labels(table)
     leakage = splits.leakage(table)
-    table["together"] = table["group"]
-    table["group"] = _one_label_each(table)
     return Dataset(
         name=_name_of(data_dir),
         index=table,
@@ -145,11 +146,12 @@ def read_picture(path: str) -> np.ndarray:
 
 
 def _check_given_groups(table: pd.DataFrame, data_dir: str) -> None:
-    if (table["given_group"] == "").all():
-        found = "its column group is missing or empty" if data_dir.lower().endswith(".csv") else "it is no CSV"
+    if (table[["given_patient", "given_xray", "given_group"]] == "").all(axis=None):
+        nothing = "its column group is missing or empty, and so are patient and xray"
+        found = nothing if data_dir.lower().endswith(".csv") else "it is no CSV"
         raise FractureMaeError(
-            f"--group-by column: {data_dir} gives no groups, {found}. Expected: a CSV whose column group says which files show the "
-            "same patient or X-ray. Or use --group-by content."
+            f"--group-by column: {data_dir} gives no groups, {found}. Expected: a CSV whose columns patient and xray say which files "
+            "show the same patient, and the same X-ray. Or use --group-by content."
         )
 
 
@@ -168,13 +170,54 @@ def _read_pictures(
 
 
 def _group(table: pd.DataFrame, links: pd.DataFrame, *, by_name: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The files with group and source, and those rejected because copies of them stand under both labels."""
-    reason = groups.label_conflicts(table, groups.assign(table, links=[_rows(links, table)], by_name=by_name))
+    """The files with group, patient and source, and those rejected because copies of them stand under both labels."""
+    copies = [_rows(links, table), groups.same(given_xray(table))]
+    reason = groups.label_conflicts(table, groups.assign(table, links=copies, by_name=by_name))
     table, conflicts = _set_aside(table, reason != "", reason)
-    given = table["given_group"]
-    table["group"] = groups.assign(table, given=given, links=[_rows(links, table)], by_name=by_name)
+    # A CSV's group is an X-ray, but one that may have both labels, as a patient may: then it is two X-rays of that patient.
+    in_label = given_ids(table, "group", "label_name")
+    copies = [_rows(links, table), groups.same(given_xray(table)), groups.same(in_label)]
+    table["group"] = groups.assign(table, links=copies, by_name=by_name)
+    table["patient"] = _patients(table)
     table["source"] = groups.source_of(table["path"], table["group"], given=table["given_source"])
     return table, conflicts
+
+
+def given_xray(table: pd.DataFrame) -> pd.Series:
+    """What is equal for files that a CSV calls the same X-ray of the same patient; NaN where it does not say."""
+    return given_ids(table, "xray", "given_patient")
+
+
+def given_ids(table: pd.DataFrame, name: str, within: str) -> pd.Series:
+    """The values of a CSV's column, told apart within another column; NaN where there is none."""
+    return (table[within] + "\n" + table[f"given_{name}"]).where(table[f"given_{name}"] != "")
+
+
+def _patients(table: pd.DataFrame) -> pd.Series:
+    """Whose each file is: X-rays of one patient, or of one group of a CSV, and those that share a copy with them.
+
+    Returns:
+        The smallest name that a CSV gives the patient, else the smallest of the X-rays' own: that of the X-ray if nothing is known.
+    """
+    given = table["given_patient"].where(table["given_patient"] != "")
+    group = table["given_group"].where(table["given_group"] != "")
+    unnamed = groups.assign(table, links=map(groups.same, (table["group"], given, group)), by_name=False)
+    named = given.groupby(unnamed).transform("min")
+    return named.where(named.notna(), unnamed)
+
+
+def _warn_of_joined(table: pd.DataFrame) -> None:
+    """Tell of X-rays that a CSV takes for several ones, or for those of several patients, though their files are copies."""
+    ids = pd.DataFrame(
+        {"xray": given_xray(table), "patient": table["given_patient"].where(table["given_patient"] != "")}
+    )
+    several = (ids.groupby(table["group"]).nunique() > 1).any(axis=1).sum()
+    if several:
+        logger.warning(
+            "%d X-rays have files to which the CSV gives different values of xray or patient, though they are copies of one another: "
+            "each is taken for one X-ray, and its patients for one. Correct the columns, or see links.csv why they are copies.",
+            several,
+        )
 
 
 def _rows(links: pd.DataFrame, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -184,16 +227,6 @@ def _rows(links: pd.DataFrame, table: pd.DataFrame) -> tuple[np.ndarray, np.ndar
     left, right = (position.reindex(links[side]).to_numpy() for side in ("a", "b"))
     there = ~(np.isnan(left) | np.isnan(right))
     return left[there].astype(np.int64), right[there].astype(np.int64)
-
-
-def _one_label_each(table: pd.DataFrame) -> pd.Series:
-    """The groups, but that a patient with X-rays under both labels, kept on one side of the split as one, counts as two."""
-    mixed = _holds_both_labels(table, table["group"])
-    return table["group"].where(~mixed, table["group"] + " " + table["label_name"])
-
-
-def _holds_both_labels(table: pd.DataFrame, group: pd.Series) -> pd.Series:
-    return table["label"].groupby(group).transform("nunique") > 1
 
 
 def _warn_of(rejected: pd.DataFrame, n_files: int) -> None:

@@ -102,24 +102,24 @@ class Shown:
     def among_test(self, dataset: Dataset) -> pd.Series:
         """How each X-ray of test was shown: index group; "with label", "picture only", or "" where it was not.
 
-        A file of the X-ray that stands on another side counts too, as the references are fitted there; and so does a copy of it in any
-        encoding, cropped, turned or mirrored.
+        A file of the X-ray that stands on another side counts too, as the references are fitted there; so does a copy of it in any
+        encoding, cropped, turned or mirrored, and so does another X-ray of the same patient.
         """
         index = dataset.index.drop_duplicates("sha256").set_index("sha256")
         test = dataset.test.table.drop_duplicates("sha256").set_index("sha256")
-        leaky = index.loc[index["split"] != "test", "group"]
+        leaky = index.loc[index["split"] != "test", "patient"]
         found = [pd.Series(WITH_LABEL, index=pd.Index(leaky.unique(), dtype=object), dtype=object)]
         here = self.contents[self.contents.index.isin(index.index)]
-        found.append(pd.Series(here.to_numpy(), index=index.loc[here.index, "group"].to_numpy(), dtype=object))
+        found.append(pd.Series(here.to_numpy(), index=index.loc[here.index, "patient"].to_numpy(), dtype=object))
         # Contents that are here were searched for copies with all others; unless copies were told otherwise.
         elsewhere = [each for each in self.thumbnails if dataset.group_by != "content" or each not in index.index]
         found += [self._by_picture(test, elsewhere)]
-        shown = pd.concat(found).loc[lambda each: each.index.isin(test["group"])]
-        strongest = shown.sort_values().groupby(level=0).last()  # "picture only" < "with label"
-        return strongest.reindex(sorted(test["group"].unique())).fillna("")
+        strongest = pd.concat(found).sort_values().groupby(level=0).last()  # "picture only" < "with label"
+        how = test["patient"].map(strongest).fillna("").astype(object)
+        return how.groupby(test["group"]).max().rename(None).rename_axis(None)
 
     def _by_picture(self, test: pd.DataFrame, elsewhere: Sequence[str]) -> pd.Series:
-        """Group of a test X-ray → how one of the thumbnails shows it."""
+        """Patient of a test X-ray → how one of the thumbnails shows it."""
         if not elsewhere:
             return pd.Series(dtype=object)
         known = [_PREFIX + content for content in elsewhere]
@@ -135,7 +135,7 @@ class Shown:
         by_strength = sorted(elsewhere, key=self.contents.__getitem__)  # of copies the last one counts: "with label"
         how = pd.Series({together[_PREFIX + content]: self.contents[content] for content in by_strength}, dtype=object)
         of_test = together[test.index].map(how)
-        return pd.Series(of_test.to_numpy(), index=test["group"].to_numpy(), dtype=object).dropna()
+        return pd.Series(of_test.to_numpy(), index=test["patient"].to_numpy(), dtype=object).dropna()
 
 
 def leakage_of(how: pd.Series, dataset: Dataset) -> Leakage:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from fracture_mae import plots
 from fracture_mae.data.held_out_sources import FEWEST_XRAYS
-from fracture_mae.evaluation.judging import Certainty, levels, slug
+from fracture_mae.evaluation.judging import Certainty, drawn, levels, slug
 from fracture_mae.evaluation.out_of_fold import over_folds
 from fracture_mae.metrics import calibration
 from fracture_mae.metrics.intervals import bootstrap_intervals, paired_difference
@@ -22,7 +22,7 @@ _COMPARED = ("auroc", "auroc_folds", "fall")
 
 @dataclass(frozen=True)
 class Answers:
-    """Out-of-fold answers of one model for the same X-rays, a row per X-ray: group, label and probability.
+    """Out-of-fold answers of one model for the same X-rays, a row per X-ray: group, patient, label and probability.
 
     Attributes:
         held_out: by models that saw nothing of the X-ray's source.
@@ -49,7 +49,7 @@ def judge(
     (Parker, Günter & Bedo, "Stratification bias in low signal microarray studies", BMC Bioinformatics 8, 2007). Within a source there
     is one model, and neither happens.
 
-    The interval of a source and of all is a bootstrap over X-rays; that of the mean is Student's over sources
+    The interval of a source and of all is a bootstrap over patients; that of the mean is Student's over sources
     (`out_of_fold.over_folds`): how much it would be another with other sources, which one asks who thinks of the next hospital. The
     fall is by how much ordinary folds promise more; its interval is paired, by the same draws, or over the same sources.
 
@@ -108,8 +108,8 @@ def _per_xray(predictions: pd.DataFrame) -> pd.DataFrame:
 
 def _table(each: Answers, source: pd.Series, sources: pd.DataFrame, certainty: Certainty) -> pd.DataFrame:
     """Index: source, then POOLED and MEAN. Columns: sizes, not_alone, and of each of _COMPARED the estimate, _low and _high."""
-    held_out = each.held_out.set_index("group")
-    folds = None if each.folds is None else each.folds.set_index("group").loc[held_out.index]
+    held_out = each.held_out.set_index("group", drop=False)
+    folds = None if each.folds is None else each.folds.set_index("group", drop=False).loc[held_out.index]
     source = source.loc[held_out.index]
     rows = {}
     for name in sources.index[sources["not_alone"] == ""]:
@@ -138,14 +138,14 @@ def _measured(held_out: pd.DataFrame, folds: pd.DataFrame | None, certainty: Cer
     options = {"n_draws": certainty.n_draws, "seed": certainty.seed}
 
     def auroc(rows: pd.DataFrame, name: str) -> dict[str, float]:
-        found = bootstrap_intervals(rows["label"], rows["probability"], rows.index, 0.5, **options).loc["auroc"]
+        found = bootstrap_intervals(rows["label"], rows["probability"], drawn(rows), 0.5, **options).loc["auroc"]
         return {f"{name}{end}": float(found[column]) for end, column in _ENDS.items()}
 
     measured = auroc(held_out, "auroc")
     if folds is None:
         return measured
     fall = paired_difference(
-        held_out["label"], folds["probability"], held_out["probability"], held_out.index, **options
+        held_out["label"], folds["probability"], held_out["probability"], drawn(held_out), **options
     )
     return measured | auroc(folds, "auroc_folds") | {f"fall{end}": fall[column] for end, column in _ENDS.items()}
 

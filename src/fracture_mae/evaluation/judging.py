@@ -25,7 +25,7 @@ _LONGEST_SLUG = 80
 
 @dataclass(frozen=True)
 class Certainty:
-    """Bootstrap over X-rays.
+    """Bootstrap over patients, or X-rays where nothing is known of patients.
 
     Attributes:
         n_draws: number of draws.
@@ -40,18 +40,25 @@ def levels(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Predictions for files (`image`), and for X-rays by the mean logit of their files (`xray`).
 
     Args:
-        predictions: columns group, label, logit, and more; weight, where it is given, says how much a file counts among files:
-            those of weight 0 are left out, and X-rays are the mean over all their files nevertheless.
+        predictions: columns group, label, logit, and more; patient, where it is known, is carried along; weight, where it is given,
+            says how much a file counts among files: those of weight 0 are left out, and X-rays are the mean over all their files
+            nevertheless.
     """
     counted = predictions[predictions["weight"] > 0] if "weight" in predictions else predictions
     return {"image": counted, "xray": scores.per_group(predictions)}
+
+
+def drawn(rows: pd.DataFrame) -> pd.Series:
+    """What a bootstrap draws as one: the patient, or the X-ray in tables in which nothing is known of patients."""
+    return rows["patient" if "patient" in rows else "group"]
 
 
 def judge_split(predictions: pd.DataFrame, decision: Decision, split: str, remark: str, certainty: Certainty) -> Report:
     """Everything about one split.
 
     Args:
-        predictions: one row per file: path, sha256, label, group, source, logit and, where files differ in it, weight, see `levels`.
+        predictions: one row per file: path, sha256, label, group, patient, source, logit and, where files differ in it, weight, see
+            `levels`.
         remark: stands in every title, such as a warning of leakage; may be empty.
     """
     found = Report()
@@ -77,7 +84,7 @@ def _judge_level(rows: pd.DataFrame, decision: Decision, place: str, title: str,
     probability = decision.probability(logit)
     weight = weight_of(rows)
     options = {"n_draws": certainty.n_draws, "seed": certainty.seed, "weight": weight}
-    table = bootstrap_intervals(label, probability, rows["group"], decision.threshold, **options)
+    table = bootstrap_intervals(label, probability, drawn(rows), decision.threshold, **options)
     table = pd.concat([table, _uncalibrated_error(rows, certainty)])
     report = scores.classification_report(label, probability, decision.threshold, decision.label_names, weight)
     matrix = scores.confusion(label, probability, decision.threshold, weight)
@@ -128,7 +135,7 @@ def _uncalibrated_error(rows: pd.DataFrame, certainty: Certainty) -> pd.DataFram
         return {_UNCALIBRATED_ECE: calibration.calibration_errors(label, probability, weights)}
 
     options = {"n_draws": certainty.n_draws, "seed": certainty.seed, "weight": weight_of(rows)}
-    return intervals(error, label, rows["group"], **options)
+    return intervals(error, label, drawn(rows), **options)
 
 
 def _ends(table: pd.DataFrame, metric: str) -> tuple[float, float]:
@@ -203,13 +210,13 @@ def compare(predictions: Mapping[str, pd.DataFrame], split: str, remark: str, ce
 
 
 def _aurocs(predictions: Mapping[str, pd.DataFrame], certainty: Certainty) -> pd.DataFrame:
-    """Index: model; columns: estimate, low, high, n_groups, n_files."""
+    """Index: model; columns: estimate, low, high, n_groups (X-rays), n_files."""
     rows = {}
     for model, files in predictions.items():
         per_xray = scores.per_group(files)
         options = {"n_draws": certainty.n_draws, "seed": certainty.seed}
-        intervals = bootstrap_intervals(*_label_and_probability(per_xray), per_xray["group"], 0.5, **options)
-        rows[model] = {**intervals.loc["auroc"], "n_files": len(files)}
+        intervals = bootstrap_intervals(*_label_and_probability(per_xray), drawn(per_xray), 0.5, **options)
+        rows[model] = {**intervals.loc["auroc"], "n_groups": len(per_xray), "n_files": len(files)}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
 
 
@@ -220,7 +227,7 @@ def _differences(predictions: Mapping[str, pd.DataFrame], certainty: Certainty) 
     label, probability = _label_and_probability(first)
     options = {"n_draws": certainty.n_draws, "seed": certainty.seed}
     rows = {
-        name: paired_difference(label, probability, _label_and_probability(other)[1], first["group"], **options)
+        name: paired_difference(label, probability, _label_and_probability(other)[1], drawn(first), **options)
         for name, other in per_xray.items()
     }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("classifier minus")

@@ -1,7 +1,7 @@
 """How much of a label can be read from features by a straight line: a logistic regression, cross-validated twice over.
 
 The outer folds give every X-ray an answer from a model that never saw it; the inner ones, within the outer training part, choose
-the regularisation. All files of an X-ray, and all X-rays that belong together, are in one fold of both.
+the regularisation. All files of an X-ray, and all X-rays of a patient, are in one fold of both.
 """
 
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ def out_of_fold(
 
     Args:
         features: [n, d].
-        table: columns group, label and together, in the order of the features; with `by_source` also source.
+        table: columns group, label and patient, in the order of the features; with `by_source` also source.
         fold: [n], of `folds.assign`, or of `held_out_sources.gather`.
         by_source: whether the inner folds, too, are of whole sources where there are enough of them.
     """
@@ -63,7 +63,7 @@ def balanced_weight(table: pd.DataFrame) -> np.ndarray:
 
 def _choose(features: np.ndarray, table: pd.DataFrame, seed: int, by_source: bool) -> float:
     """The C with the least log loss on inner folds."""
-    n_xrays = table.groupby("label")["together"].nunique()
+    n_xrays = table.groupby("label")["patient"].nunique()
     assign = held_out_sources.inner_folds if by_source else folds.assign
     fold = assign(table, int(np.clip(n_xrays.min(), 2, N_INNER_FOLDS)), seed)
     loss = dict.fromkeys(C_GRID, 0.0)

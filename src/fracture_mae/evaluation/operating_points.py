@@ -12,7 +12,7 @@ import pandas as pd
 
 from fracture_mae import plots
 from fracture_mae.config import OperatingOptions
-from fracture_mae.evaluation.judging import Certainty, levels, title_of, weight_of
+from fracture_mae.evaluation.judging import Certainty, drawn, levels, title_of, weight_of
 from fracture_mae.metrics import scores, thresholds
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.metrics.intervals import boundary_end, intervals, widened
@@ -121,7 +121,7 @@ def table(
     The intervals are of the rates at thresholds and a prevalence that are held fixed.
 
     Args:
-        rows: columns group, label, logit and, where files differ in it, weight; files or X-rays.
+        rows: columns group, label, logit, patient, where it is known, and weight, where files differ in it; files or X-rays.
         prevalence: share of fractured X-rays where the classifier is to be used.
     """
     label, probability = rows["label"].to_numpy(), decision.probability(rows["logit"])
@@ -133,8 +133,8 @@ def table(
         return {f"{n} {rate}": values[..., n] for rate, values in rates.items() for n in range(len(points))}
 
     options = {"n_draws": certainty.n_draws, "seed": certainty.seed, "weight": weight_of(rows)}
-    found = intervals(statistics, label, rows["group"], **options)
-    n_groups = {value: rows["group"][label == value].nunique() for value in (0, 1)}
+    found = intervals(statistics, label, drawn(rows), **options)
+    n_groups = {value: drawn(rows)[label == value].nunique() for value in (0, 1)}
     for n in range(len(points)):
         for sensitivity, specificity in _hardly_excluded(found, n, n_groups):
             for rate, value in rates_at(sensitivity, specificity, prevalence, costs).items():
@@ -173,7 +173,7 @@ def judge(
     """Operating points of every split, per file and per X-ray, all chosen on validation.
 
     Args:
-        predictions: name of the split → a row per file: group, label, logit.
+        predictions: name of the split → a row per file: group, label, logit and patient.
         remark: stands in every title; may be empty.
         chosen_on: the same for validation; None where that is not at hand: then only the thresholds are judged that are not chosen.
     """

@@ -11,6 +11,7 @@ from fracture_mae import plots
 from fracture_mae.evaluation.judging import (
     WITH_INTERVAL,
     Certainty,
+    drawn,
     flat_metrics,
     levels,
     per_file,
@@ -53,7 +54,7 @@ def pool(folds: Iterable[tuple[pd.DataFrame, Decision]]) -> pd.DataFrame:
     """The held-out predictions of all folds in one table, each with the choices of its own fold's model.
 
     Args:
-        folds: predictions (path, sha256, label, group, source, logit and perhaps weight) and decision of each fold.
+        folds: predictions (path, sha256, label, group, patient, source, logit and perhaps weight) and decision of each fold.
 
     Returns:
         These columns, and fold (from 1), threshold, probability, answer and truth, sorted by path.
@@ -99,7 +100,7 @@ def judge(
 
 
 def calibrated_levels(pooled: pd.DataFrame, decisions: Sequence[Decision]) -> dict[str, pd.DataFrame]:
-    """Files (`image`) and X-rays (`xray`): label, group, source, fold, threshold, probability and, of files, perhaps weight.
+    """Files (`image`) and X-rays (`xray`): label, group, patient, source, fold, threshold, probability and, of files, perhaps weight.
 
     All files of an X-ray are in one fold, so an X-ray has one calibration.
     """
@@ -175,7 +176,7 @@ def _judge_level(
     values = _scores(rows)
     label, probability, limits, weight = values
     options = {"n_draws": certainty.n_draws, "seed": certainty.seed, "weight": weight}
-    pooled = bootstrap_intervals(label, probability, rows["group"], limits, **options)
+    pooled = bootstrap_intervals(label, probability, drawn(rows), limits, **options)
     folds = per_fold(rows, parts)
     means = over_folds(folds.drop(columns="n"))
     matrix = scores.confusion(label, probability, limits, weight)

@@ -13,12 +13,12 @@ from fracture_mae.models.classifier import FractureClassifier
 from fracture_mae.processes import collectives
 from fracture_mae.training.batches import in_batches, to_device
 
-COLUMNS = ["path", "sha256", "label", "group", "source"]  # of the table of files, in each prediction
+COLUMNS = ["path", "sha256", "label", "group", "patient", "source"]  # of the table of files, in each prediction
 
 
 @torch.inference_mode()
 def predict(classifier: FractureClassifier, xrays: XRays, *, batch_size: int, accelerator: Accelerator) -> pd.DataFrame:
-    """One row per file: path, sha256, label, group, source and float64 logit; above 0 means the positive class.
+    """One row per file: path, sha256, label, group, patient, source and float64 logit; above 0 means the positive class.
 
     Several processes share the files, and each gets the whole table.
     """

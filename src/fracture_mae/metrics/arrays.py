@@ -64,8 +64,8 @@ def check_groups(label: np.ndarray, group: ArrayLike) -> tuple[np.ndarray, np.nd
 
     Raises FractureMaeError for another length and for a group that holds files of both labels.
     """
-    names, first, member_of = np.unique(np.asarray(group), return_index=True, return_inverse=True)
-    _check_length(member_of, "group", label.size)
+    member_of = number_groups(label, group)
+    names, first = np.unique(np.asarray(group), return_index=True)
     group_label = label[first]
     mixed = np.unique(member_of[label != group_label[member_of]])
     if mixed.size:
@@ -74,6 +74,13 @@ def check_groups(label: np.ndarray, group: ArrayLike) -> tuple[np.ndarray, np.nd
             "per X-ray. Correct the labels or give the files different groups."
         )
     return member_of, group_label
+
+
+def number_groups(label: np.ndarray, group: ArrayLike) -> np.ndarray:
+    """Return the number of each file's group, int64 [n], in the order of their names; refuse another length than the label's."""
+    _, member_of = np.unique(np.asarray(group), return_inverse=True)
+    _check_length(member_of, "group", label.size)
+    return member_of
 
 
 def _check_length(array: np.ndarray, name: str, n: int) -> None:

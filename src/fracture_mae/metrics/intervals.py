@@ -1,7 +1,9 @@
 """How certain a metric is: percentile intervals from resampling whole groups.
 
-The files of one X-ray are not independent, so an interval from resampled files would be too narrow. Here a draw takes
-X-rays with replacement, as many of each class as there are, and every file of an X-ray as often as its X-ray.
+The files of one X-ray are not independent, nor are the X-rays of one patient, so an interval from resampled files would be too narrow.
+Here a draw takes groups, such as patients, with replacement, and every file of a group as often as its group (the cluster bootstrap:
+A. C. Davison and D. V. Hinkley, "Bootstrap Methods and their Application", 1997, section 3.8). Of groups with a positive file it takes
+as many as there are, and of the others too: a group with both labels, such as a patient with one broken wrist, counts as positive.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.metrics.arrays import check_groups, check_scores
+from fracture_mae.metrics.arrays import check_scores, number_groups
 from fracture_mae.metrics.scores import summaries
 from fracture_mae.metrics.thresholds import TIE
 
@@ -46,11 +48,12 @@ def bootstrap_intervals(
 ) -> pd.DataFrame:
     """Return each metric of `metrics.summary` with its interval.
 
-    label: 0/1 [n]; probability: [n]; group: [n], equal for the files of one X-ray; threshold: one, or [n]; weight: [n].
-    Index: metric. Columns: estimate, low, high (at confidence `level`), n_groups. low and high are NaN if a class has
+    label: 0/1 [n]; probability: [n]; group: [n], equal for the files that are drawn together; threshold: one, or [n];
+    weight: [n].
+    Index: metric. Columns: estimate, low, high (at confidence `level`), n_groups. low and high are NaN if a class stands in
     a single group, which resampling cannot vary. Draws in which a metric is undefined are left out of its interval.
 
-    Raises FractureMaeError for unusable arrays or a group with both labels.
+    Raises FractureMaeError for unusable arrays.
     """
     label, probability, weight = check_scores(label, probability, weight)
 
@@ -65,7 +68,7 @@ def bootstrap_intervals(
 
 
 def boundary_end(rate: float, n_groups: int, level: float = 0.95) -> float | None:
-    """Return the inner end of the exact (Clopper-Pearson) interval of a rate of 0 or 1 in n_groups X-rays; None for any other.
+    """Return the inner end of the exact (Clopper-Pearson) interval of a rate of 0 or 1 in n_groups groups; None for any other.
 
     Where no fracture was missed, no draw can miss one, and resampling alone would call a sensitivity of 1 certain.
     """
@@ -97,7 +100,8 @@ def intervals(
     member_of, strata = _strata(label, group)
     chunks = [statistics(draw * weight) for draw in _draws(member_of, strata, n_draws, seed)]
     draws = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in estimate}
-    rows = {name: (estimate[name], *_interval(draws[name], strata, level)) for name in estimate}
+    varies = _varies(label, member_of)
+    rows = {name: (estimate[name], *_interval(draws[name], varies, level)) for name in estimate}
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["estimate", "low", "high"], dtype=float)
     table["low"] = table["low"].where(~(table["low"] > table["estimate"]), table["estimate"])
     table["high"] = table["high"].where(~(table["high"] < table["estimate"]), table["estimate"])
@@ -142,7 +146,7 @@ def paired_difference(
     estimate = difference(weight)
     member_of, strata = _strata(label, group)
     draws = np.concatenate([difference(draw * weight) for draw in _draws(member_of, strata, n_draws, seed)])
-    low, high = _interval(draws, strata, level)
+    low, high = _interval(draws, _varies(label, member_of), level)
     share_above = np.nan if np.isnan(low) else float(np.mean(draws[~np.isnan(draws)] > margin + TIE))
     return {"estimate": float(estimate), "low": low, "high": high, "share_above": share_above}
 
@@ -154,13 +158,13 @@ def fall(own: Sample, elsewhere: Sample, *, n_draws: int = 1000, seed: int = 0, 
     Index: metric. Columns: own, elsewhere, fall (own - elsewhere), low, high (of the fall; NaN if a class that is there has a single
     group in either sample). What one class alone leaves undefined is NaN.
 
-    Raises FractureMaeError for unusable arrays or a group with both labels.
+    Raises FractureMaeError for unusable arrays.
     """
-    estimates, draws, enough = [], [], True
+    estimates, draws, varies = [], [], True
     for sample, stream in zip((own, elsewhere), np.random.SeedSequence(seed).generate_state(2), strict=True):
         label, probability, weight = check_scores(sample.label, sample.probability)
         member_of, strata = _strata(label, sample.group)
-        enough &= min(map(len, strata)) >= 2
+        varies &= _varies(label, member_of)
         estimates.append(summaries(label, probability, sample.threshold, weight))
         chunks = [
             summaries(label, probability, sample.threshold, draw)
@@ -168,25 +172,28 @@ def fall(own: Sample, elsewhere: Sample, *, n_draws: int = 1000, seed: int = 0, 
         ]
         draws.append({name: np.concatenate([chunk[name] for chunk in chunks]) for name in estimates[-1]})
     rows = {}
-    for name, values in (estimates[0]).items():
+    for name, values in estimates[0].items():
         found = float(values), float(estimates[1][name])
-        differences = draws[0][name] - draws[1][name]
-        defined = differences[~np.isnan(differences)]
-        ends = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2]) if enough and defined.size else (np.nan, np.nan)
-        rows[name] = (*found, found[0] - found[1], *ends)
+        rows[name] = (*found, found[0] - found[1], *_interval(draws[0][name] - draws[1][name], varies, level))
     columns = ["own", "elsewhere", "fall", "low", "high"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype=float).rename_axis("metric")
 
 
 def _strata(label: np.ndarray, group: ArrayLike) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Return the group number of each file [n], and the group numbers of each class that is present."""
-    member_of, group_label = check_groups(label, group)
-    return member_of, [np.flatnonzero(group_label == value) for value in np.unique(label)]
+    """Return the group number of each file [n], and the numbers of the groups without and with a positive file, where there are any."""
+    member_of = number_groups(label, group)
+    positive = np.bincount(member_of, weights=label) > 0
+    return member_of, [groups for groups in (np.flatnonzero(~positive), np.flatnonzero(positive)) if groups.size]
+
+
+def _varies(label: np.ndarray, member_of: np.ndarray) -> bool:
+    """Return whether each class that is present stands in more than one group."""
+    return min(np.unique(member_of[label == value]).size for value in np.unique(label)) >= 2
 
 
 def _draws(member_of: np.ndarray, strata: list[np.ndarray], n_draws: int, seed: int) -> Iterator[np.ndarray]:
     """Yield how often each file is taken, int64 [chunk, n], until there were n_draws rows."""
-    # One stream per class: then the draws do not depend on the size of the chunks.
+    # One stream per stratum: then the draws do not depend on the size of the chunks.
     streams = np.random.default_rng(seed).spawn(len(strata))
     chunk = max(1, CHUNK_VALUES // member_of.size)
     for start in range(0, n_draws, chunk):
@@ -197,9 +204,9 @@ def _draws(member_of: np.ndarray, strata: list[np.ndarray], n_draws: int, seed: 
         yield taken[:, member_of]
 
 
-def _interval(draws: np.ndarray, strata: list[np.ndarray], level: float) -> tuple[float, float]:
+def _interval(draws: np.ndarray, varies: bool, level: float) -> tuple[float, float]:
     defined = draws[~np.isnan(draws)]
-    if defined.size == 0 or min(map(len, strata)) < 2:
+    if defined.size == 0 or not varies:
         return np.nan, np.nan
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

@@ -162,13 +162,16 @@ def equal_group_weight(group: ArrayLike) -> np.ndarray:
 def per_group(table: pd.DataFrame) -> pd.DataFrame:
     """Return one row per X-ray from one row per file: the columns group, label, logit (mean of its files), n_files.
 
-    table: columns group, label (0/1) and logit. Take the probability with `calibration.apply`.
+    table: columns group, label (0/1), logit and, where it is known, patient, which is carried along.
+    Take the probability with `calibration.apply`.
     Raises FractureMaeError if a group holds both labels.
     """
     logit = check_vector(table["logit"], "logit")
     check_groups(check_label(table["label"], logit.size), table["group"])
-    by_group = table.groupby("group", sort=True)
-    return by_group.agg(label=("label", "first"), logit=("logit", "mean"), n_files=("label", "size")).reset_index()
+    columns = {"label": ("label", "first"), "logit": ("logit", "mean"), "n_files": ("label", "size")}
+    if "patient" in table:
+        columns = {"patient": ("patient", "first")} | columns
+    return table.groupby("group", sort=True).agg(**columns).reset_index()
 
 
 def reconstruction(original: np.ndarray, reconstructed: np.ndarray, mask: np.ndarray) -> pd.DataFrame:

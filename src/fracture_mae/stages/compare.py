@@ -17,7 +17,7 @@ from fracture_mae.data.types import XRays
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import frozen_features, held_out_sources, linear_probe, references
 from fracture_mae.evaluation.frozen_features import Embedder, PooledEncoder
-from fracture_mae.evaluation.judging import Certainty, levels, slug
+from fracture_mae.evaluation.judging import Certainty, drawn, levels, slug
 from fracture_mae.metrics.calibration import apply
 from fracture_mae.metrics.intervals import bootstrap_intervals, paired_difference
 from fracture_mae.metrics.scores import equal_group_weight
@@ -230,10 +230,10 @@ def measure(rows: pd.DataFrame, certainty: Certainty) -> dict[str, float]:
     """The metrics of a model, each with its interval: METRIC, METRIC_low, METRIC_high.
 
     Args:
-        rows: a row per X-ray: group, label, logit.
+        rows: a row per X-ray: group, label, logit and patient.
     """
     options = {"n_draws": certainty.n_draws, "seed": certainty.seed}
-    found = bootstrap_intervals(rows["label"], apply(rows["logit"], 1.0), rows["group"], THRESHOLD, **options)
+    found = bootstrap_intervals(rows["label"], apply(rows["logit"], 1.0), drawn(rows), THRESHOLD, **options)
     ends = {"": "estimate", "_low": "low", "_high": "high"}
     return {f"{name}{end}": float(found.loc[name, column]) for name in METRICS for end, column in ends.items()}
 
@@ -242,7 +242,7 @@ def difference(rows: pd.DataFrame, others: pd.DataFrame, certainty: Certainty) -
     """How much higher the first AUROC is than the other, by the same draws for both."""
     mine, theirs = (apply(each["logit"], 1.0) for each in (rows, others))
     options = {"n_draws": certainty.n_draws, "seed": certainty.seed}
-    return paired_difference(rows["label"], mine, theirs, rows["group"], **options)
+    return paired_difference(rows["label"], mine, theirs, drawn(rows), **options)
 
 
 def digest(report: Report) -> str:
@@ -262,5 +262,5 @@ def _with_ends(row: pd.Series, name: str, sign: str) -> str:
 
 
 def _predictions(xrays: XRays, fold: np.ndarray, logit: np.ndarray) -> pd.DataFrame:
-    columns = ["path", "sha256", "label", "group", "source"]
+    columns = ["path", "sha256", "label", "group", "patient", "source"]
     return xrays.table[columns].assign(fold=fold, logit=logit)

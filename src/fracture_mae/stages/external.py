@@ -15,7 +15,7 @@ from fracture_mae.config import Evaluate
 from fracture_mae.data.copies.originals import one_of_each
 from fracture_mae.data.types import Dataset, XRays
 from fracture_mae.evaluation import drift, judging, operating_points, properties
-from fracture_mae.evaluation.judging import CLASSIFIER, WITH_INTERVAL, Certainty, levels, with_ends
+from fracture_mae.evaluation.judging import CLASSIFIER, WITH_INTERVAL, Certainty, drawn, levels, with_ends
 from fracture_mae.evaluation.own_data import OwnData
 from fracture_mae.evaluation.prediction import features, predict, weighed
 from fracture_mae.metrics import calibration
@@ -118,7 +118,7 @@ def _agreement(predictions: pd.DataFrame, decision: Decision, certainty: Certain
         table = intervals(
             lambda weight, label=label, probability=probability: calibration.agreement(label, probability, weight),
             np.zeros_like(label),  # how many of a draw are fractured is left to chance, as it was for these
-            rows["group"],
+            drawn(rows),
             n_draws=certainty.n_draws,
             seed=certainty.seed,
             weight=judging.weight_of(rows),
@@ -139,7 +139,7 @@ def _fall(loaded: LoadedClassifier, predictions: pd.DataFrame, certainty: Certai
         return Report(tags={"own_test": reason})
     decision = loaded.decision
     samples = [
-        Sample(rows["label"], decision.probability(rows["logit"]), rows["group"], decision.threshold)
+        Sample(rows["label"], decision.probability(rows["logit"]), drawn(rows), decision.threshold)
         for rows in (levels(each)["xray"] for each in (own_test, predictions))
     ]
     table = fall(*samples, n_draws=certainty.n_draws, seed=certainty.seed)

@@ -2,7 +2,7 @@
 
 The rule: both answer for the test X-rays that neither was shown, whatever was added to the data since the champion was made, and
 the challenger wins if the metric, per X-ray, is better by more than a margin, and is so in at least the wanted share of bootstrap draws
-over those X-rays, the same draws for both. Each decides at its own threshold, with its own calibration. A classifier that was shown
+over their patients, the same draws for both. Each decides at its own threshold, with its own calibration. A classifier that was shown
 test X-rays never wins. Nor does one, be it the first, whose AUROC may be chance, or what files tell without their bones: the lower end
 of its interval must be above both.
 
@@ -24,7 +24,7 @@ from fracture_mae.data.shown import WITH_LABEL, leakage_of
 from fracture_mae.data.types import Dataset
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import references
-from fracture_mae.evaluation.judging import levels, slug
+from fracture_mae.evaluation.judging import drawn, levels, slug
 from fracture_mae.evaluation.prediction import predict
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.metrics.intervals import paired_difference
@@ -185,7 +185,7 @@ def compare(
         ours["label"],
         first["probability"],
         second["probability"],
-        ours["group"],
+        drawn(ours),
         config.promote_metric,
         threshold_a=first["threshold"],
         threshold_b=second["threshold"],

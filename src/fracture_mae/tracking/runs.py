@@ -25,6 +25,7 @@ from mlflow.utils import name_utils
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT, MLFLOW_RUN_NAME
 
 from fracture_mae.config import Config
+from fracture_mae.data import splits
 from fracture_mae.data.types import Dataset
 from fracture_mae.errors import FractureMaeError, first_line
 from fracture_mae.processes import ranks
@@ -112,7 +113,7 @@ class Run:
             self.input(xrays.table, f"{dataset.name}-{xrays.name}", context)
             self.metrics({f"{xrays.name}/n_images": len(xrays), f"{xrays.name}/n_xrays": len(set(xrays.group))})
         self.metrics({f"leakage/{name}": share for name, share in asdict(dataset.leakage).items()})
-        self.table(dataset.index[["path", "sha256", "label_name", "group", "source", "split"]], "data/splits.csv")
+        self.table(dataset.index[splits.SAVED], "data/splits.csv")
         self.table(dataset.rejected, "data/rejected.csv")
         self.table(dataset.links, "data/links.csv")
         self.tags(

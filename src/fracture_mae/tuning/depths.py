@@ -45,7 +45,7 @@ class Depth(Protocol):
     encoder_fingerprint: str
 
     def predict(self, params: Mapping[str, Any], report: Report | None = None) -> pd.DataFrame:
-        """Predictions by models that were not trained on what they predict: path, sha256, label, group, source, logit, fold.
+        """Predictions by models that were not trained on what they predict: path, sha256, label, group, patient, source, logit, fold.
 
         Args:
             report: takes an epoch and how good the model is by then; may raise to stop the trial.
@@ -208,7 +208,7 @@ def _assign_folds(xrays: XRays, config: Tune) -> np.ndarray:
 
 
 def _rows(xrays: XRays) -> pd.DataFrame:
-    return xrays.table[["path", "sha256", "label", "group", "source"]]
+    return xrays.table[["path", "sha256", "label", "group", "patient", "source"]]
 
 
 def _checked(table: pd.DataFrame) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from fracture_mae.config import TrainClassifier
 from fracture_mae.errors import FractureMaeError
+from fracture_mae.evaluation.judging import drawn
 from fracture_mae.metrics import calibration, thresholds
 from fracture_mae.metrics.intervals import bootstrap_intervals
 from fracture_mae.metrics.scores import equal_group_weight
@@ -110,7 +111,7 @@ def _decisions(table: pd.DataFrame, objective: Objective, params: Mapping[str, A
 def _rated(table: pd.DataFrame, decision: np.ndarray, objective: Objective) -> dict[str, Any]:
     label, weight = table["label"].to_numpy(), equal_group_weight(table["group"])
     as_probability = decision.astype(float)
-    intervals = bootstrap_intervals(label, as_probability, table["group"], 0.5, n_draws=_DRAWS, weight=weight)
+    intervals = bootstrap_intervals(label, as_probability, drawn(table), 0.5, n_draws=_DRAWS, weight=weight)
     (score,) = objective.values(label, as_probability, decision, weight)
     found = {"score": score, "feasible": all(v <= 0 for v in objective.constraints(label, decision, weight).values())}
     for rate in ("sensitivity", "specificity"):

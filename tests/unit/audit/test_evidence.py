@@ -6,7 +6,8 @@ from fracture_mae.data.copies import links as content_links
 
 def files(**columns):
     table = pd.DataFrame({"path": [f"/d/{name}.png" for name in columns["name"]], "sha256": columns["sha256"]})
-    return table.assign(scope="fractured", given_group=columns.get("given_group", ""))
+    given = {f"given_{name}": columns.get(f"given_{name}", "") for name in ("patient", "xray", "group")}
+    return table.assign(scope="fractured", **given)
 
 
 def link(a, b):
@@ -24,6 +25,23 @@ def test_each_evidence_adds_to_the_surer_ones_before_it():
     assert found.table["group"].tolist() == ["a", "a", "a", "a", "d", "d", "f"]
     assert found.joins["evidence"].tolist() == ["same bytes", "same picture", "name", "CSV column"]
     assert found.joins["files"].tolist() == [2, 3, 4, 2]
+
+
+def test_a_csvs_xray_and_patient_are_evidence_where_they_are_given():
+    # u and v are one X-ray, x the same number of another patient; v, w and y are of one patient.
+    given = {"given_patient": ["p", "p", "p", "q", "p", ""], "given_xray": ["1", "1", "2", "1", "", ""]}
+    found = evidence.join(files(name=list("uvwxyz"), sha256=list("abcdef"), **given), content_links.as_table())
+    counts = {
+        "same bytes": 6,
+        "same picture": 6,
+        "name": 6,
+        "CSV column xray": 5,
+        "CSV column": 5,
+        "CSV column patient": 3,
+    }
+    assert found.counts == counts
+    assert found.table["xray"].tolist() == found.table["group"].tolist() == ["a", "a", "c", "d", "e", "f"]
+    assert found.table["patient"].tolist() == ["a", "a", "a", "d", "a", "f"]
 
 
 def test_links_name_both_files_and_their_evidence():

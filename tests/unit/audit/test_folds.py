@@ -64,6 +64,20 @@ def test_a_group_under_both_labels_counts_as_two():
     assert folds.score(table, [(np.arange(0), np.arange(4))], CERTAINTY)["xray"].n_xrays == 4
 
 
+def test_two_xrays_of_a_patient_are_drawn_as_one():
+    rng = np.random.default_rng(0)
+    label = np.tile([0, 1], 20)
+    one = predictions(label, rng.normal(size=40) + label)
+    twice = pd.concat([one, one.assign(group=one["group"].astype(str) + "b")], ignore_index=True)
+    rows = [(np.arange(0), np.arange(40))], [(np.arange(0), np.arange(80))]
+    alone = folds.score(one, rows[0], CERTAINTY)["xray"]
+    joined = folds.score(twice.assign(patient=twice["group"].astype(str).str.rstrip("b")), rows[1], CERTAINTY)["xray"]
+    apart = folds.score(twice, rows[1], CERTAINTY)["xray"]
+    assert (alone.n_xrays, joined.n_xrays, apart.n_xrays) == (40, 80, 80)
+    assert (joined.low, joined.high) == pytest.approx((alone.low, alone.high), abs=0.02)
+    assert apart.high - apart.low < 0.85 * (joined.high - joined.low)
+
+
 def test_a_fold_with_one_label_has_no_score_of_its_own():
     table = predictions([0, 0, 1, 0], [0.0, 1.0, 2.0, 0.5])
     found = folds.score(table, [(np.arange(2, 4), np.arange(2)), (np.arange(2), np.arange(2, 4))], CERTAINTY)["image"]

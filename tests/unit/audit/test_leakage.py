@@ -38,6 +38,15 @@ def test_leakage_by_hand(table):
     assert between.loc[0, "files"] == 4
 
 
+def test_another_xray_of_a_patient_is_told_apart(table):
+    # D in validation and C, in train and test, are two X-rays of one patient.
+    patient = table["group"].replace("D", "C")
+    between = leakage.between_splits(table.assign(patient=patient, given_patient=patient))
+    row = between[(between["split"] == "validation") & (between["other"] == "test")].iloc[0]
+    assert (row["share, same X-ray"], row["share, same patient"]) == (0, 1)
+    assert "share, same patient" not in leakage.between_splits(table.assign(patient=patient, given_patient=""))
+
+
 def test_without_published_splits_nothing_leaks_between_them(table):
     between = leakage.between_splits(table.assign(split_published=""))
     assert between.empty

@@ -13,7 +13,7 @@ from tests import builders
 def files(sizes_of_label):
     """A table with X-rays of the given numbers of files, by label."""
     rows = [
-        {"group": f"{label}-{number}", "together": f"{label}-{number}", "label": label}
+        {"group": f"{label}-{number}", "patient": f"{label}-{number}", "label": label}
         for label, sizes in sizes_of_label.items()
         for number, size in enumerate(sizes)
         for _ in range(size)
@@ -54,7 +54,7 @@ def test_folds_are_drawn_by_the_seed():
 def test_a_patient_with_xrays_under_both_labels_is_in_one_fold():
     table = files({0: [2] * 12, 1: [2] * 12})
     patient = table["group"].isin(["0-1", "1-1"])
-    table.loc[patient, "together"] = "patient"
+    table.loc[patient, "patient"] = "patient"
     for seed in range(10):
         assert len(set(assign(table, 4, seed=seed)[patient])) == 1
 

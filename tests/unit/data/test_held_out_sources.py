@@ -75,7 +75,7 @@ def test_sizes_and_who_can_be_judged_alone_by_hand():
 
 def test_copies_count_once():
     group = [f"x{number // 2}" for number in range(28)]
-    held = HeldOutSources.of(all_of({"A": (6, 8), "B": (8, 6)}, group=group, together=group))
+    held = HeldOutSources.of(all_of({"A": (6, 8), "B": (8, 6)}, group=group, patient=group))
     assert held.sources["n_files"].tolist() == [14, 14]
     assert held.sources[["n_negative", "n_positive"]].to_numpy().tolist() == [[3, 4], [4, 3]]
 
@@ -86,14 +86,14 @@ def test_sources_that_share_a_patient_are_held_out_as_one():
     held = HeldOutSources.of(_together(dataset, by_source[["Bern", "Turin"]]))
     assert held.sources.index.tolist() == ["Bern + Turin", "Oslo", "Rome"]
     assert held.sources.loc["Bern + Turin", "n_xrays"] == 30
-    assert pd.Series(held.fold).groupby(held.xrays.table["together"]).nunique().eq(1).all()
+    assert pd.Series(held.fold).groupby(held.xrays.table["patient"]).nunique().eq(1).all()
 
 
 def _together(dataset, contents):
     """The same where these contents are of one patient."""
 
     def mark(table):
-        return table.assign(together=table["together"].mask(table["sha256"].isin(contents), "patient"))
+        return table.assign(patient=table["patient"].mask(table["sha256"].isin(contents), "patient"))
 
     sides = {side.name: replace(side, table=mark(side.table)) for side in dataset.sides}
     return replace(dataset, index=mark(dataset.index), **sides)
@@ -104,7 +104,7 @@ def test_a_copy_that_a_csv_says_is_from_elsewhere_joins_both_sources():
     given = ["A"] * 14 + ["B"] * 14 + ["C"] * 14
     group = [f"x{number}" for number in range(42)]
     group[14] = group[0]  # neither is fractured
-    columns = {"given_source": given, "source": ["B", *given[1:]], "group": group, "together": group}
+    columns = {"given_source": given, "source": ["B", *given[1:]], "group": group, "patient": group}
     dataset = all_of({"A": (7, 7), "B": (7, 7), "C": (7, 7)}, **columns)
     assert HeldOutSources.of(dataset).sources.index.tolist() == ["A + B", "C"]
 

@@ -1,4 +1,5 @@
 import logging
+from itertools import combinations
 from pathlib import Path
 
 import cv2
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 
 from fracture_mae.data import loading, splits
+from fracture_mae.data.folds import cross_validation_sets
 from fracture_mae.data.synthetic.xray import xray
 from fracture_mae.data.types import Leakage
 from fracture_mae.errors import FractureMaeError
@@ -112,8 +114,8 @@ def test_a_patient_with_both_labels_is_kept_on_one_side_as_two_xrays(patients):
     first = dataset.index[dataset.index["given_group"] == "patient 0"]
     assert first["label"].tolist() == [0, 1]
     assert first["split"].nunique() == 1
-    assert first["together"].nunique() == 1  # for those who split again
-    assert dataset.index["together"].nunique() == 23
+    assert first["patient"].nunique() == 1  # for those who split again
+    assert dataset.index["patient"].nunique() == 23
 
 
 def test_sources_come_from_the_csv(patients):
@@ -126,6 +128,92 @@ def test_a_saved_split_can_be_loaded_as_published(patients):
     again = loading.load(str(patients.parent / "splits.csv"), image_size=32, split="published")
     assert again.split_fingerprint == first.split_fingerprint
     assert again.leakage == Leakage()
+
+
+@pytest.fixture
+def many(tmp_path):
+    """A CSV, path and label alone, of 40 X-rays in turns of either label; of every fifth a smaller copy, by its name."""
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        _write_noise(tmp_path / f"{number}.png", rng)
+        if number % 5 == 0:
+            _write_noise(tmp_path / f"{number}-rotated1.png", rng, (30, 20))
+    names = sorted(path.name for path in tmp_path.glob("*.png"))
+    return _csv(tmp_path, ["path,label", *(f"{name},{_label_of(name)}" for name in names)])
+
+
+def _write_noise(path, rng, shape=(40, 30)):
+    cv2.imwrite(str(path), rng.integers(0, 255, shape, np.uint8))
+
+
+def _label_of(name):
+    return "fractured" if int(name.split("-")[0].split(".")[0]) % 2 else "healthy"
+
+
+def _sides(data_dir, **options):
+    """Side of each content, whatever its file is called."""
+    index = loading.load(str(data_dir), image_size=32, **{"group_by": "names"} | options).index
+    return index.drop_duplicates("sha256").set_index("sha256")["split"].sort_index()
+
+
+def test_a_runs_own_split_stays_when_rows_are_added(many, tmp_path):
+    first = loading.load(many, image_size=32, group_by="names", split_seed=7)
+    own = tmp_path / "splits.csv"
+    splits.save(first.index, own)
+    rng = np.random.default_rng(1)
+    names = [*(f"{number}.png" for number in range(40, 60)), "3-rotated1.png", "5-rotated2.png"]
+    for name in names:
+        _write_noise(tmp_path / name, rng)
+    with open(own, "a", encoding="utf-8") as file:  # path, sha256, label_name, group, source, split
+        file.writelines(f"{tmp_path / name},,{_label_of(name)},,,\n" for name in names)
+    # Another seed, which would deal all of them out otherwise.
+    second = loading.load(str(own), image_size=32, group_by="names", split_seed=8)
+    before, after = (each.index.set_index("path")["split"] for each in (first, second))
+    assert after[before.index].equals(before)
+    assert set(after[[str(tmp_path / name) for name in names]]) == set(splits.NAMES)
+    for number, copy in ((3, "3-rotated1"), (5, "5-rotated2")):
+        assert after[str(tmp_path / f"{copy}.png")] == before[str(tmp_path / f"{number}.png")]
+
+
+def test_the_split_follows_neither_folders_nor_order_nor_names(many, tmp_path):
+    first = _sides(many)
+    (tmp_path / "other").mkdir()
+    rows = []
+    for path in sorted(tmp_path.glob("*.png")):
+        root, *mark = path.stem.split("-")
+        name = f"x{97 - int(root)}{'-flip' if mark else ''}.png"  # another order
+        (tmp_path / "other" / name).write_bytes(path.read_bytes())
+        rows.append(f"{name},{_label_of(path.name)}")
+    assert _sides(_csv(tmp_path / "other", ["path,label", *sorted(rows)])).equals(first)
+
+
+def test_copies_that_are_added_leave_xrays_where_they_are(many, tmp_path):
+    first = _sides(many)
+    rows = Path(many).read_text(encoding="utf-8").splitlines()
+    for number in range(1, 40, 3):
+        _write_noise(tmp_path / f"{number}-rotated9.png", np.random.default_rng(number), (60, 60))
+        rows.append(f"{number}-rotated9.png,{_label_of(str(number))}")
+    again = _sides(_csv(tmp_path, rows))
+    assert again[first.index].equals(first)
+
+
+def test_the_split_of_a_published_tree_is_dealt_out_anew(folder):
+    """Its folders are no wish of the user's: the X-ray that stands in train and in test has one side."""
+    dataset = loading.load(str(folder), image_size=32)
+    assert (dataset.index["given_split"] == "").all()
+    assert (dataset.index["split"] != dataset.index["split_published"]).any()
+
+
+def test_a_leaky_split_of_a_csv_is_mended_with_a_warning(renamed, tmp_path, caplog):
+    """X-rays 0 and 1 are in training, and a turned copy of each in test."""
+    _write_noise(tmp_path / "8.png", np.random.default_rng(0))
+    with open(renamed, "a", encoding="utf-8") as file:
+        file.write("\n8.png,fractured,train")
+    dataset = loading.load(renamed, image_size=32)
+    sides = ["test", "test", "train", "validation", "validation", "test", "test", "test", "train"]
+    assert dataset.index["split"].tolist() == sides
+    assert "2 X-rays or patients have files on several sides" in caplog.text
+    assert not dataset.leakage
 
 
 def test_an_xray_of_the_same_patient_in_training_is_a_leak(patients):
@@ -233,23 +321,23 @@ def test_one_copy_under_the_wrong_label_is_all_that_is_lost(renamed, tmp_path):
 
 
 def test_a_second_run_neither_decodes_nor_searches(renamed, monkeypatch):
-    first = loading.load(renamed, image_size=32)
+    first = loading.load(renamed, image_size=32, split="published")
     monkeypatch.setattr(loading, "decode", None)
     monkeypatch.setattr(loading.search, "find", None)
-    again = loading.load(renamed, image_size=32, split_seed=1)
+    again = loading.load(renamed, image_size=32, split="published")
     pd.testing.assert_frame_equal(again.links, first.links)
     assert again.index["group"].equals(first.index["group"])
 
 
 def test_a_file_that_is_added_is_the_only_one_decoded_and_joins_its_xray(renamed, tmp_path, monkeypatch):
-    loading.load(renamed, image_size=32)
+    loading.load(renamed, image_size=32, split="published")
     turned = cv2.rotate(cv2.imread(str(tmp_path / "4.png"), cv2.IMREAD_GRAYSCALE), cv2.ROTATE_180)
     cv2.imwrite(str(tmp_path / "8.png"), turned)
     with open(renamed, "a", encoding="utf-8") as file:
         file.write("\n8.png,healthy,test")
     decode, decoded = loading.decode, []
     monkeypatch.setattr(loading, "decode", lambda content: decoded.append(content) or decode(content))
-    group = loading.load(renamed, image_size=32).index.set_index("path")["group"]
+    group = loading.load(renamed, image_size=32, split="published").index.set_index("path")["group"]
     assert decoded == [(tmp_path / "8.png").read_bytes()]
     assert group[str(tmp_path / "8.png")] == group[str(tmp_path / "4.png")]
     assert group.nunique() == 6
@@ -277,7 +365,7 @@ def test_by_column_neither_names_nor_pictures_join(renamed, tmp_path):
     for group_by, n_given, n_xrays in (("column", 9, 10), ("names", 8, 9), ("content", 6, 7)):
         dataset = loading.load(csv, image_size=32, split="published", group_by=group_by)
         # A patient with X-rays under both labels is kept on one side as one, and counts as two.
-        assert dataset.index["group"].str[:12].nunique() == n_given
+        assert dataset.index["patient"].nunique() == n_given
         assert dataset.index["group"].nunique() == n_xrays
 
 
@@ -289,6 +377,95 @@ def test_by_column_without_groups_is_an_error(renamed, tmp_path, column):
         FractureMaeError, match=r"--group-by column: .*column group is missing or empty.*--group-by content"
     ):
         loading.load(csv, image_size=32, group_by="column")
+
+
+@pytest.fixture
+def two_columns(tmp_path):
+    """40 patients of two X-rays each, of which every fourth has one of either label, the others two alike; xray counts within
+    the patient.
+
+    Of each patient's first X-ray there are two files.
+    """
+    rng = np.random.default_rng(0)
+    lines = ["path,label,patient,xray"]
+    for patient in range(40):
+        for xray_, n_files in ((1, 2), (2, 1)):
+            fractured = patient % 2 if patient % 4 else xray_ % 2
+            for file in range(n_files):
+                name = f"{patient}_{xray_}_{'ab'[file]}.png"
+                _write_noise(tmp_path / name, rng)
+                lines.append(f"{name},{'fractured' if fractured else 'healthy'},patient {patient},{xray_}")
+    return _csv(tmp_path, lines)
+
+
+@pytest.mark.parametrize("group_by", ["column", "names"])
+def test_two_xrays_of_a_patient_are_two_on_one_side(two_columns, group_by):
+    for seed in range(5):
+        dataset = loading.load(two_columns, image_size=32, group_by=group_by, split_seed=seed)
+        table = dataset.index
+        assert (table["group"].nunique(), table["patient"].nunique(), len(table)) == (80, 40, 120)
+        assert set(table["patient"]) == {f"patient {number}" for number in range(40)}
+        assert table.groupby("group")["label"].nunique().eq(1).all()
+        assert table.groupby("group").size().value_counts().to_dict() == {1: 40, 2: 40}
+        assert table.groupby("patient")["split"].nunique().eq(1).all()
+        assert table.groupby("patient")["label"].nunique().eq(2).sum() == 10
+        for fold in cross_validation_sets(dataset, 3, seed):
+            sides = [set(side.table["patient"]) for side in fold.sides]
+            assert not any(one & other for one, other in combinations(sides, 2))
+
+
+def test_another_xray_of_a_patient_does_not_move_the_patient(two_columns, tmp_path):
+    def sides():
+        index = loading.load(two_columns, image_size=32, group_by="column").index
+        return index.groupby("patient")["split"].first()
+
+    first = sides()
+    _write_noise(tmp_path / "new.png", np.random.default_rng(9))
+    with open(two_columns, "a", encoding="utf-8") as file:
+        file.write("\nnew.png,healthy,patient 2,3")
+    assert sides().equals(first)
+
+
+def test_an_xray_that_the_csv_calls_one_is_a_conflict_under_both_labels(two_columns, tmp_path):
+    text = Path(two_columns).read_text(encoding="utf-8")
+    old = "1_1_a.png,fractured,patient 1,1"
+    assert old in text
+    Path(two_columns).write_text(text.replace(old, old.replace("fractured", "healthy")), encoding="utf-8")
+    rejected = loading.load(two_columns, image_size=32, group_by="column").rejected
+    assert sorted(Path(path).name for path in rejected["path"]) == ["1_1_a.png", "1_1_b.png"]
+    assert rejected["reason"].str.startswith("label conflict").all()
+
+
+def test_pictures_join_what_the_columns_hold_apart(tmp_path, caplog):
+    """Files 0 and 6 show one X-ray, of patients a and g; so do 1 and 7, as two X-rays of patient b."""
+    pictures = [xray(np.random.default_rng(seed), fractured=False, size=128) for seed in range(10)]
+    for number, of in ((6, 0), (7, 1)):
+        pictures[number] = cv2.warpAffine(pictures[of], cv2.getRotationMatrix2D((64, 64), 20, 1), (128, 128)[::-1])
+    patients = ["a", "b", "c", "d", "e", "f", "g", "b", "a", "g"]
+    rows = ["path,label,patient,xray"]
+    for number, (picture, patient) in enumerate(zip(pictures, patients, strict=True)):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), picture)
+        rows.append(f"{number}.png,{'fractured' if number in (1, 3, 5, 7) else 'healthy'},{patient},x{number}")
+    dataset = loading.load(_csv(tmp_path, rows), image_size=32)
+    table = dataset.index.set_index(dataset.index["path"].map(lambda path: int(Path(path).stem))).sort_index()
+    assert table["group"].nunique() == 8
+    assert table["patient"].tolist() == ["a", "b", "c", "d", "e", "f", "a", "b", "a", "a"]
+    assert table.loc[[0, 6], "group"].nunique() == table.loc[[1, 7], "group"].nunique() == 1
+    assert "2 X-rays have files to which the CSV gives different values of xray or patient" in caplog.text
+
+
+def test_the_split_with_patients_is_read_again_with_them(two_columns, tmp_path):
+    first = loading.load(two_columns, image_size=32, group_by="column", split_seed=3)
+    splits.save(first.index, tmp_path / "splits.csv")
+    for options in ({"split": "published"}, {"split_seed": 4}):
+        again = loading.load(str(tmp_path / "splits.csv"), image_size=32, group_by="column", **options)
+        columns = ["path", "group", "patient", "split"]
+        pd.testing.assert_frame_equal(again.index[columns], first.index[columns])
+
+
+def test_where_nothing_is_known_of_patients_each_xray_is_its_own(folder):
+    index = loading.load(str(folder), image_size=32).index
+    assert index["patient"].equals(index["group"])
 
 
 def test_by_column_of_a_folder_is_an_error(folder):

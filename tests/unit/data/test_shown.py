@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -70,7 +71,7 @@ def test_what_was_kept_from_it_is_not_found(dataset, of_encoder):
 
 
 def test_another_split_of_the_same_files_costs_no_search(dataset, of_encoder, monkeypatch):
-    other = loading.load(DATA, image_size=32, split_seed=3)
+    other = loading.load(DATA, image_size=32, split_seed=1)
     monkeypatch.setattr(shown.search, "find", None)
     how = of_encoder.among_test(other)
     side = dataset.index.drop_duplicates("group").set_index("group")["split"]
@@ -78,6 +79,22 @@ def test_another_split_of_the_same_files_costs_no_search(dataset, of_encoder, mo
     assert set(how) == {PICTURE_ONLY, ""}
     labelled = Shown.of(dataset, WITH_LABEL)
     assert (of_encoder | labelled).among_test(other).equals(how.replace(PICTURE_ONLY, WITH_LABEL))
+
+
+def test_another_xray_of_the_patient_that_was_shown_counts(dataset, of_encoder):
+    test = dataset.test.table["group"].unique()[0]
+    trained_on = dataset.train.table["group"].iloc[0]
+    patient = dataset.index["patient"].replace({test: "p", trained_on: "p"})
+    table = dataset.test.table.assign(patient=dataset.test.table["patient"].replace({test: "p"}))
+    # As if the split were published, or all stood in test: a patient who is on another side, or was shown there.
+    sides = (dataset.index["split"], WITH_LABEL), ("test", PICTURE_ONLY)
+    for split, expected in sides:
+        index = dataset.index.assign(patient=patient, split=split)
+        whole = table if isinstance(split, pd.Series) else index.drop_duplicates("sha256").reset_index(drop=True)
+        other = replace(dataset, index=index, test=replace(dataset.test, table=whole))
+        how = of_encoder.among_test(other)
+        assert how[test] == expected
+        assert (how[[group for group in dataset.test.table["group"].unique() if group != test]] == "").all()
 
 
 def test_names_are_not_relied_on_where_copies_were_not_searched_for(dataset, of_encoder):

@@ -210,3 +210,59 @@ def test_files_may_count_less_among_files_alone(judged, weight, auroc, matrix, u
     assert any(f"classifier {auroc:.3f} [" in word for word in words)
     assert judging.digest(found, ["test"]).index[0] == ("test", unit.removeprefix("per "))
     assert found.tables["test/predictions.csv"]["weight"].tolist() == weight
+
+
+def many_patients(n=60):
+    """One X-ray, of one file, of each patient."""
+    rng, label = np.random.default_rng(3), np.tile([0, 1], n // 2)
+    table = made_predictions(label, rng.normal(size=n) + label, [f"x{number}" for number in range(n)])
+    return table.assign(patient=table["group"].str.replace("x", "p"))
+
+
+def and_again(table):
+    """With a second X-ray of each patient that looks like the first."""
+    return pd.concat([table, table.assign(group="again " + table["group"])], ignore_index=True)
+
+
+def test_two_xrays_of_a_patient_stay_two_in_averages_and_are_drawn_as_one():
+    # Patient p has a broken X-ray of two files, mean logit 0.25, and a healthy one.
+    few = FEW.assign(patient=["p", "p", "p", "q", "r"])
+    rows = judging.levels(few)["xray"]
+    assert rows[["group", "patient", "label", "logit", "n_files"]].to_numpy().tolist() == [
+        ["a", "p", 1, 0.25, 2],
+        ["b", "p", 0, -1.0, 1],
+        ["c", "q", 0, 1.0, 1],
+        ["d", "r", 1, 3.0, 1],
+    ]
+    found = judging.judge_split(few, DECISION, "test", "", CERTAINTY)
+    without = judging.judge_split(FEW, DECISION, "test", "", CERTAINTY)
+    assert found.tables["test/predictions.csv"]["patient"].tolist() == ["p", "p", "p", "q", "r"]
+    for level, n_drawn in (("image", 4), ("xray", 4)):
+        tables = [each.tables[f"test/{level}/metrics.csv"].set_index("metric") for each in (found, without)]
+        assert tables[0]["estimate"].equals(tables[1]["estimate"])
+        assert [set(table["n_groups"]) for table in tables] == [{3}, {n_drawn}]
+
+
+def test_a_second_xray_of_every_patient_makes_nothing_more_certain():
+    certainty = Certainty(n_draws=1000, seed=0)
+    one = many_patients()
+    twice = and_again(one)
+    tables = {"one": one, "same patients": twice, "nothing known": twice.drop(columns="patient")}
+    width = {}
+    for name, table in tables.items():
+        metrics = judging.judge_split(table, DECISION, "test", "", certainty).metrics
+        width[name] = metrics["test/xray/auroc_high"] - metrics["test/xray/auroc_low"]
+    assert width["same patients"] == pytest.approx(width["one"])
+    assert width["nothing known"] / width["one"] == pytest.approx(1 / np.sqrt(2), rel=0.1)
+
+
+def test_references_are_compared_by_patients_and_counted_by_xrays():
+    one = many_patients()
+    other = one.assign(logit=one["logit"] + np.random.default_rng(4).normal(size=60))
+    models = {"one": {CLASSIFIER: one, "other": other}}
+    models["two"] = {name: and_again(table) for name, table in models["one"].items()}
+    found = {name: judging.compare(each, "test", "", CERTAINTY).tables for name, each in models.items()}
+    for table, ends in (("comparison", ["estimate", "low", "high"]), ("comparison_differences", ["low", "high"])):
+        first, second = (each[f"test/{table}.csv"][ends] for each in found.values())
+        np.testing.assert_allclose(first, second)
+    assert found["two"]["test/comparison.csv"]["n_groups"].tolist() == [120, 120]

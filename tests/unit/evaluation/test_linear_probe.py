@@ -9,8 +9,8 @@ from fracture_mae.evaluation import linear_probe
 from fracture_mae.evaluation.linear_probe import balanced_weight, out_of_fold
 
 
-def table_of(label, group, together=None):
-    return pd.DataFrame({"label": label, "group": group, "together": group if together is None else together})
+def table_of(label, group, patient=None):
+    return pd.DataFrame({"label": label, "group": group, "patient": group if patient is None else patient})
 
 
 def made(seed=0, n_xrays=60, n_copies=3, n_features=20, shift=1.0):
@@ -29,7 +29,7 @@ def test_folds_keep_together_and_hold_both_labels_alike():
         frac=1, random_state=0
     )
     fold = assign(table, 5, seed=0)
-    assert table.assign(fold=fold).groupby("together")["fold"].nunique().max() == 1
+    assert table.assign(fold=fold).groupby("patient")["fold"].nunique().max() == 1
     by_fold = pd.crosstab(fold, table["label"])
     assert by_fold[0].between(6, 10).all()
     assert by_fold[1].between(2, 6).all()
@@ -100,7 +100,7 @@ def test_inner_folds_part_no_xray(monkeypatch):
     path = linear_probe._path
 
     def watched(features, table, training, held_out, inverse_penalties):
-        seen.append(set(table["together"].iloc[training]) & set(table["together"].iloc[held_out]))
+        seen.append(set(table["patient"].iloc[training]) & set(table["patient"].iloc[held_out]))
         return path(features, table, training, held_out, inverse_penalties)
 
     monkeypatch.setattr(linear_probe, "_path", watched)

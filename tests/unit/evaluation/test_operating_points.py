@@ -123,6 +123,19 @@ def test_intervals_are_those_of_the_evaluation():
         assert ends == pytest.approx(expected.loc[rate, ["estimate", "low", "high"]].tolist()), rate
 
 
+def test_xrays_of_a_patient_are_drawn_as_one():
+    label, probability = np.tile([0, 1], 40), np.random.default_rng(0).random(80)
+    one = files(label, probability, np.arange(80))
+    twice = pd.concat([one, one.assign(group=one["group"] + 80)], ignore_index=True)
+    options = DECISION, [OperatingPoint("own", 0.6, "the model")], 0.5, EVEN, CERTAINTY
+    expected = table(one, *options)
+    pd.testing.assert_frame_equal(table(twice.assign(patient=twice["group"] % 80), *options), expected)
+    apart, joined = (
+        each["sensitivity_high"][0] - each["sensitivity_low"][0] for each in (table(twice, *options), expected)
+    )
+    assert apart < 0.85 * joined
+
+
 def judged(test, **options):
     config = Evaluate(**options)
     return operating_points.judge({"validation": TEN, "test": test}, DECISION, config, "LEAKY", CERTAINTY, TEN)

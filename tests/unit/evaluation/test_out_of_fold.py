@@ -136,3 +136,19 @@ def test_figures_say_what_they_show(judged, tmp_path):
         assert (tmp_path / "figure.png").stat().st_size > 10_000
     (axes,) = judged.figures["cross_validation/image/roc.png"].axes
     assert len(axes.lines) == 2 + 1 + 1  # folds, pooled, chance
+
+
+def test_xrays_of_a_patient_are_drawn_as_one():
+    rng, label = np.random.default_rng(0), np.tile([0, 1], 30)
+    one = held_out(*((f"f{n}", f"x{n}", each, rng.normal() + each) for n, each in enumerate(label)))
+    twice = pd.concat([one, one.assign(path="2" + one["path"], group="2" + one["group"])], ignore_index=True)
+
+    def pooled_ends(table):
+        parts = [table[table["group"].str[-1].isin(list(numbers))] for numbers in ("01234", "56789")]
+        pooled = out_of_fold.pool((part, Decision(NAMES, 0.5)) for part in parts)
+        metrics = out_of_fold.judge(pooled, [Decision(NAMES, 0.5)] * 2, "", CERTAINTY).metrics
+        return [metrics[f"cross_validation/xray/auroc_{end}"] for end in ("low", "high")]
+
+    known = twice.assign(patient=twice["group"].str.removeprefix("2"))
+    assert pooled_ends(known) == pytest.approx(pooled_ends(one.assign(patient=one["group"])))
+    assert np.ptp(pooled_ends(twice)) < 0.9 * np.ptp(pooled_ends(known))

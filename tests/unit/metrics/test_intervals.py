@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import expit
 from scipy.stats import norm
@@ -128,9 +129,49 @@ def test_metrics_undefined_in_some_draws_keep_an_interval():
     assert table.loc["precision", ["low", "high"]].tolist() == [0, 1]
 
 
-def test_groups_with_both_labels_are_refused():
-    with pytest.raises(FractureMaeError, match="both labels"):
-        bootstrap_intervals([0, 1], [0.2, 0.3], ["a", "a"], 0.5)
+def test_a_group_with_both_labels_is_drawn_as_one_and_counts_as_positive():
+    label, group = np.array([0, 1, 0, 0, 1, 1, 0]), np.array(list("ppabccq"))
+    member_of, strata = intervals._strata(label, group)
+    assert [names.tolist() for names in strata] == [[0, 1, 4], [2, 3]]  # a, b, q; c, p
+    draws = np.concatenate(list(intervals._draws(member_of, strata, 300, seed=0)))
+    assert (draws[:, 0] == draws[:, 1]).all()  # both files of p
+    assert (draws[:, 4] == draws[:, 5]).all()
+    assert (draws[:, 0] + draws[:, 4] == 2).all()
+    assert (draws[:, [2, 3, 6]].sum(axis=1) == 3).all()
+
+
+def test_patients_with_both_wrists_shown_cover_the_truth():
+    """Each patient has a healthy and a fractured wrist, and tends to score high or low on both: true AUROC Phi(1 / sqrt(2)), where the
+    patient's own share falls out of every difference within a patient alone."""
+    truth, covered = norm.cdf(1 / np.sqrt(2)), []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        patient, label = np.repeat(np.arange(60), 2), np.tile([0, 1], 60)
+        logit = np.sqrt(0.5) * (rng.normal(size=60)[patient] + rng.normal(size=120)) + label
+        low, high = bootstrap_intervals(label, expit(logit), patient, 0.5, n_draws=150).loc["auroc", ["low", "high"]]
+        covered.append(low <= truth <= high)
+    assert np.mean(covered) >= 0.88
+
+
+def test_a_class_that_stands_in_one_group_has_no_interval():
+    label = [1, 0, 0, 0]
+    assert (
+        bootstrap_intervals(label, [0.9, 0.1, 0.2, 0.8], list("ppab"), 0.5).loc["auroc", ["low", "high"]].isna().all()
+    )
+    both = bootstrap_intervals([1, 0, 1, 0], [0.9, 0.1, 0.4, 0.5], list("ppqq"), 0.5, n_draws=50)
+    assert (both["n_groups"] == 2).all()
+    assert both.loc["auroc", ["estimate", "low", "high"]].tolist() == [0.75, 0, 1]
+
+
+def test_twice_as_many_xrays_of_the_same_patients_are_no_more_certain():
+    label, probability, patient = clustered_files(7, n_groups=80, files_per_group=1)
+    twice = [np.concatenate([each, each]) for each in (label, probability, patient)]
+    one = bootstrap_intervals(label, probability, patient, 0.5, n_draws=2000)
+    same = bootstrap_intervals(*twice, 0.5, n_draws=2000)
+    apart = bootstrap_intervals(*twice[:2], np.arange(160), 0.5, n_draws=2000)
+    pd.testing.assert_frame_equal(same, one)
+    width = {name: (found["high"] - found["low"])["auroc"] for name, found in (("one", one), ("apart", apart))}
+    assert width["apart"] / width["one"] == pytest.approx(1 / np.sqrt(2), rel=0.08)
 
 
 def test_paired_difference_is_narrower_than_two_intervals():

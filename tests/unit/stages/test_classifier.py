@@ -169,7 +169,7 @@ def test_a_frozen_encoder_stays(tiny_mae, dataset, accelerator, tmp_path):
 def test_predictions_name_their_files(tiny_mae, dataset, accelerator):
     classifier = classifier_stage.build(tiny_mae, TrainClassifier())
     tables = [predict(classifier, dataset.train, batch_size=size, accelerator=accelerator) for size in (2, 9)]
-    assert tables[0].columns.tolist() == ["path", "sha256", "label", "group", "source", "logit"]
+    assert tables[0].columns.tolist() == ["path", "sha256", "label", "group", "patient", "source", "logit"]
     assert tables[0]["path"].tolist() == dataset.train.table["path"].tolist()
     assert tables[0]["logit"].dtype == np.float64
     np.testing.assert_allclose(tables[0]["logit"], tables[1]["logit"], atol=1e-6)

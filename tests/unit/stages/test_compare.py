@@ -134,6 +134,26 @@ def test_table_by_hand(judged):
     assert set(judged.figures) == {"comparison.png"}
 
 
+def test_xrays_of_a_patient_are_drawn_as_one(judged):
+    knows, guesses = 2.0 * LABEL - 1, np.tile([1, 1, -1, -1], 10)
+    twice = {
+        name: pd.concat([answers(logit), answers(logit).assign(group=[f"y{i}" for i in range(40)])], ignore_index=True)
+        for name, logit in (("guesses", guesses), ("a/knows", knows))
+    }
+    known = {name: table.assign(patient="x" + table["group"].str[1:]) for name, table in twice.items()}
+    one = judged.tables["comparison.csv"].set_index("model")
+    found = {
+        kind: compare.judge(tables, "Title", CERTAINTY).tables["comparison.csv"].set_index("model")
+        for kind, tables in (("known", known), ("unknown", twice))
+    }
+    pd.testing.assert_frame_equal(found["known"], one)
+    for name, column in (("guesses", "auroc"), ("a/knows", "auroc_difference")):
+        width = {
+            kind: table.loc[name, f"{column}_high"] - table.loc[name, f"{column}_low"] for kind, table in found.items()
+        }
+        assert width["unknown"] < 0.85 * width["known"]
+
+
 def test_digest_has_a_line_for_each(judged):
     lines = compare.digest(judged).splitlines()
     assert lines[-1].startswith("a/knows")

@@ -60,6 +60,21 @@ def test_xrays_count_once_however_many_files_they_have():
     assert (found["challenger"], found["champion"], found["n_xrays"]) == (1, 0.5, 4)
 
 
+def test_xrays_of_a_patient_are_drawn_as_one():
+    rng = np.random.default_rng(0)
+    mine, theirs = (predictions(rng.random(60) * 0.6 + 0.4 * LABEL) for _ in range(2))
+    once = compare(mine, DECISION, theirs, DECISION, Evaluate(n_draws=300))
+    again = [pd.concat([each, each.assign(group=each["group"] + 60)], ignore_index=True) for each in (mine, theirs)]
+    known = [each.assign(patient=each["group"] % 60) for each in again]
+    found = compare(known[0], DECISION, known[1], DECISION, Evaluate(n_draws=300))
+    assert (once["n_xrays"], found["n_xrays"]) == (60, 120)
+    assert found == pytest.approx(once | {"n_xrays": 120})
+    apart = compare(again[0], DECISION, again[1], DECISION, Evaluate(n_draws=300))
+    assert apart["difference_high"] - apart["difference_low"] < 0.85 * (
+        found["difference_high"] - found["difference_low"]
+    )
+
+
 @pytest.mark.parametrize("metric", PROMOTION_METRICS)
 def test_a_positive_difference_is_better_whatever_the_metric(metric):
     assert compared(PERFECT, RANDOM, promote_metric=metric)["difference"] > 0

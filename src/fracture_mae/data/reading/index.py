@@ -16,7 +16,8 @@ SPLITS = {
     "test": "test",
 }
 _IGNORED = {".csv", ".txt", ".json", ".md", ".yaml", ".yml", ".xml", ".html", ".ini", ".db"}
-_CSV_COLUMNS = ("path", "label", "group", "split", "source")
+_GIVEN = ("patient", "xray", "group", "split", "source")  # columns of a CSV besides path and label
+_CSV_COLUMNS = ("path", "label", *_GIVEN)
 
 
 def read(
@@ -29,8 +30,8 @@ def read(
             otherwise: two labels, one of them `positive_label`.
 
     Returns:
-        Columns path, label (1 is positive), label_name, split_published, scope (within which names are compared), given_group and
-        given_source (empty unless a CSV gives them), sorted by path.
+        Columns path, label (1 is positive), label_name, split_published, scope (within which names are compared) and, empty
+        unless a CSV gives them, given_patient, given_xray, given_group, given_split and given_source; sorted by path.
 
     Raises:
         FractureMaeError: nothing to read there, or not the classes that are expected.
@@ -90,17 +91,16 @@ def _from_folder(root: Path) -> pd.DataFrame:
     for folder in published or [root]:
         split = SPLITS[folder.name.lower()] if published else ""
         for label in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-            rows += [(str(file), label.name, split, _scope(file, label), "", "") for file in _files(label)]
+            rows += [(str(file), label.name, split, _scope(file, label)) for file in _files(label)]
     if not rows:
         raise FractureMaeError(
             f"{root} holds no files in label folders. Expected: DIR/[train|val|test/]LABEL/FILE, such as DIR/fractured/1.jpg."
         )
     try:
-        return pd.DataFrame(
-            rows, columns=["path", "label_name", "split_published", "scope", "given_group", "given_source"]
-        )
+        table = pd.DataFrame(rows, columns=["path", "label_name", "split_published", "scope"])
     except UnicodeEncodeError as error:
         raise FractureMaeError(f"the name of a file is not valid UTF-8: {error.object!a}. Rename it.") from None
+    return table.assign(**{f"given_{name}": "" for name in _GIVEN})
 
 
 def _scope(file: Path, label: Path) -> str:
@@ -129,7 +129,7 @@ def _from_csv(file: Path) -> pd.DataFrame:
     misspelt = [name for name in given if name not in _CSV_COLUMNS and name.strip().lower() in _CSV_COLUMNS]
     if missing or misspelt:
         raise FractureMaeError(
-            f"{file} has the columns {', '.join(given)}. Expected: path,label and, where known, group, split, source"
+            f"{file} has the columns {', '.join(given)}. Expected: path,label and, where known, patient, xray, group, split, source"
             f"{'; spelt so, not ' + ', '.join(misspelt) if misspelt else ''}."
         )
     if given.empty:
@@ -141,17 +141,17 @@ def _from_csv(file: Path) -> pd.DataFrame:
     _refuse_rows(
         file, ~paths.map(Path.is_file), "name files that do not exist (relative paths start at the CSV's folder)"
     )
-    column = {name: given.get(name, pd.Series("", index=given.index)) for name in ("group", "split", "source")}
+    column = {name: given.get(name, pd.Series("", index=given.index)) for name in _GIVEN}
     unknown = ~column["split"].str.lower().isin([*SPLITS, ""])
     _refuse_rows(file, unknown, f"have a split other than {', '.join(SPLITS)}")
+    column["split"] = column["split"].str.lower().map(SPLITS).fillna("")
     return pd.DataFrame(
         {
             "path": paths.map(str),
             "label_name": given["label"],
-            "split_published": column["split"].str.lower().map(SPLITS).fillna(""),
+            "split_published": column["split"],
             "scope": paths.map(lambda path: str(path.parent)) + "/" + given["label"],
-            "given_group": column["group"],
-            "given_source": column["source"],
+            **{f"given_{name}": values for name, values in column.items()},
         }
     )
 
