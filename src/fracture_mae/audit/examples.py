@@ -11,7 +11,7 @@ import pandas as pd
 
 from fracture_mae.audit.evidence import NAME, SAME_PICTURE
 from fracture_mae.data.copies.alignment import align, matched_keypoints
-from fracture_mae.data.copies.keypoints import SIDE, describe, mirror
+from fracture_mae.data.copies.keypoints import SIDE, describe, mirror, negate
 from fracture_mae.data.copies.search import squeeze
 
 _N_ROWS, _N_COLUMNS = 8, 10  # of the contact sheet
@@ -94,7 +94,7 @@ def examples(chosen: pd.DataFrame, load: Callable[[str], np.ndarray]) -> Iterato
     for link in chosen.itertuples():
         pictures = load(link.path_a), load(link.path_b)
         aligned = link.evidence == SAME_PICTURE and link.method == "aligned"
-        xy_a, xy_b = _match(*pictures, bool(link.flipped)) if aligned else (np.zeros((0, 2)),) * 2
+        xy_a, xy_b = _match(*pictures, bool(link.flipped), bool(link.negative)) if aligned else (np.zeros((0, 2)),) * 2
         a, b = (_shrink(picture) for picture in pictures)
         names = "   |   ".join(_shortened(Path(path).name, 34) for path in (link.path_a, link.path_b))
         yield Example(_title(link), names, a, b, xy_a, xy_b)
@@ -103,18 +103,23 @@ def examples(chosen: pd.DataFrame, load: Callable[[str], np.ndarray]) -> Iterato
 def _title(link) -> str:
     if link.evidence != SAME_PICTURE:
         return f"{link.evidence} alone, joins {link.files:,} files"
-    turned = f"turned {abs(link.angle):.0f}°" + (", mirrored" if link.flipped else "")
+    turned = (
+        f"turned {abs(link.angle):.0f}°"
+        + (", mirrored" if link.flipped else "")
+        + (", negative" if link.negative else "")
+    )
     return (
         f"correlation {link.correlation:.2f} · {int(link.inliers)} inliers ({link.inlier_ratio:.0%}) · "
         f"overlap {link.overlap:.0%} · scale {link.scale:.2f} · {turned}"
     )
 
 
-def _match(a: np.ndarray, b: np.ndarray, flipped: bool) -> tuple[np.ndarray, np.ndarray]:
+def _match(a: np.ndarray, b: np.ndarray, flipped: bool, negative: bool) -> tuple[np.ndarray, np.ndarray]:
     """Matched keypoints (n, 2) in pixels of both pictures as `_shrink` draws them, each as it is or squeezed into a square."""
     for view_a, view_b in product((a, squeeze(a)), (b, squeeze(b))):
         features_a, features_b = describe(view_a), describe(view_b)
         facing = mirror(features_b) if flipped else features_b
+        facing = negate(facing) if negative else facing
         alignment = align(features_a, facing)
         if alignment is not None and alignment.same_xray:
             xy_a, xy_b = matched_keypoints(features_a, facing, alignment.transform)

@@ -127,7 +127,7 @@ def find_links(table: pd.DataFrame, num_workers: int | None = None) -> pd.DataFr
         Columns of `links.Link`, with a sha256 in a and b: enough pairs to join each group, not all pairs.
     """
     path = table.drop_duplicates("sha256").set_index("sha256")["path"]
-    folder = cache_root() / f"links-v1-decoder-v{decoding.VERSION}"
+    folder = cache_root() / f"links-v2-decoder-v{decoding.VERSION}"
 
     def search_all(known: search.Searched) -> pd.DataFrame:
         store = KeypointStore(folder / "features.bin")

@@ -11,7 +11,7 @@ def files(**columns):
 
 
 def link(a, b):
-    return content_links.Link(a, b, "aligned", 40, 0.6, 1.0, 12.0, False, 0.9, 0.95)
+    return content_links.Link(a, b, "aligned", 40, 0.6, 1.0, 12.0, False, False, 0.9, 0.95, 0.95)
 
 
 def test_each_evidence_adds_to_the_surer_ones_before_it():

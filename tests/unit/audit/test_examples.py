@@ -14,6 +14,7 @@ def link(number, *, evidence="same picture", files=2, **changed):
         "scale": 1.0,
         "angle": 0.0,
         "flipped": False,
+        "negative": False,
         "correlation": 0.95,
         "overlap": 1.0,
     }
@@ -52,13 +53,15 @@ def test_names_alone_can_be_shown():
     assert chosen_groups(link(1, evidence="name"), link(2, evidence="name", files=5)) == ["g2", "g1"]
 
 
+@pytest.mark.parametrize("negative", [False, True])
 @pytest.mark.parametrize("flipped", [False, True])
-def test_matched_keypoints_lie_on_the_same_spots(flipped):
+def test_matched_keypoints_lie_on_the_same_spots(flipped, negative):
     picture = xray(np.random.default_rng(0), fractured=False, size=300)
     turn = cv2.getRotationMatrix2D((150, 120), 20, 0.8)
     copy = cv2.warpAffine(picture, turn, picture.shape[::-1])
     shown = copy[:, ::-1].copy() if flipped else copy
-    pair = pd.DataFrame([link(1, flipped=flipped)])
+    shown = 255 - shown if negative else shown
+    pair = pd.DataFrame([link(1, flipped=flipped, negative=negative)])
     (found,) = examples.examples(pair, {"/1a.png": picture, "/1b.png": shown}.get)
     assert len(found.xy_a) == len(found.xy_b) > 20
     zoom = found.a.shape[1] / picture.shape[1]
@@ -67,6 +70,7 @@ def test_matched_keypoints_lie_on_the_same_spots(flipped):
         expected[:, 0] = found.b.shape[1] - 1 - expected[:, 0]
     assert np.median(np.linalg.norm(expected - found.xy_b, axis=1)) < 1.5  # pixels
     assert ("mirrored" in found.title) == flipped
+    assert ("negative" in found.title) == negative
 
 
 def test_the_contact_sheet_shows_the_largest_groups_in_the_order_of_splits():

@@ -1,4 +1,4 @@
-"""What is kept of a picture to recognise it by: local features that survive turning, mirroring, scaling and cropping.
+"""What is kept of a picture to recognise it by: local features that survive turning, mirroring, scaling, cropping and negating.
 
 The keypoints are SIFT's (D. Lowe, "Distinctive image features from scale-invariant keypoints", IJCV 2004), compared as RootSIFT
 (R. Arandjelović and A. Zisserman, "Three things everyone should know to improve object retrieval", CVPR 2012).
@@ -12,36 +12,68 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+import pandas as pd
 from filelock import FileLock
 from tqdm import tqdm
 
 SIDE = 256  # longest side of the thumbnail, in pixels
 MAX_KEYPOINTS = 256
 _PADDING_MARGIN = 4  # pixels of the thumbnail: a keypoint this close to padding describes the padding's edge
+_DETECTION_SIDE = (
+    160  # longest side of the picture that keypoints are looked for in; their places are in pixels of the thumbnail
+)
+_NEIGHBOURHOOD = 5.0  # pixels of that picture, of a Gaussian, within which contrast is evened out
+_FLAT = 20.0  # grey levels: parts with less contrast than that are not made up to the others
+_PART = 32  # pixels of the thumbnail: side of the squares over which keypoints are spread
+_EXTREME = 10  # grey levels from black or white that count as padding where they reach the border
 _CHUNK = 64  # pictures described between two writes
 
 
 class Features(NamedTuple):
     """What is kept of one picture."""
 
-    xy: np.ndarray  # (n, 2) float32, keypoints in pixels of the thumbnail, the strongest first
+    xy: np.ndarray  # (n, 2) float32, keypoints in pixels of the thumbnail, the strongest of each part of it first
     descriptors: np.ndarray  # (n, 128) uint8, SIFT
     thumbnail: np.ndarray  # (h, w) uint8, longest side SIDE
     shape: tuple[int, int]  # height and width of the picture itself, in pixels
 
 
 def describe(image: np.ndarray) -> Features:
-    """Find the strongest MAX_KEYPOINTS keypoints of a grey picture (height, width) uint8; a blank one has none."""
+    """Find MAX_KEYPOINTS keypoints of a grey picture (height, width) uint8; a blank one has none.
+
+    They are looked for in a smaller picture of even contrast, where noise and the blocks of a strong JPEG are averaged out, and what
+    equalising a picture changes is undone. The strongest of each part of the picture come first, so that a text burnt in, with the
+    sharpest edges of all, cannot take all the places.
+    """
     thumbnail = shrink(image)
     inner = cv2.erode(content_mask(thumbnail), np.ones((2 * _PADDING_MARGIN + 1,) * 2, np.uint8))
+    size = [max(1, round(side * _DETECTION_SIDE / SIDE)) for side in thumbnail.shape[::-1]]
+    small = _even_contrast(cv2.resize(_stretch(thumbnail), size, interpolation=cv2.INTER_AREA))
     # X-rays have little contrast: OpenCV's default of 0.04 would lose half of the keypoints.
-    sift = cv2.SIFT_create(nfeatures=MAX_KEYPOINTS, contrastThreshold=0.005)
-    keypoints, descriptors = sift.detectAndCompute(_stretch(thumbnail), inner)
-    strongest = np.argsort([-point.response for point in keypoints], kind="stable")[:MAX_KEYPOINTS]
-    if not len(strongest):
+    sift = cv2.SIFT_create(contrastThreshold=0.005)
+    keypoints, descriptors = sift.detectAndCompute(small, cv2.resize(inner, size, interpolation=cv2.INTER_NEAREST))
+    if not keypoints:
         return Features(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.uint8), thumbnail, image.shape)
-    xy = np.float32([point.pt for point in keypoints])[strongest]
-    return Features(xy, descriptors[strongest].astype(np.uint8), thumbnail, image.shape)
+    xy = (np.float32([point.pt for point in keypoints]) + 0.5) * np.divide(thumbnail.shape[::-1], size) - 0.5
+    # A large keypoint says more than an equally strong small one, which may be noise.
+    strength = np.array([point.response * point.size for point in keypoints])
+    first = _spread(xy, strength)[:MAX_KEYPOINTS]
+    return Features(xy[first].astype(np.float32), descriptors[first].astype(np.uint8), thumbnail, image.shape)
+
+
+def _even_contrast(picture: np.ndarray) -> np.ndarray:
+    """Each pixel's difference from its neighbourhood over the neighbourhood's standard deviation, as uint8 around 128."""
+    grey = picture.astype(np.float32)
+    difference = grey - cv2.GaussianBlur(grey, (0, 0), _NEIGHBOURHOOD)
+    deviation = np.sqrt(cv2.GaussianBlur(difference**2, (0, 0), _NEIGHBOURHOOD))
+    return np.clip(np.round(128 + 60 * difference / (deviation + _FLAT)), 0, 255).astype(np.uint8)
+
+
+def _spread(xy: np.ndarray, strength: np.ndarray) -> np.ndarray:
+    """The order in which the strongest of each square of _PART pixels come first, then the second of each, and so on."""
+    part = pd.MultiIndex.from_arrays((xy // _PART).astype(np.int64).T)
+    rank = pd.Series(-strength).groupby(part.to_flat_index()).rank(method="first")
+    return np.lexsort([-strength, rank])
 
 
 def shrink(image: np.ndarray) -> np.ndarray:
@@ -58,7 +90,9 @@ def _stretch(thumbnail: np.ndarray) -> np.ndarray:
 
 
 def content_mask(thumbnail: np.ndarray) -> np.ndarray:
-    """1 where a picture shows something, 0 in black that reaches its border: corners of a rotation, air around a limb.
+    """1 where a picture shows something, 0 in black or white that reaches its border: corners of a rotation, air around a limb.
+
+    The mask of a negative is the same.
 
     Args:
         thumbnail: (h, w) uint8.
@@ -66,10 +100,16 @@ def content_mask(thumbnail: np.ndarray) -> np.ndarray:
     Returns:
         (h, w) uint8.
     """
-    dark = (_stretch(thumbnail) <= 10).astype(np.uint8)
-    framed = cv2.copyMakeBorder(dark, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
+    stretched = _stretch(thumbnail)
+    padding = _reaches_border(stretched <= _EXTREME) | _reaches_border(stretched >= 255 - _EXTREME)
+    return (~padding).astype(np.uint8)
+
+
+def _reaches_border(mask: np.ndarray) -> np.ndarray:
+    """The parts (h, w) bool of a mask that hang together with its border."""
+    framed = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
     cv2.floodFill(framed, None, (0, 0), 2)
-    return (framed[1:-1, 1:-1] != 2).astype(np.uint8)
+    return framed[1:-1, 1:-1] == 2
 
 
 def root_sift(descriptors: np.ndarray) -> np.ndarray:
@@ -96,6 +136,20 @@ def mirror(features: Features) -> Features:
         descriptors=mirror_descriptors(features.descriptors),
         thumbnail=features.thumbnail[:, ::-1],
     )
+
+
+def negate_descriptors(descriptors: np.ndarray) -> np.ndarray:
+    """The descriptors (n, 128) of the same keypoints in the picture's negative, where bone is dark.
+
+    There all gradients point the other way, the keypoint's own direction too: the 4 × 4 cells are seen turned by half a circle, and
+    the gradients within them, which are relative to that direction, stay as they are.
+    """
+    return descriptors.reshape(-1, 4, 4, 8)[:, ::-1, ::-1].reshape(-1, 128)
+
+
+def negate(features: Features) -> Features:
+    """The features of the picture's negative."""
+    return features._replace(descriptors=negate_descriptors(features.descriptors), thumbnail=255 - features.thumbnail)
 
 
 class KeypointStore:

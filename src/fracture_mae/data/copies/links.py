@@ -27,7 +27,9 @@ class Link(NamedTuple):
     scale: float  # pixels of a for each pixel of b
     angle: float  # by which b is turned clockwise to lie on a, in degrees
     flipped: bool  # b is mirrored left to right before it is turned
-    correlation: float  # of the local contrast where both overlap
+    negative: bool  # b's grey levels are inverted
+    correlation: float  # of fine detail where both overlap, each part of it for itself
+    shapes: float  # correlation of coarse shapes there
     overlap: float  # share of the smaller picture
 
 

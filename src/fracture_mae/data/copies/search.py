@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from fracture_mae.data.copies.alignment import MIN_INLIERS, Alignment, align
 from fracture_mae.data.copies.candidates import Candidate, Index
-from fracture_mae.data.copies.keypoints import Features, KeypointStore, mirror
+from fracture_mae.data.copies.keypoints import Features, KeypointStore, mirror, negate
 from fracture_mae.data.copies.links import Link, Searched, as_table, groups
 
 __all__ = ["Link", "Searched", "find", "groups"]
@@ -127,7 +127,7 @@ class _Search:
         self.links = [Link(*link) for link in searched.links.itertuples(index=False)]
         self._ids, self._features, self._picture, self._pool = ids, features, picture, pool
         self._views = pd.Series(range(len(picture))).groupby(picture).agg(list)
-        self._tested: set[tuple[int, int, bool]] = set()
+        self._tested: set[tuple[int, int, bool, bool]] = set()
         position = pd.Index(ids, dtype=object).get_indexer
         self._new = np.ones(len(ids), bool)
         self._new[position(searched.ids)] = False
@@ -145,7 +145,7 @@ class _Search:
             features = self._features[b]
             a = first.setdefault((features.shape, hashlib.sha256(features.thumbnail.tobytes()).digest()), b)
             if self._groups.merge(a, b):
-                same = (len(features.xy), 1.0, 1.0, 0.0, False, 1.0, 1.0)
+                same = (len(features.xy), 1.0, 1.0, 0.0, False, False, 1.0, 1.0, 1.0)
                 self.links.append(Link(self._ids[a], self._ids[b], "identical", *same))
         self._chosen = list(first.values())
 
@@ -178,10 +178,13 @@ class _Search:
         index = Index([self._features[view] for view in views], self._pool)
         found = self._pool.map(index.candidates, asked)
         pairs = {}
-        for votes, *pair, flipped in chain.from_iterable(tqdm(found, "Searching copies", len(asked), unit="file")):
+        for votes, *pair, flipped, negative in chain.from_iterable(
+            tqdm(found, "Searching copies", len(asked), unit="file")
+        ):
             a, b = sorted((views[position] for position in pair), key=lambda view: (self._picture[view], view))
-            pairs[a, b, flipped] = max(votes, pairs.get((a, b, flipped), 0))
-        return sorted((Candidate(votes, *pair) for pair, votes in pairs.items()), key=lambda c: (-c.votes, *c[1:]))
+            way = a, b, flipped, negative
+            pairs[way] = max(votes, pairs.get(way, 0))
+        return sorted((Candidate(votes, *way) for way, votes in pairs.items()), key=lambda c: (-c.votes, *c[1:]))
 
     def _n_keypoints(self, picture: int) -> int:
         return len(self._features[picture].xy)
@@ -209,7 +212,8 @@ class _Search:
 
     def _align(self, candidate: Candidate) -> Alignment | None:
         a, b = self._features[candidate.a], self._features[candidate.b]
-        return align(a, mirror(b) if candidate.flipped else b)
+        b = mirror(b) if candidate.flipped else b
+        return align(a, negate(b) if candidate.negative else b)
 
     def _join(self, candidate: Candidate, alignment: Alignment | None) -> None:
         a, b = self._picture[[candidate.a, candidate.b]].tolist()
@@ -224,7 +228,8 @@ class _Search:
         left, right = (sorted(self._groups.subset(x) - {x}, key=self._n_keypoints)[-2:] for x in (a, b))
         if len(left) < 2 or len(right) < 2:
             return True
-        pairs = [Candidate(0, *pair, flipped) for pair in product(left, right) for flipped in (False, True)]
+        ways = product(product(left, right), (False, True), (False, True))
+        pairs = [Candidate(0, *pair, flipped, negative) for pair, flipped, negative in ways]
         return any(alignment is not None and alignment.same_xray for alignment in self._pool.map(self._align, pairs))
 
     def _link(self, candidate: Candidate, alignment: Alignment) -> Link:
@@ -233,5 +238,5 @@ class _Search:
         zoom = max(self._features[candidate.a].shape) / max(self._features[candidate.b].shape)
         scale = float(np.sqrt(xx * yy - xy * yx) * zoom)
         angle = float(np.degrees(np.arctan2(yx - xy, xx + yy)))
-        _, inliers, inlier_ratio, correlation, overlap = alignment
-        return Link(a, b, "aligned", inliers, inlier_ratio, scale, angle, candidate.flipped, correlation, overlap)
+        turned = (scale, angle, candidate.flipped, candidate.negative)
+        return Link(a, b, "aligned", alignment.inliers, alignment.inlier_ratio, *turned, *alignment.agreement)

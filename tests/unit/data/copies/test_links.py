@@ -11,7 +11,7 @@ from fracture_mae.data.copies.links import Link, LinkStore, Searched, as_table, 
 
 
 def link(a, b):
-    return Link(a, b, "aligned", 40, 0.75, 1.5, -30.25, True, 0.1 + 0.8, 0.9)
+    return Link(a, b, "aligned", 40, 0.75, 1.5, -30.25, True, False, 0.1 + 0.8, 0.95, 0.9)
 
 
 class Search:

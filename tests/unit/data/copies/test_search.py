@@ -7,7 +7,7 @@ import pytest
 
 from fracture_mae.data.copies import search
 from fracture_mae.data.copies.alignment import align
-from fracture_mae.data.copies.keypoints import KeypointStore, describe, mirror
+from fracture_mae.data.copies.keypoints import KeypointStore, describe, mirror, negate
 from fracture_mae.data.copies.links import Searched, as_table
 from fracture_mae.data.synthetic.xray import xray
 
@@ -70,6 +70,69 @@ CHANGES = {
 }
 
 
+def with_noise(picture, sigma):
+    """Of normal distribution, `sigma` grey levels."""
+    noise = np.random.default_rng(int(picture.sum())).normal(0, sigma, picture.shape)
+    return np.clip(picture + noise, 0, 255).astype(np.uint8)
+
+
+def equalised_locally(picture):
+    return cv2.createCLAHE(clipLimit=4, tileGridSize=(8, 8)).apply(picture)
+
+
+def with_text(picture):
+    """A name, a hospital and the settings, white, on the bones too; and a white frame."""
+    lettered = picture.copy()
+    height, width = picture.shape
+    for text, x, y in (
+        ("NAME: DOE JOHN 1970", 0.02, 0.1),
+        ("L 72 kV 4 mAs", 0.3, 0.55),
+        ("General Hospital", 0.1, 0.93),
+    ):
+        place = int(x * width), int(y * height)
+        cv2.putText(lettered, text, place, cv2.FONT_HERSHEY_SIMPLEX, width / 400, 255, 2)
+    cv2.rectangle(lettered, (0, 0), (width - 1, height - 1), 255, 6)
+    return lettered
+
+
+DAMAGES = {
+    "negative": lambda x: 255 - x,
+    "negative, turned and mirrored": lambda x: rotated(255 - x[:, ::-1], 25),
+    "noise": lambda x: with_noise(x, 15),
+    "noise, turned": lambda x: with_noise(rotated(x), 12),
+    "equalised": cv2.equalizeHist,
+    "equalised locally": equalised_locally,
+    "JPEG of quality 10": lambda x: as_jpeg(x, 10),
+    "a quarter of the size": lambda x: scaled(x, 0.25),
+    "a quarter of the size, re-encoded": lambda x: as_jpeg(scaled(x, 0.25), 75),
+    "text and border burnt in": with_text,
+}
+
+
+@pytest.fixture(scope="module")
+def thirty():
+    return [xray(np.random.default_rng(1000 + seed), fractured=seed % 2 == 0, size=256) for seed in range(30)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_of_thirty_damaged_copies_at_least_28_are_found_and_no_other_is(thirty, damage):
+    pictures = {f"{i:02}": picture for i, picture in enumerate(thirty)}
+    pictures |= {f"{i:02} copy": DAMAGES[damage](picture) for i, picture in enumerate(thirty)}
+    found = groups_of(pictures)
+    assert all(group[:2] == name[:2] for name, group in found.items())
+    assert sum(found[f"{i:02}"] == found[f"{i:02} copy"] for i in range(30)) >= 28
+
+
+@pytest.mark.slow
+def test_hundreds_of_different_xrays_stay_apart():
+    """Bare shafts and rows of fingers among them, which can be squeezed until they look alike."""
+    pictures = {
+        f"{seed}": xray(np.random.default_rng(5000 + seed), fractured=seed % 2 == 0, size=192) for seed in range(300)
+    }
+    assert groups_of(pictures) == {name: name for name in pictures}
+
+
 def groups_of(pictures: dict[str, np.ndarray]) -> dict[str, str]:
     links = search.find(pictures.__getitem__, list(pictures), num_workers=2)
     return search.groups(links, list(pictures)).to_dict()
@@ -108,13 +171,15 @@ def test_a_long_xray_squeezed_into_a_square_and_turned(xrays):
     }
 
 
+@pytest.mark.parametrize("negative", [False, True])
 @pytest.mark.parametrize(("flipped", "angle"), [(False, 30), (True, -30)])
-def test_a_link_says_how_the_copy_was_made(xrays, flipped, angle):
+def test_a_link_says_how_the_copy_was_made(xrays, flipped, angle, negative):
     """OpenCV turns the copy anticlockwise by 30°, so it goes back clockwise; mirrored again, it is turned the other way."""
     copy = scaled(rotated(xrays[0][:, ::-1] if flipped else xrays[0], 30), 0.5)
-    pictures = {"a": xrays[0], "b": copy}
+    pictures = {"a": xrays[0], "b": 255 - copy if negative else copy}
     (link,) = search.find(pictures.__getitem__, ["b", "a"]).itertuples()
-    assert (link.a, link.b, link.method, link.flipped) == ("a", "b", "aligned", flipped)
+    assert (link.a, link.b, link.method) == ("a", "b", "aligned")
+    assert (link.flipped, link.negative) == (flipped, negative)
     assert link.scale == pytest.approx(2, rel=0.02)
     assert link.angle == pytest.approx(angle, abs=1)
     assert link.correlation > 0.9
@@ -196,10 +261,14 @@ def test_of_pictures_searched_before_only_those_added_are_compared(xrays, monkey
     known = Searched(before, search.find(pictures.__getitem__, before))
     added = {describe(pictures[name]).thumbnail.tobytes() for name in ("1 2", "2 2")}
     compared = []
+
+    def also(b):
+        return mirror(b), negate(b), mirror(negate(b))
+
     monkeypatch.setattr(search, "align", lambda a, b: compared.append((a, b)) or align(a, b))
     links = search.find(pictures.__getitem__, list(pictures), searched=known)
     assert compared
-    assert all({x.thumbnail.tobytes() for x in (a, b, mirror(b))} & added for a, b in compared)
+    assert all({x.thumbnail.tobytes() for x in (a, b, *also(b))} & added for a, b in compared)
     assert set(map(tuple, known.links.to_numpy().tolist())) <= set(map(tuple, links.to_numpy().tolist()))
     assert search.groups(links, list(pictures)).to_dict() == {name: f"{name[0]} 0" for name in pictures}
 
