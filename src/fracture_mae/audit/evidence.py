@@ -35,17 +35,18 @@ class Grouping:
     counts: dict[str, int]
 
 
-def join(table: pd.DataFrame, links: pd.DataFrame) -> Grouping:
+def join(table: pd.DataFrame, links: pd.DataFrame, named: pd.DataFrame) -> Grouping:
     """Join files step by step.
 
     Args:
         table: columns path, sha256, scope (within which names are compared), label_name, given_xray, given_group and given_patient;
             index 0, 1, 2, …
         links: pairs of contents that show the same picture: columns a and b, sha256.
+        named: likewise, pairs that names propose and pictures do not contradict.
     """
     forest = DisjointSet(range(len(table)))
     joins, counts, grouped = [], {}, {}
-    pairs = dict(zip(_EVIDENCE, _pairs(table, links), strict=True))
+    pairs = dict(zip(_EVIDENCE, _pairs(table, links, named), strict=True))
     for evidence, (left, right) in tqdm(pairs.items(), desc="Grouping files", unit="evidence", leave=False):
         for a, b in zip(right.tolist(), left.tolist(), strict=True):
             if not forest.connected(a, b):
@@ -60,12 +61,12 @@ def join(table: pd.DataFrame, links: pd.DataFrame) -> Grouping:
     return Grouping(table, pd.DataFrame(joins, columns=["a", "b", "evidence", "files"]), counts)
 
 
-def _pairs(table: pd.DataFrame, links: pd.DataFrame) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _pairs(table: pd.DataFrame, links: pd.DataFrame, named: pd.DataFrame) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Row positions left and right of the files that each evidence joins."""
     yield groups.same(table["sha256"])
     row = table.reset_index().drop_duplicates("sha256").set_index("sha256")["index"]
-    yield row.reindex(links["b"]).to_numpy(), row.reindex(links["a"]).to_numpy()
-    yield groups.same(groups.families(table["path"], table["scope"]))
+    for pairs in (links, named):
+        yield row.reindex(pairs["b"]).to_numpy(), row.reindex(pairs["a"]).to_numpy()
     yield groups.same(loading.given_xray(table))
     for name in ("given_group", "given_patient"):
         yield groups.same(table[name].where(table[name] != ""))
@@ -77,7 +78,10 @@ def _names(sha256: pd.Series, forest: DisjointSet) -> pd.Series:
 
 
 def describe(grouping: Grouping, links: pd.DataFrame) -> pd.DataFrame:
-    """The links to check, a row each: both paths, the evidence, and for the same picture how one lies on the other.
+    """The links to check, a row each: both paths, the evidence, and how one picture lies on the other where they were compared.
+
+    Args:
+        links: that pictures and that names and pictures tell.
 
     Joins by same bytes are left out: `groups.csv` shows them. All links between pictures are there, and of names and columns those
     that brought files together which their content did not.
@@ -95,7 +99,7 @@ def describe(grouping: Grouping, links: pd.DataFrame) -> pd.DataFrame:
             "group": left["group"].to_numpy(),
         }
     )
-    pictured = named["evidence"] == SAME_PICTURE
+    pictured = named["evidence"].isin([SAME_PICTURE, NAME])
     table = pd.concat([named[pictured].merge(links, on=["a", "b"], how="left"), named[~pictured]], ignore_index=True)
     table = table.rename(columns={"a": "sha256_a", "b": "sha256_b"})
     first = ["path_a", "path_b", "evidence", "method", "files", "group"]

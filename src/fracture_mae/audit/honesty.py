@@ -53,10 +53,13 @@ class Honesty:
 def find_copies(files: Files, num_workers: int | None) -> FoundCopies:
     """Join the files made from one X-ray, by all evidence that there is."""
     links = loading.find_links(files.table, num_workers)
-    grouping = evidence.join(files.table, links)
+    named = loading.find_named_links(files.table, links, num_workers)
+    grouping = evidence.join(files.table, links, named)
     table = grouping.table
     table = table.assign(source=groups.source_of(table["path"], table["group"], given=table["given_source"]))
-    return FoundCopies(files.name, table, grouping, evidence.describe(grouping, links), leakage.group_sizes(table))
+    return FoundCopies(
+        files.name, table, grouping, evidence.describe(grouping, pd.concat([links, named])), leakage.group_sizes(table)
+    )
 
 
 def show_copies(copies: FoundCopies, files: Files) -> Report:

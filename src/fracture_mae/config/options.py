@@ -78,7 +78,8 @@ class DataOptions(Config):
     group_by: Literal["content", "names", "column"] = Field(
         "content",
         description="what makes files copies of one X-ray, besides equal bytes and a CSV's column xray; content: the picture "
-        "itself and families of names; names: families of names; column: nothing else",
+        "itself, names only where it does not contradict; names: families of names, pictures are not looked at; "
+        "column: nothing else",
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of initial weights, order, augmentation and masks")
     batch_size: int = Field(32, ge=1, le=4096, description="X-rays per step")

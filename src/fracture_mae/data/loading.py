@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fracture_mae.data import splits
-from fracture_mae.data.copies import groups, search
+from fracture_mae.data.copies import groups, named, search
 from fracture_mae.data.copies.keypoints import KeypointStore
 from fracture_mae.data.copies.links import LinkStore, as_table
 from fracture_mae.data.reading import decoding, index
@@ -50,7 +50,8 @@ def load(
         split: "grouped", see `splits.grouped`, which keeps what a CSV's column split says; "published", as folders or CSV say; or
             "external": all of them are test, and one class alone is enough.
         group_by: what makes files copies of one X-ray, besides equal bytes and the columns xray and group of a CSV: "content", the
-            picture itself and families of names; "names", these alone; "column", nothing else.
+            picture itself, where less evidence is asked for between files of one name family; "names", families of names, no picture
+            is looked at; "column", nothing else.
         label_names: of the classifier that is to be judged on them, see `index.read`; None: those of the data.
         num_workers: threads that decode; None: one for each core.
 
@@ -62,10 +63,14 @@ def load(
     if group_by == "column":
         _check_given_groups(table, data_dir)
     table, pixels, unreadable = _read_pictures(table, image_size, num_workers)
-    links = find_links(table, num_workers) if group_by == "content" else as_table()
-    table, conflicts = _group(table, links, by_name=group_by != "column")
+    links = as_table()
+    if group_by == "content":
+        links = find_links(table, num_workers)
+        links = pd.concat([links, find_named_links(table, links, num_workers)], ignore_index=True)
+    table, conflicts = _group(table, links, by_name=group_by == "names")
     rejected = pd.concat([unreadable, conflicts], ignore_index=True)
     _warn_of(rejected, len(table) + len(rejected))
+    _warn_of_large_groups(table)
     _warn_of_joined(table)
     table["identity"] = splits.identity(table)
     table["split"] = _SPLITS[split](table, split_seed)
@@ -127,7 +132,7 @@ def find_links(table: pd.DataFrame, num_workers: int | None = None) -> pd.DataFr
         Columns of `links.Link`, with a sha256 in a and b: enough pairs to join each group, not all pairs.
     """
     path = table.drop_duplicates("sha256").set_index("sha256")["path"]
-    folder = cache_root() / f"links-v2-decoder-v{decoding.VERSION}"
+    folder = _links_folder()
 
     def search_all(known: search.Searched) -> pd.DataFrame:
         store = KeypointStore(folder / "features.bin")
@@ -135,6 +140,30 @@ def find_links(table: pd.DataFrame, num_workers: int | None = None) -> pd.DataFr
         return search.find(lambda content: read_picture(path[content]), list(path.index), **options)
 
     return LinkStore(folder).find(list(path.index), search_all)
+
+
+def find_named_links(table: pd.DataFrame, links: pd.DataFrame, num_workers: int | None = None) -> pd.DataFrame:
+    """The contents of one name family that `links` does not join and whose pictures do not contradict the names, see `named.find`.
+
+    Args:
+        table: columns path, sha256 and scope (names are compared within it, such as a label's folder) of readable files.
+        links: of `find_links`.
+    """
+    path = table.drop_duplicates("sha256").set_index("sha256")["path"]
+    family = pd.Series(groups.families(table["path"], table["scope"]).to_numpy(), index=table["sha256"])
+    store = KeypointStore(_links_folder() / "features.bin")
+    return named.find(
+        lambda content: read_picture(path[content]),
+        family,
+        links,
+        store=store,
+        num_workers=num_workers or os.cpu_count(),
+    )
+
+
+def _links_folder() -> Path:
+    """Where features and links are kept; the version tells those of other methods apart."""
+    return cache_root() / f"links-v2-decoder-v{decoding.VERSION}"
 
 
 def read_picture(path: str) -> np.ndarray:
@@ -233,6 +262,16 @@ def _warn_of(rejected: pd.DataFrame, n_files: int) -> None:
     if len(rejected):
         reasons = "; ".join(f"{n:,} {reason}" for reason, n in rejected["reason"].value_counts().head(3).items())
         logger.warning("%d of %d files are not used; rejected.csv lists them. %s", len(rejected), n_files, reasons)
+
+
+def _warn_of_large_groups(table: pd.DataFrame) -> None:
+    for number, group in enumerate(groups.large(table["group"]), 1):
+        names = [Path(path).name for path in table.loc[table["group"] == group, "path"]]
+        logger.warning(
+            "%d of %d files count as one X-ray or patient: %s, … The run's data/large_group_%d.png shows some of them. If they "
+            "are not, data/links.csv says what joined them; say in a CSV's column group what belongs together (--group-by column).",
+            *(len(names), len(table), ", ".join(names[:3]), number),
+        )
 
 
 def _set_aside(table: pd.DataFrame, unusable: pd.Series, reason: pd.Series | str) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 
 from fracture_mae.plots.style import DPI, INK
 
+_SHEET_COLUMNS = 6
+
 
 def reconstructions(
     panels: Mapping[str, np.ndarray],
@@ -33,6 +35,20 @@ def reconstructions(
     for axes, row_title in zip(grid[:, 0], titles, strict=True):
         lines = [part for line in row_title.splitlines() for part in textwrap.wrap(line, 26)]
         axes.set_ylabel("\n".join(lines), rotation=0, ha="right", va="center", fontsize=9, color=INK, labelpad=6)
+    return figure
+
+
+def contact_sheet(pictures: np.ndarray, captions: Sequence[str], title: str) -> Figure:
+    """Draw pictures uint8 [n, h, w] in rows of six, each with its caption below."""
+    n_rows = -(-len(pictures) // _SHEET_COLUMNS)
+    figure = Figure(figsize=(1.6 * _SHEET_COLUMNS, 0.5 + 1.8 * n_rows), dpi=DPI, layout="constrained")
+    figure.suptitle(title, fontsize=11, color=INK)
+    grid = figure.subplots(n_rows, _SHEET_COLUMNS, squeeze=False).ravel()
+    for axes in grid:
+        axes.set_axis_off()
+    for axes, picture, caption in zip(grid, pictures, captions, strict=False):
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
+        axes.set_title(textwrap.shorten(caption, 24, placeholder="…"), fontsize=7, color=INK, y=-0.14)
     return figure
 
 

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
+import numpy as np
 import pandas as pd
 import psutil
 import yaml
@@ -26,14 +27,17 @@ from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT, MLFLOW_RUN_NAME
 
 from fracture_mae.config import Config
 from fracture_mae.data import splits
+from fracture_mae.data.copies import groups
 from fracture_mae.data.types import Dataset
 from fracture_mae.errors import FractureMaeError, first_line
+from fracture_mae.plots.pictures import contact_sheet
 from fracture_mae.processes import ranks
 from fracture_mae.tracking.plugin import EXPERIMENT, REASON_TAG
 from fracture_mae.tracking.report import Report
 
 _HOST_TAG, _PROCESS_TAG = "process.host", "process.id"
 _LONGEST_REASON = 1000
+_SHOWN_FILES = 36  # of a group that is large enough to be looked at
 _CLOCK_TOLERANCE = 60.0  # seconds by which a process's start may seem to move when the clock is set
 
 logger = logging.getLogger(__name__)
@@ -106,7 +110,7 @@ class Run:
         mlflow.log_input(mlflow.data.from_pandas(table[columns], targets="label", name=name), context=context)
 
     def dataset(self, dataset: Dataset) -> None:
-        """The splits as MLflow datasets, `splits.csv`, `rejected.csv`, and tags that tell runs on other data apart."""
+        """The splits as MLflow datasets, `splits.csv`, `rejected.csv`, large groups, and tags that tell runs on other data apart."""
         for xrays, context in zip(dataset.sides, ("training", "validation", "test"), strict=True):
             if not len(xrays):  # of somebody else's X-rays all are test
                 continue
@@ -116,6 +120,8 @@ class Run:
         self.table(dataset.index[splits.SAVED], "data/splits.csv")
         self.table(dataset.rejected, "data/rejected.csv")
         self.table(dataset.links, "data/links.csv")
+        for number, group in enumerate(groups.large(dataset.index["group"]), 1):
+            self.figure(_files_of(dataset, group), f"data/large_group_{number}.png")
         self.tags(
             {
                 "data": dataset.name,
@@ -135,6 +141,15 @@ def read_table(run_id: str, path: str) -> pd.DataFrame | None:
             return pd.read_csv(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path, dst_path=folder))
     except (MlflowException, OSError):
         return None
+
+
+def _files_of(dataset: Dataset, group: str) -> Figure:
+    """Up to _SHOWN_FILES files of a group, spread over their names in order."""
+    files = dataset.index[dataset.index["group"] == group].sort_values("path")
+    shown = files.iloc[np.unique(np.linspace(0, len(files) - 1, _SHOWN_FILES).astype(int))]
+    names = [Path(path).name for path in shown["path"]]
+    title = f"{len(files):,} of {len(dataset.index):,} files count as one X-ray; {len(shown)} of them"
+    return contact_sheet(dataset.test.pixels[shown["row"]], names, title)
 
 
 def _nothing(*_: object, **__: object) -> None:

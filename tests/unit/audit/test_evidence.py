@@ -18,7 +18,7 @@ def test_each_evidence_adds_to_the_surer_ones_before_it():
     # x and y are one file; z shows the same picture; z and its copy only have names in common; 9 and 8 are one patient.
     names = ["x", "y", "z", "z-rotated1", "9", "8", "alone"]
     table = files(name=names, sha256=["a", "a", "b", "c", "d", "e", "f"], given_group=["", "", "", "", "p", "p", ""])
-    found = evidence.join(table, content_links.as_table([link("a", "b")]))
+    found = evidence.join(table, content_links.as_table([link("a", "b")]), content_links.as_table([link("b", "c")]))
     assert found.counts == {"same bytes": 6, "same picture": 5, "name": 4, "CSV column": 3}
     assert found.table["content_group"].tolist() == ["a", "a", "a", "c", "d", "e", "f"]
     assert found.table["xray"].tolist() == ["a", "a", "a", "a", "d", "e", "f"]
@@ -46,7 +46,7 @@ def test_a_csvs_xray_and_patient_are_evidence_where_they_are_given():
 
 def test_links_name_both_files_and_their_evidence():
     table = files(name=["x", "y", "x-rotated1", "z"], sha256=["a", "b", "c", "d"])
-    joined = evidence.join(table, content_links.as_table([link("a", "b")]))
+    joined = evidence.join(table, content_links.as_table([link("a", "b")]), content_links.as_table([link("a", "c")]))
     found = evidence.describe(joined, content_links.as_table([link("a", "b")]))
     assert found[["path_a", "path_b", "evidence", "group"]].to_numpy().tolist() == [
         ["/d/x.png", "/d/y.png", "same picture", "a"],
@@ -58,12 +58,12 @@ def test_links_name_both_files_and_their_evidence():
 
 def test_a_name_that_says_what_the_picture_says_joins_nothing():
     table = files(name=["x", "x-rotated1"], sha256=["a", "b"])
-    found = evidence.join(table, content_links.as_table([link("a", "b")]))
+    found = evidence.join(table, content_links.as_table([link("a", "b")]), content_links.as_table([link("a", "b")]))
     assert found.counts == {"same bytes": 2, "same picture": 1, "name": 1, "CSV column": 1}
     assert found.joins["evidence"].tolist() == ["same picture"]
 
 
 def test_nothing_in_common():
-    found = evidence.join(files(name=["x", "y"], sha256=["a", "b"]), content_links.as_table())
+    found = evidence.join(files(name=["x", "y"], sha256=["a", "b"]), content_links.as_table(), content_links.as_table())
     assert set(found.counts.values()) == {2}
     assert evidence.describe(found, content_links.as_table()).empty

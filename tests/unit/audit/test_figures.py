@@ -53,7 +53,7 @@ def test_shortcuts_with_their_importance():
 def test_pairs_joined_by_name_have_no_lines():
     table = pd.DataFrame({"path": ["/x.png", "/x-rotated1.png"], "sha256": ["a", "b"], "scope": "s"})
     table = table.assign(given_patient="", given_xray="", given_group="")
-    joined = evidence.join(table, content_links.as_table())
+    joined = evidence.join(table, content_links.as_table(), pd.DataFrame({"a": ["a"], "b": ["b"]}))
     chosen = examples.choose(evidence.describe(joined, content_links.as_table()))
     pairs = list(examples.examples(chosen, lambda path: np.full((30, 20), 90, np.uint8)))
     figure = figures.linked_pairs(pairs, "Pairs")

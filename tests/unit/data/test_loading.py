@@ -352,7 +352,7 @@ def test_a_file_that_is_damaged_between_reading_and_comparing_says_so(renamed, t
 
 
 def test_by_column_neither_names_nor_pictures_join(renamed, tmp_path):
-    """0 and 6 show one X-ray, `9` and `9 (1)` are one family of names; only 2 and 3 share a value in the column."""
+    """0 and 6 show one X-ray; `9` and `9 (1)` are one family of different pictures; only 2 and 3 share a value in the column."""
     for name, seed in (("9", 90), ("9 (1)", 91)):
         picture = np.random.default_rng(seed).integers(0, 255, (40, 30), np.uint8)
         cv2.imwrite(str(tmp_path / f"{name}.png"), picture)
@@ -362,7 +362,7 @@ def test_by_column_neither_names_nor_pictures_join(renamed, tmp_path):
     patients = ["", "", "p", "p", "", "", "", "", "", ""]
     rows = [f"{n}.png,{label},{s},{p}" for n, label, s, p in zip(names, labels, sides, patients, strict=True)]
     csv = _csv(tmp_path, ["path,label,split,group", *rows])
-    for group_by, n_given, n_xrays in (("column", 9, 10), ("names", 8, 9), ("content", 6, 7)):
+    for group_by, n_given, n_xrays in (("column", 9, 10), ("names", 8, 9), ("content", 7, 8)):
         dataset = loading.load(csv, image_size=32, split="published", group_by=group_by)
         # A patient with X-rays under both labels is kept on one side as one, and counts as two.
         assert dataset.index["patient"].nunique() == n_given
@@ -505,3 +505,54 @@ def test_somebody_elses_xrays_may_be_of_one_class_and_have_other_names(folder, t
     dataset = loading.load(str(tmp_path / "healthy"), positive_label="Broken", **options)
     assert dataset.label_names == ("healthy", "fractured")
     assert dict(zip(dataset.test.table["label_name"], dataset.test.label, strict=True)) == {"Normal": 0, "Broken": 1}
+
+
+def _folder(root, pictures):
+    """Under two labels, from (label, name) to the picture."""
+    for (label, name), picture in pictures.items():
+        (root / label).mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(root / label / name), picture)
+    return str(root)
+
+
+def _pictures(n, size=160):
+    return [xray(np.random.default_rng(seed), fractured=False, size=size) for seed in range(n)]
+
+
+@pytest.fixture
+def downloads(tmp_path):
+    """Thirty X-rays under names that a browser gives: image.png, image (1).png, …; and four others."""
+    pictures = {
+        ("healthy", "image.png" if not n else f"image ({n}).png"): picture for n, picture in enumerate(_pictures(30))
+    }
+    pictures |= {("fractured", f"{n}.png"): _pictures(34)[n] for n in range(30, 34)}
+    return _folder(tmp_path / "downloads", pictures)
+
+
+def test_names_join_no_pictures_that_show_different_xrays(downloads):
+    assert loading.load(downloads, image_size=32).index["group"].nunique() == 34
+
+
+def test_a_group_of_most_files_is_a_warning(downloads, caplog):
+    with caplog.at_level(logging.WARNING), pytest.raises(FractureMaeError):  # one X-ray cannot be split
+        loading.load(downloads, image_size=32, group_by="names")
+    assert "30 of 34 files count as one X-ray or patient: image (1).png, image (10).png, image (11).png" in caplog.text
+    assert "data/large_group_1.png" in caplog.text
+
+
+def test_names_are_believed_where_the_picture_is_damaged_or_blank(tmp_path):
+    """Noise of 25 grey levels: under other names no copy would be found."""
+    pictures = {
+        (label, f"{n}.png"): picture
+        for label, n, picture in zip(["healthy", "fractured"] * 6, range(12), _pictures(12), strict=True)
+    }
+    noise = np.random.default_rng(0).normal(0, 25, pictures["healthy", "0.png"].shape)
+    damaged = np.clip(pictures["healthy", "0.png"] + noise, 0, 255).astype(np.uint8)
+    blank = np.zeros((50, 50), np.uint8)
+    alike = {("healthy", "0 (1).png"): damaged, ("fractured", "1 - Copy.png"): blank}
+    unlike = {("healthy", "damaged.png"): damaged, ("fractured", "blank.png"): blank}
+    renamed = loading.load(_folder(tmp_path / "unlike", pictures | unlike), image_size=32)
+    assert renamed.index["group"].nunique() == 14
+    told = loading.load(_folder(tmp_path / "alike", pictures | alike), image_size=32)
+    assert told.index["group"].nunique() == 12
+    assert set(told.links["method"]) == {"named", "name alone"}

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ from fracture_mae.tracking import runs
 from fracture_mae.tracking.report import Report
 from fracture_mae.training import learning_curves
 from fracture_mae.training.schedule import Progress
+from tests import builders
 
 REASON = runs.REASON_TAG
 
@@ -186,6 +188,17 @@ def test_a_damaged_database_is_named(store, tmp_path):
     expected = r"no run can be started in sqlite:.*half\.db: .*malformed\. Mend it"
     with pytest.raises(FractureMaeError, match=expected), runs.run("evaluate", Evaluate()):
         pass
+
+
+@pytest.mark.parametrize(("n_alike", "logged"), [(19, False), (20, True)])
+def test_a_group_that_holds_many_files_can_be_looked_at(store, n_alike, logged):
+    train = builders.xrays("train", [0, 1] * 20, ["alike"] * n_alike + list(range(40 - n_alike)))
+    made = builders.dataset()
+    index = train.table.assign(split="train", row=range(40))
+    with runs.run("evaluate", Evaluate()) as run:
+        run.dataset(dataclasses.replace(made, train=train, index=index))
+    figures = [each.path for each in store.list_artifacts(only_run(store).info.run_id, "data")]
+    assert ("data/large_group_1.png" in figures) == logged
 
 
 def test_data_are_logged_with_what_tells_them_apart(store, dataset):

@@ -32,6 +32,7 @@ MIN_DETAIL = 0.8
 MIN_DETAIL_IF_EXACT, MIN_EXACT, MIN_INLIER_RATIO_IF_EXACT = 0.7, 0.7, 0.4
 MIN_SHAPES = 0.92
 MIN_OVERLAP = 0.4
+LIKELY_DETAIL, LIKELY_EXACT, LIKELY_SHAPES = 0.65, 0.65, 0.88  # where names say so too
 # Two shafts, or two hands, can be squeezed until they agree: by 1.1 or more, with a ratio of inliers of 0.3 at most.
 MAX_UNSUSPICIOUS_STRETCH, MIN_INLIER_RATIO_IF_STRETCHED = 1.06, 0.35
 
@@ -65,12 +66,27 @@ class Alignment(NamedTuple):
         many matching keypoints there, but other bones.
         """
         detail, shapes, overlap = self.agreement
-        longest, shortest = np.linalg.svd(self.transform[:, :2], compute_uv=False)
-        if longest > MAX_UNSUSPICIOUS_STRETCH * shortest and self.inlier_ratio < MIN_INLIER_RATIO_IF_STRETCHED:
-            return False
         covered = detail >= MIN_DETAIL_IF_EXACT and self.exact >= MIN_EXACT
         covered = covered and self.inlier_ratio >= MIN_INLIER_RATIO_IF_EXACT
-        return overlap >= MIN_OVERLAP and (detail >= MIN_DETAIL or covered or shapes >= MIN_SHAPES)
+        found = overlap >= MIN_OVERLAP and (detail >= MIN_DETAIL or covered or shapes >= MIN_SHAPES)
+        return found and not self._suspicious
+
+    @property
+    def likely_copy(self) -> bool:
+        """Whether the pictures are enough like each other for names to be believed that say so."""
+        detail, shapes, overlap = self.agreement
+        detailed = (
+            detail >= LIKELY_DETAIL
+            and self.exact >= LIKELY_EXACT
+            and self.inlier_ratio >= MIN_INLIER_RATIO_IF_STRETCHED
+        )
+        return overlap >= MIN_OVERLAP and not self._suspicious and (detailed or shapes >= LIKELY_SHAPES)
+
+    @property
+    def _suspicious(self) -> bool:
+        longest, shortest = np.linalg.svd(self.transform[:, :2], compute_uv=False)
+        stretched = longest > MAX_UNSUSPICIOUS_STRETCH * shortest
+        return bool(stretched and self.inlier_ratio < MIN_INLIER_RATIO_IF_STRETCHED)
 
 
 def align(a: Features, b: Features) -> Alignment | None:

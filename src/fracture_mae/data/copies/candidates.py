@@ -13,14 +13,14 @@ from sklearn.decomposition import PCA
 from fracture_mae.data.copies.keypoints import Features, mirror_descriptors, negate_descriptors, root_sift
 
 _KEYPOINTS = 128  # of each picture, the strongest, that are found
-_QUERIES = 64  # of them that are looked for: twice as many find no more copies, in twice the time
+_QUERIES = 96  # of them that are looked for
 _DIMENSIONS = 32  # of a descriptor after PCA, which keeps 87 % of the variance
 _PCA_PICTURES = 1000  # that PCA is fitted on
 # FLANN's randomised k-d trees: of 20,000 pictures, four find no more copies than two, in twice the memory.
 _FOREST = {"algorithm": 1, "trees": 2}
 _SEARCH = {"checks": 16}  # leaves visited for each descriptor
 _NEIGHBOURS = 10
-_MIN_VOTES = 3.0  # found copies had 3.5 or more of the 64
+_MIN_VOTES = 3.0  # found copies had 3.5 or more of the queries
 _CANDIDATES = 10  # for each picture, as it is and mirrored
 _NEGATIVES = 4  # for its negative: there, hardly any stranger is like it
 

@@ -15,6 +15,7 @@ _NAME = re.compile(
     rf"(?P<root>.+?)(?P<number>\s*\(\d+\))?(?P<marks>(?:{_MARK}|\s*\(\d+\))*)", re.IGNORECASE | re.DOTALL
 )
 
+_LARGE_SHARE, _LARGE_FILES = 0.05, 20  # of all files, and files: from both on, a group is worth a look
 _CLEAR = 0.75  # share of an X-ray's contents under one label from which on the others count as misplaced
 
 
@@ -25,13 +26,13 @@ def assign(
     links: Iterable[tuple[np.ndarray, np.ndarray]] = (),
     by_name: bool = True,
 ) -> pd.Series:
-    """The group of each file: files joined by equal bytes, by the group that a CSV gives, by their name's family, or by `links`.
+    """The group of each file: files joined by equal bytes, by the group that a CSV gives, by `links`, or by their name's family.
 
     Args:
         table: columns path, sha256 and scope (names are compared within it, such as a label's folder); index 0, 1, 2, …
         given: groups from a CSV, empty where there is none.
         links: further pairs of row positions, such as of files that show the same picture.
-        by_name: whether families of names count.
+        by_name: whether families of names count, whatever the pictures show.
 
     Returns:
         Names of groups: the start of the smallest sha256 among the members, whatever the order of rows.
@@ -67,12 +68,19 @@ def label_conflicts(table: pd.DataFrame, group: pd.Series) -> pd.Series:
     return pd.Series(np.select([own >= _CLEAR, own > 1 - _CLEAR], ["", both], minority), index=table.index)
 
 
+def large(group: pd.Series) -> list[str]:
+    """The groups that hold so many of all files that a person should look at them, the largest first."""
+    sizes = group.value_counts()
+    return sizes.index[(sizes >= _LARGE_FILES) & (sizes >= _LARGE_SHARE * len(group))].tolist()
+
+
 def families(path: pd.Series, scope: pd.Series) -> pd.Series:
     """What is equal for files whose names say that they were made from one X-ray.
 
-    All of `12.jpg`, `12-rotated1-rotated3 (2).jpg`, `12 - Copy.png` and `12 (1).jpg` are one family, even if some of them turn
-    out to show another bone: an X-ray too few costs less than a copy on both sides of a split. A number right behind the
-    root is no mark of a copy where nothing has the bare name: tools that rename many files call them `wrist (1)`, `wrist (2)`, …
+    All of `12.jpg`, `12-rotated1-rotated3 (2).jpg`, `12 - Copy.png` and `12 (1).jpg` are one family, and so are a browser's downloads
+    `image.jpg`, `image (1).jpg`, `image (2).jpg`, whatever they show: a family is a proposal, which pictures bear out or not. A number
+    right behind the root is no mark of a copy where nothing has the bare name: tools that rename many files call them
+    `wrist (1)`, `wrist (2)`, …
     """
     parts = parse(path)
     root = scope + "/" + parts["root"]

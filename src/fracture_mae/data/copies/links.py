@@ -21,7 +21,7 @@ class Link(NamedTuple):
 
     a: str
     b: str  # a < b
-    method: str  # "identical" or "aligned"
+    method: str  # "identical", "aligned", "named" (aligned, less surely, and one name family), "name alone" (too blank to be aligned)
     inliers: int  # keypoints of b that are found again in their place in a
     inlier_ratio: float  # share of the matched keypoints that agree with the alignment
     scale: float  # pixels of a for each pixel of b

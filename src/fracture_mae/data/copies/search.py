@@ -69,7 +69,7 @@ def find(
     searched = Searched([], as_table()) if searched is None else searched.restrict(ids)
     if len(searched.ids) == len(ids):
         return searched.links
-    with ThreadPoolExecutor(num_workers) as pool, _single_threaded_libraries(), tempfile.TemporaryDirectory() as folder:
+    with ThreadPoolExecutor(num_workers) as pool, single_threaded_libraries(), tempfile.TemporaryDirectory() as folder:
         store = store or KeypointStore(Path(folder) / "features.bin")
         search = _Search(ids, *_describe(load, ids, store, pool), searched, pool)
         search.join_identical()
@@ -81,7 +81,7 @@ def find(
 
 
 @contextmanager
-def _single_threaded_libraries() -> Iterator[None]:
+def single_threaded_libraries() -> Iterator[None]:
     """The pool's threads use the cores already; products this small take twice as long with threads that wait for each other."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
@@ -233,10 +233,23 @@ class _Search:
         return any(alignment is not None and alignment.same_xray for alignment in self._pool.map(self._align, pairs))
 
     def _link(self, candidate: Candidate, alignment: Alignment) -> Link:
-        a, b = (self._ids[self._picture[view]] for view in (candidate.a, candidate.b))
-        (xx, xy, _), (yx, yy, _) = alignment.transform
-        zoom = max(self._features[candidate.a].shape) / max(self._features[candidate.b].shape)
-        scale = float(np.sqrt(xx * yy - xy * yx) * zoom)
-        angle = float(np.degrees(np.arctan2(yx - xy, xx + yy)))
-        turned = (scale, angle, candidate.flipped, candidate.negative)
-        return Link(a, b, "aligned", alignment.inliers, alignment.inlier_ratio, *turned, *alignment.agreement)
+        ids = [self._ids[self._picture[view]] for view in (candidate.a, candidate.b)]
+        features = self._features[candidate.a], self._features[candidate.b]
+        return link_of(ids, features, alignment, "aligned", candidate.flipped, candidate.negative)
+
+
+def link_of(
+    ids: Sequence[str],
+    features: tuple[Features, Features],
+    alignment: Alignment,
+    method: str,
+    flipped: bool,
+    negative: bool,
+) -> Link:
+    """How the second of two pictures lies on the first, in pixels of both as they are."""
+    (xx, xy, _), (yx, yy, _) = alignment.transform
+    zoom = max(features[0].shape) / max(features[1].shape)
+    scale = float(np.sqrt(xx * yy - xy * yx) * zoom)
+    angle = float(np.degrees(np.arctan2(yx - xy, xx + yy)))
+    how = (alignment.inliers, alignment.inlier_ratio, scale, angle, flipped, negative)
+    return Link(*ids, method, *how, *alignment.agreement)

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fracture_mae.data.copies.groups import assign, families, label_conflicts, source_of
+from fracture_mae.data.copies.groups import assign, families, label_conflicts, large, source_of
 
 
 def family_of(*names: str) -> list[str]:
@@ -138,3 +138,11 @@ def test_one_copy_in_the_wrong_folder_does_not_cost_the_others():
 def test_equal_bytes_under_both_labels_count_for_both():
     assert conflicts(("x", "a", 0), ("x", "a", 1)) == ["copies"] * 2
     assert conflicts(("x", "a", 0), ("x", "b", 0), ("x", "c", 0), ("x", "a", 1)) == [""] * 3 + ["most"]
+
+
+def test_a_group_is_large_from_twenty_files_and_a_twentieth_of_all():
+    def with_others(n):
+        return pd.Series(["many"] * 20 + ["fewer"] * 19 + [f"{number}" for number in range(n)])
+
+    assert large(with_others(0)) == large(with_others(361)) == ["many"]  # 20 of 400
+    assert large(with_others(362)) == []
