@@ -22,7 +22,7 @@ _SEARCH = {"checks": 16}  # leaves visited for each descriptor
 _NEIGHBOURS = 10
 _MIN_VOTES = 3.0  # found copies had 3.5 or more of the queries
 _CANDIDATES = 10  # for each picture, as it is and mirrored
-_NEGATIVES = 4  # for its negative: there, hardly any stranger is like it
+_NEGATIVES = 2  # for its negative: there, hardly any stranger is like it
 
 
 class Candidate(NamedTuple):

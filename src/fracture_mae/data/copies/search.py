@@ -51,7 +51,7 @@ def find(
     """Find pictures made from one X-ray: enough pairs of them to join each group, not all pairs.
 
     Copies may be exact, or turned by any angle, mirrored, scaled, squeezed, cropped to half of the area, brighter, darker,
-    re-encoded, or several of these.
+    negative, noisy, equalised, written on, re-encoded, or several of these.
 
     Args:
         load: from an id to its grey picture (height, width) uint8; called in several threads.
