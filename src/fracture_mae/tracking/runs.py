@@ -149,7 +149,7 @@ def _files_of(dataset: Dataset, group: str) -> Figure:
     shown = files.iloc[np.unique(np.linspace(0, len(files) - 1, _SHOWN_FILES).astype(int))]
     names = [Path(path).name for path in shown["path"]]
     title = f"{len(files):,} of {len(dataset.index):,} files count as one X-ray; {len(shown)} of them"
-    return contact_sheet(dataset.test.pixels[shown["row"]], names, title)
+    return contact_sheet(dataset.train.pixels[shown["row"]], names, title)
 
 
 def _nothing(*_: object, **__: object) -> None:

@@ -30,7 +30,8 @@ def test_each_evidence_adds_to_the_surer_ones_before_it():
 def test_a_csvs_xray_and_patient_are_evidence_where_they_are_given():
     # u and v are one X-ray, x the same number of another patient; v, w and y are of one patient.
     given = {"given_patient": ["p", "p", "p", "q", "p", ""], "given_xray": ["1", "1", "2", "1", "", ""]}
-    found = evidence.join(files(name=list("uvwxyz"), sha256=list("abcdef"), **given), content_links.as_table())
+    none = content_links.as_table()
+    found = evidence.join(files(name=list("uvwxyz"), sha256=list("abcdef"), **given), none, none)
     counts = {
         "same bytes": 6,
         "same picture": 6,
