@@ -163,7 +163,7 @@ def find_named_links(table: pd.DataFrame, links: pd.DataFrame, num_workers: int 
 
 def _links_folder() -> Path:
     """Where features and links are kept; the version tells those of other methods apart."""
-    return cache_root() / f"links-v2-decoder-v{decoding.VERSION}"
+    return cache_root() / f"links-v3-decoder-v{decoding.VERSION}"
 
 
 def read_picture(path: str) -> np.ndarray:

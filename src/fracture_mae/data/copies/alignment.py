@@ -27,14 +27,14 @@ _ECC = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 15, 1e-4)
 # Detail of different X-rays in the same pose correlates at 0.7 at most, of two exposures of one hip with its metal at 0.78; of copies
 # at 0.8 or more, unless detail was lost or covered. What a text, a frame or an equalised background leaves of a copy lies where it
 # was, 0.7 of the keypoints to a pixel; of two exposures 0.6 at most. Noise, strong JPEG and small size take the detail away and leave
-# the shapes: of copies at 0.92 or more, of different X-rays at 0.9, but for
-# two knees at 0.945 and pairs that had to be stretched, up to 0.95.
+# the shapes: of copies at 0.92 or more, of different X-rays at 0.9, but for two knees at 0.945 and pairs that had to be stretched.
 MIN_DETAIL = 0.8
 MIN_DETAIL_IF_EXACT, MIN_EXACT, MIN_INLIER_RATIO_IF_EXACT = 0.7, 0.7, 0.4
 MIN_SHAPES = 0.92
 MIN_OVERLAP = 0.4
 LIKELY_DETAIL, LIKELY_EXACT, LIKELY_SHAPES = 0.65, 0.65, 0.88  # where names say so too
-# Two shafts, or two hands, can be squeezed until they agree: by 1.1 or more, with a ratio of inliers of 0.3 at most.
+# Two shafts, or two hands, can be squeezed until they agree: by 1.1 or more, mostly with a ratio of inliers of 0.3 at most. Shapes
+# alone are no evidence then: two hands, squeezed by 1.3, came to 0.93 with a ratio of 0.4.
 MAX_UNSUSPICIOUS_STRETCH, MIN_INLIER_RATIO_IF_STRETCHED = 1.06, 0.35
 
 
@@ -69,7 +69,9 @@ class Alignment(NamedTuple):
         detail, shapes, overlap = self.agreement
         covered = detail >= MIN_DETAIL_IF_EXACT and self.exact >= MIN_EXACT
         covered = covered and self.inlier_ratio >= MIN_INLIER_RATIO_IF_EXACT
-        found = overlap >= MIN_OVERLAP and (detail >= MIN_DETAIL or covered or shapes >= MIN_SHAPES)
+        found = overlap >= MIN_OVERLAP and (
+            detail >= MIN_DETAIL or covered or (shapes >= MIN_SHAPES and not self._stretched)
+        )
         return found and not self._suspicious
 
     @property
@@ -84,10 +86,13 @@ class Alignment(NamedTuple):
         return overlap >= MIN_OVERLAP and not self._suspicious and (detailed or shapes >= LIKELY_SHAPES)
 
     @property
-    def _suspicious(self) -> bool:
+    def _stretched(self) -> bool:
         longest, shortest = np.linalg.svd(self.transform[:, :2], compute_uv=False)
-        stretched = longest > MAX_UNSUSPICIOUS_STRETCH * shortest
-        return bool(stretched and self.inlier_ratio < MIN_INLIER_RATIO_IF_STRETCHED)
+        return bool(longest > MAX_UNSUSPICIOUS_STRETCH * shortest)
+
+    @property
+    def _suspicious(self) -> bool:
+        return self._stretched and self.inlier_ratio < MIN_INLIER_RATIO_IF_STRETCHED
 
 
 def align(a: Features, b: Features) -> Alignment | None:

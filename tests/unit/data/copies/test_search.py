@@ -85,7 +85,7 @@ def with_text(picture):
     lettered = picture.copy()
     height, width = picture.shape
     for text, x, y in (
-        ("NAME: DOE JOHN 1970", 0.02, 0.1),
+        ("NAME: 0042 - 1970", 0.02, 0.1),
         ("L 72 kV 4 mAs", 0.3, 0.55),
         ("General Hospital", 0.1, 0.93),
     ):
