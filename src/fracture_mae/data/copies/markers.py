@@ -1,7 +1,8 @@
 """Burnt-in lettering that two different X-rays share, such as the name and date of one examination seen from two sides.
 
 A marker is lettering of sharp edges that takes a small part of the picture. Two exposures of one examination carry the same, while
-their bones differ; so do X-rays of strangers, where a hospital stamps all of them alike. The latter is told by how many carry it.
+their bones differ; so do X-rays of strangers, where a hospital stamps all of them alike. The latter is told by how many carry it, for
+which less evidence is asked, as labels of one make may differ in a digit.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from fracture_mae.data.copies.keypoints import Features, KeypointStore, root_sif
 from fracture_mae.data.copies.search import single_threaded_libraries
 
 MIN_INLIERS = 20  # two different words that share a letter have 13 at most, ends of bones 12
+MIN_INLIERS_IF_COMMON = 12  # for a marker to be told on further X-rays
 MIN_LENGTH = 24  # pixels of the thumbnail: longer side of a box; shorter is a plain L
 MAX_AREA = 0.15  # of a picture, that a marker's box takes
 MIN_CORRELATION = 0.8
@@ -66,7 +68,7 @@ def find(
     with ThreadPoolExecutor(num_workers) as pool, single_threaded_libraries():
         lettering = list(pool.map(describe, store.add(load, contents, pool)))
         store.release()
-        rich = [i for i, features in enumerate(lettering) if len(features.xy) >= MIN_INLIERS]
+        rich = [i for i, features in enumerate(lettering) if len(features.xy) >= MIN_INLIERS_IF_COMMON]
         if len(rich) < 2:
             return [], 0
         index = Index([lettering[i] for i in rich], pool)
@@ -95,11 +97,11 @@ def describe(features: Features) -> Features:
 def shared_marker(a: Features, b: Features) -> tuple[int, float, Box, Box] | None:
     """Inliers, correlation and the boxes in a and b of what two pictures share in a small part, if they differ elsewhere."""
     matches = mutual_matches(root_sift(a.descriptors) @ root_sift(b.descriptors).T)
-    if len(matches) < MIN_INLIERS:
+    if len(matches) < MIN_INLIERS_IF_COMMON:
         return None
     at_a, at_b = a.xy[matches[:, 0]], b.xy[matches[:, 1]]
     transform, agree = cv2.estimateAffinePartial2D(at_b, at_a, ransacReprojThreshold=_TOLERANCE, confidence=0.999)
-    if transform is None or agree.sum() < MIN_INLIERS:
+    if transform is None or agree.sum() < MIN_INLIERS_IF_COMMON:
         return None
     scale = np.sqrt(np.linalg.det(transform[:, :2]))
     boxes = [_box(xy[agree.ravel() > 0], picture.thumbnail) for xy, picture in ((at_a, a), (at_b, b))]
@@ -136,7 +138,8 @@ def _correlation(a: np.ndarray, b: np.ndarray, transform: np.ndarray, box: Box) 
 
 
 def _of_few(found: list[Marker]) -> tuple[list[Marker], int]:
-    """The pairs whose marker at most MAX_SHARING pictures carry, and how many markers more carry."""
+    """The sure pairs whose marker at most MAX_SHARING pictures carry, and how many of their markers more carry."""
+    sure = {pair for pair, marker in enumerate(found) if marker.inliers >= MIN_INLIERS}
     places = [(marker.a, marker.box_a) for marker in found] + [(marker.b, marker.box_b) for marker in found]
     same = DisjointSet(range(len(places)))
     for pair in range(len(found)):
@@ -146,12 +149,12 @@ def _of_few(found: list[Marker]) -> tuple[list[Marker], int]:
         for one, other in combinations(rows.tolist(), 2):
             if _overlap(places[one][1], places[other][1]):
                 same.merge(one, other)
-    common = [each for each in same.subsets() if len({places[place][0] for place in each}) > MAX_SHARING]
-    left_out = set().union(*common)
-    return [marker for pair, marker in enumerate(found) if pair not in left_out], len(common)
+    carried = [each for each in same.subsets() if len({places[place][0] for place in each}) > MAX_SHARING]
+    common = [each for each in carried if each & sure]
+    return [found[pair] for pair in sorted(sure.difference(*common))], len(common)
 
 
 def _overlap(one: Box, other: Box) -> bool:
-    """Whether half of the smaller box lies in the other."""
-    both = tuple(map(max, one[:2], other[:2])) + tuple(map(min, one[2:], other[2:]))
-    return 2 * _area(both) >= min(_area(one), _area(other))
+    """Whether two boxes share a third of what they cover together: a letter that a word has is not the word."""
+    both = _area((*map(max, one[:2], other[:2]), *map(min, one[2:], other[2:])))
+    return 3 * both >= _area(one) + _area(other) - both

@@ -83,3 +83,20 @@ def test_a_marker_is_common_from_the_sixth_x_ray_on(n_sharing, n_pairs, n_common
     chain = [markers.Marker(f"x{n}", f"x{n + 1}", 40, 0.9, box, box) for n in range(n_sharing - 1)]
     apart = markers.Marker("x0", "y", 40, 0.9, (10, 200, 70, 212), box)  # another marker of the first
     assert markers._of_few([*chain, apart]) == ([*chain, apart][-n_pairs - 1 :], n_common)
+
+
+def test_fewer_keypoints_tell_that_a_marker_is_common_but_make_no_pair():
+    box = (10, 10, 70, 22)
+    pairs = [markers.Marker("x0", f"x{n}", 40 if n == 1 else 12, 0.9, box, box) for n in range(1, 6)]
+    assert markers._of_few(pairs) == ([], 1)
+    assert markers._of_few(pairs[:4]) == (pairs[:1], 0)
+    assert markers._of_few(pairs[1:]) == ([], 0)
+
+
+def test_a_letter_that_many_words_share_makes_no_word_common():
+    word, letter = (10, 10, 70, 22), (10, 10, 22, 22)
+    pair = markers.Marker("x0", "x1", 40, 0.9, word, word)
+    assert markers._of_few([pair, *(markers.Marker("x0", f"x{n}", 13, 0.9, letter, letter) for n in range(2, 8))]) == (
+        [pair],
+        0,
+    )
