@@ -1,8 +1,8 @@
 """Burnt-in lettering that two different X-rays share, such as the name and date of one examination seen from two sides.
 
-A marker is lettering of sharp edges that takes a small part of the picture. Two exposures of one examination carry the same, while
-their bones differ; so do X-rays of strangers, where a hospital stamps all of them alike. The latter is told by how many carry it, for
-which less evidence is asked, as labels of one make may differ in a digit.
+A marker is lettering of sharp edges, or metal, that takes a small part of the picture. Two exposures of one examination carry the
+same, while their bones differ; so do X-rays of strangers, where a hospital stamps all of them alike. The latter is told by how many
+carry it, for which less evidence is asked, as labels of one make may differ in a digit.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pandas as pd
 from scipy.cluster.hierarchy import DisjointSet
+from tqdm import tqdm
 
 from fracture_mae.data.copies.alignment import MIN_DETAIL, MIN_SHAPES, agreement, local_contrast, mutual_matches
 from fracture_mae.data.copies.candidates import Index
@@ -66,7 +67,8 @@ def find(
     """
     contents = sorted(set(contents))
     with ThreadPoolExecutor(num_workers) as pool, single_threaded_libraries():
-        lettering = list(pool.map(describe, store.add(load, contents, pool)))
+        described = pool.map(describe, store.add(load, contents, pool))
+        lettering = list(tqdm(described, "Looking for markers", len(contents), unit="X-ray", leave=False))
         store.release()
         rich = [i for i, features in enumerate(lettering) if len(features.xy) >= MIN_INLIERS_IF_COMMON]
         if len(rich) < 2:
@@ -111,8 +113,10 @@ def shared_marker(a: Features, b: Features) -> tuple[int, float, Box, Box] | Non
     if not small or not long or not 1 / _MAX_SCALE <= scale <= _MAX_SCALE:
         return None
     correlation = _correlation(a.thumbnail, b.thumbnail, transform, boxes[0])
+    if correlation < MIN_CORRELATION:
+        return None
     whole = agreement(a.thumbnail, b.thumbnail, transform)
-    if correlation < MIN_CORRELATION or whole.detail >= MIN_DETAIL or whole.shapes >= MIN_SHAPES:
+    if whole.detail >= MIN_DETAIL or whole.shapes >= MIN_SHAPES:
         return None
     return int(agree.sum()), correlation, *boxes
 
