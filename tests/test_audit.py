@@ -65,6 +65,14 @@ def test_everything_is_logged(audited):
     assert "Warning" not in done.stderr
 
 
+def test_x_rays_without_lettering_carry_no_marker(audited):
+    run, done = audited
+    assert "same marker on different X-rays: none" in done.stdout
+    assert run.data.metrics["same_marker/n_pairs"] == 0
+    assert json.loads(artifact(run, "audit.json").read_text())["same_marker"]["pairs"] == []
+    assert not artifact(run, "patients.csv").exists()
+
+
 def test_groups_are_the_true_ones(audited, workplace):
     groups, true = table(audited[0], "groups"), truth(workplace)
     assert len(groups) == len(true) == audited[0].data.metrics["n_files"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from fracture_mae.audit import honesty, leakage, report
+from fracture_mae.audit import exposures, honesty, leakage, report
 from fracture_mae.config import AuditData
 from fracture_mae.data import loading
 from fracture_mae.evaluation.judging import Certainty
@@ -25,9 +25,13 @@ def audit_data(config: AuditData, run: Run) -> Iterator[str]:
     run.report(honesty.show_copies(copies, files))
     yield report.summary(copies, files)
 
+    further = exposures.find(copies.table, config.num_workers or None)
+    run.report(exposures.show(further, copies.table, copies.name, loading.read_picture))
+    yield exposures.sentence(further)
+
     judged = honesty.judge(copies, files, config.n_folds, Certainty(config.n_draws, config.seed))
     run.report(honesty.show_honesty(judged, copies))
     run.tags({"shortcut_warning": judged.probe.warning or "none"})
     run.note(report.note(copies, judged))
-    run.json(report.document(copies, files, fingerprint, judged, config.model_dump()), "audit.json")
+    run.json(report.document(copies, files, fingerprint, further, judged, config.model_dump()), "audit.json")
     yield report.verdict(judged)

@@ -12,6 +12,7 @@ import pandas as pd
 from fracture_mae.audit.evidence import NAME, SAME_PICTURE
 from fracture_mae.data.copies.alignment import align, matched_keypoints
 from fracture_mae.data.copies.keypoints import SIDE, describe, mirror, negate
+from fracture_mae.data.copies.markers import Box
 from fracture_mae.data.copies.search import squeeze
 
 _N_ROWS, _N_COLUMNS = 8, 10  # of the contact sheet
@@ -48,6 +49,18 @@ class Example:
     b: np.ndarray
     xy_a: np.ndarray
     xy_b: np.ndarray
+
+
+@dataclass(frozen=True)
+class MarkedPair:
+    """Two X-rays with the same marker, to be drawn: pictures uint8 [h, w], longest side SIDE, and the marker's box in each."""
+
+    title: str
+    names: str
+    a: np.ndarray
+    b: np.ndarray
+    box_a: Box
+    box_b: Box
 
 
 def largest_groups(table: pd.DataFrame, sizes: pd.DataFrame, picture: Callable[[int], np.ndarray]) -> list[Row]:

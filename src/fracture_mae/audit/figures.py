@@ -8,9 +8,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
 from fracture_mae.audit.claims import HONEST, LEAKY, PUBLISHED
-from fracture_mae.audit.examples import Example, Row
+from fracture_mae.audit.examples import Example, MarkedPair, Row
 from fracture_mae.audit.folds import Score
 from fracture_mae.audit.leakage import UNITS
 from fracture_mae.audit.shortcuts import FILE, VISIBLE, ShortcutProbe
@@ -79,33 +80,52 @@ def leakage_matrix(between: pd.DataFrame, splits: Sequence[str], title: str) -> 
 
 def linked_pairs(examples: Sequence[Example], title: str) -> Figure:
     """Draw pairs of files side by side, their matched keypoints joined by lines; pairs joined by name alone have none."""
-    n_rows = -(-len(examples) // 2)
-    figure = Figure(figsize=(11, 0.6 + 2.95 * n_rows), dpi=DPI, layout="constrained")
-    figure.suptitle(title, fontsize=11, color=INK)
-    grid = figure.subplots(n_rows, 2, squeeze=False).ravel()
-    for axes, example in zip(grid, examples, strict=False):
-        _draw_pair(axes, example)
-    for axes in grid[len(examples) :]:
-        axes.set_axis_off()
+    figure, places = _grid_of_pairs(len(examples), title)
+    for axes, example in zip(places, examples, strict=True):
+        offset = _draw_pair(axes, example)
+        for start, end in zip(example.xy_a, example.xy_b, strict=True):
+            axes.plot([start[0], end[0] + offset], [start[1], end[1]], color=ORANGE, linewidth=0.6, alpha=0.55)
+        for xy, shift in ((example.xy_a, 0), (example.xy_b, offset)):
+            axes.plot(xy[:, 0] + shift, xy[:, 1], "o", color=ORANGE, markersize=2)
     return figure
 
 
-def _draw_pair(axes: Axes, example: Example) -> None:
-    gap = 12  # pixels
+def marked_pairs(pairs: Sequence[MarkedPair], title: str) -> Figure:
+    """Draw pairs of X-rays side by side, with a frame around the marker that both carry."""
+    figure, places = _grid_of_pairs(len(pairs), title)
+    for axes, pair in zip(places, pairs, strict=True):
+        offset = _draw_pair(axes, pair)
+        for (left, top, right, bottom), shift in ((pair.box_a, 0), (pair.box_b, offset)):
+            corner = left + shift - 0.5, top - 0.5
+            axes.add_patch(Rectangle(corner, right - left, bottom - top, fill=False, color=ORANGE, linewidth=1.4))
+    return figure
+
+
+def _grid_of_pairs(n: int, title: str) -> tuple[Figure, Sequence[Axes]]:
+    """A figure with a place for each pair, two in a row."""
+    n_rows = -(-n // 2)
+    figure = Figure(figsize=(11, 0.6 + 2.95 * n_rows), dpi=DPI, layout="constrained")
+    figure.suptitle(title, fontsize=11, color=INK)
+    grid = figure.subplots(n_rows, 2, squeeze=False).ravel()
+    for axes in grid[n:]:
+        axes.set_axis_off()
+    return figure, grid[:n]
+
+
+def _draw_pair(axes: Axes, example: Example | MarkedPair) -> int:
+    """Draw both pictures; by how much the second is shifted to the right [pixels]."""
+    gap = 12
     height = max(len(example.a), len(example.b))
     canvas = np.full((height, example.a.shape[1] + gap + example.b.shape[1]), 255, np.uint8)
     canvas[: len(example.a), : example.a.shape[1]] = example.a
     canvas[: len(example.b), example.a.shape[1] + gap :] = example.b
     axes.imshow(canvas, cmap="gray", vmin=0, vmax=255)
     offset = example.a.shape[1] + gap
-    for start, end in zip(example.xy_a, example.xy_b, strict=True):
-        axes.plot([start[0], end[0] + offset], [start[1], end[1]], color=ORANGE, linewidth=0.6, alpha=0.55)
-    for xy, shift in ((example.xy_a, 0), (example.xy_b, offset)):
-        axes.plot(xy[:, 0] + shift, xy[:, 1], "o", color=ORANGE, markersize=2)
     axes.set(xticks=[], yticks=[], xlim=(-1, canvas.shape[1]), ylim=(height, -1))
     axes.set_title(example.title, fontsize=9, color=INK)
     axes.set_xlabel(example.names, fontsize=8, color=GREY)
     axes.spines[:].set_visible(False)
+    return offset
 
 
 def group_sizes(sizes: pd.DataFrame, title: str) -> Figure:

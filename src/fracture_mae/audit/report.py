@@ -8,6 +8,7 @@ import pandas as pd
 
 from fracture_mae.audit import leakage
 from fracture_mae.audit.claims import HONEST, LEAKY, PUBLISHED
+from fracture_mae.audit.exposures import Exposures
 from fracture_mae.audit.folds import Score
 from fracture_mae.audit.honesty import FoundCopies, Honesty
 from fracture_mae.data import splits
@@ -94,7 +95,12 @@ def note(copies: FoundCopies, honesty: Honesty | None = None) -> str:
 
 
 def document(
-    copies: FoundCopies, files: Files, fingerprint: str, honesty: Honesty, settings: dict[str, Any]
+    copies: FoundCopies,
+    files: Files,
+    fingerprint: str,
+    exposures: Exposures,
+    honesty: Honesty,
+    settings: dict[str, Any],
 ) -> dict[str, Any]:
     """All numbers, for JSON."""
     conflicts = leakage.label_conflicts(copies.table)
@@ -114,6 +120,10 @@ def document(
             "group_sizes": copies.sizes["files"].value_counts().sort_index().to_dict(),
             "leakage": leakage.between_splits(copies.table).to_dict("records"),
             "label_conflicts": {"xrays": conflicts["xray"].nunique(), "files": len(conflicts)},
+            "same_marker": {
+                "pairs": exposures.pairs[["a", "b", "inliers", "correlation"]].to_dict("records"),
+                "left_out_as_common": exposures.n_common,
+            },
             "shortcuts": {
                 "warning": probe.warning,
                 "scores": {

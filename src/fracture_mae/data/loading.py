@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fracture_mae.data import splits
-from fracture_mae.data.copies import groups, named, search
+from fracture_mae.data.copies import groups, markers, named, originals, search
 from fracture_mae.data.copies.keypoints import KeypointStore
 from fracture_mae.data.copies.links import LinkStore, as_table
 from fracture_mae.data.reading import decoding, index
@@ -157,6 +157,21 @@ def find_named_links(table: pd.DataFrame, links: pd.DataFrame, num_workers: int 
         family,
         links,
         store=store,
+        num_workers=num_workers or os.cpu_count(),
+    )
+
+
+def find_markers(table: pd.DataFrame, num_workers: int | None = None) -> tuple[list[markers.Marker], int]:
+    """The different X-rays that carry the same burnt-in marker, see `markers.find`; one picture of each X-ray is looked at.
+
+    Args:
+        table: columns path, sha256, group, height and width of readable files.
+    """
+    path = table[originals.is_original(table)].drop_duplicates("sha256").set_index("sha256")["path"]
+    return markers.find(
+        lambda content: read_picture(path[content]),
+        list(path.index),
+        store=KeypointStore(_links_folder() / "features.bin"),
         num_workers=num_workers or os.cpu_count(),
     )
 

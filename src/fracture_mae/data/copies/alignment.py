@@ -102,13 +102,13 @@ def align(a: Features, b: Features) -> Alignment | None:
         None where no plausible map brings enough keypoints together.
     """
     similarity = root_sift(a.descriptors) @ root_sift(b.descriptors).T
-    matches = _mutual_matches(similarity)
+    matches = mutual_matches(similarity)
     transform = _fit(a, b, matches)
     if transform is None:
         return None
     # Again, each keypoint's partner now looked for around its expected place alone: more matches, and a better fit far from them.
     offset = np.linalg.norm(a.xy[:, None] - cv2.transform(b.xy[None], transform), axis=2)
-    nearby = _mutual_matches(np.where(offset < _SEARCH_RADIUS, similarity, 0))
+    nearby = mutual_matches(np.where(offset < _SEARCH_RADIUS, similarity, 0))
     transform = _fit(a, b, nearby)
     if transform is None:
         return None
@@ -127,7 +127,7 @@ def align(a: Features, b: Features) -> Alignment | None:
     return better if better.agreement.shapes >= MIN_SHAPES else found
 
 
-def _mutual_matches(similarity: np.ndarray) -> np.ndarray:
+def mutual_matches(similarity: np.ndarray) -> np.ndarray:
     """Pairs (row, column) (n, 2) that are each other's most similar; a similarity of 0 is none."""
     if 0 in similarity.shape:
         return np.zeros((0, 2), np.int64)
@@ -173,7 +173,7 @@ def refine(a: np.ndarray, b: np.ndarray, transform: np.ndarray) -> np.ndarray | 
     """
     everywhere = [np.ones(picture.shape, bool) for picture in (a, b)]
     contrast = [
-        _local_contrast(x.astype(np.float32), whole, 1.5, 6.0) for x, whole in zip((a, b), everywhere, strict=True)
+        local_contrast(x.astype(np.float32), whole, 1.5, 6.0) for x, whole in zip((a, b), everywhere, strict=True)
     ]
     start = cv2.invertAffineTransform(transform).astype(np.float32)
     try:
@@ -201,7 +201,7 @@ def agreement(a: np.ndarray, b: np.ndarray, transform: np.ndarray) -> Agreement:
     x, y = a.astype(np.float32), b.astype(np.float32)
     y = cv2.warpAffine(cv2.GaussianBlur(y, (0, 0), 0.5 / scale) if scale < 0.9 else y, transform, size)
     detail, shapes = (
-        _block_correlation(_local_contrast(x, both, *at), _local_contrast(y, both, *at)) for at in (_FINE, _COARSE)
+        _block_correlation(local_contrast(x, both, *at), local_contrast(y, both, *at)) for at in (_FINE, _COARSE)
     )
     overlap = both.sum() / max(min(content_a.sum(), content_b.sum() * scale**2), 1)
     return Agreement(detail, shapes, float(overlap))
@@ -226,7 +226,7 @@ def _informative(picture: np.ndarray) -> np.ndarray:
     return (content_mask(picture) > 0) & (picture > 2) & (picture < 253)
 
 
-def _local_contrast(picture: np.ndarray, mask: np.ndarray, blur: float, sigma: float, noise: float = 4) -> np.ndarray:
+def local_contrast(picture: np.ndarray, mask: np.ndarray, blur: float, sigma: float, noise: float = 4) -> np.ndarray:
     """Each pixel's difference from its neighbourhood in the mask, over the neighbourhood's standard deviation.
 
     Whatever brightness, contrast and gamma do to a picture, this hardly changes; `noise` (grey levels) keeps flat parts near 0.
@@ -241,6 +241,6 @@ def _local_contrast(picture: np.ndarray, mask: np.ndarray, blur: float, sigma: f
 
 def matched_keypoints(a: Features, b: Features, transform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The keypoints of a and of b, (n, 2) each in pixels of their thumbnails, that find each other and agree with the transform."""
-    matches = _mutual_matches(root_sift(a.descriptors) @ root_sift(b.descriptors).T)
+    matches = mutual_matches(root_sift(a.descriptors) @ root_sift(b.descriptors).T)
     rows = matches[_agree(a, b, matches, transform)]
     return a.xy[rows[:, 0]], b.xy[rows[:, 1]]
