@@ -135,7 +135,7 @@ def find_links(table: pd.DataFrame, num_workers: int | None = None) -> pd.DataFr
     folder = _links_folder()
 
     def search_all(known: search.Searched) -> pd.DataFrame:
-        store = KeypointStore(folder / "features.bin")
+        store = _keypoints()
         options = {"searched": known, "store": store, "num_workers": num_workers or os.cpu_count()}
         return search.find(lambda content: read_picture(path[content]), list(path.index), **options)
 
@@ -151,7 +151,7 @@ def find_named_links(table: pd.DataFrame, links: pd.DataFrame, num_workers: int 
     """
     path = table.drop_duplicates("sha256").set_index("sha256")["path"]
     family = pd.Series(groups.families(table["path"], table["scope"]).to_numpy(), index=table["sha256"])
-    store = KeypointStore(_links_folder() / "features.bin")
+    store = _keypoints()
     return named.find(
         lambda content: read_picture(path[content]),
         family,
@@ -171,9 +171,13 @@ def find_markers(table: pd.DataFrame, num_workers: int | None = None) -> tuple[l
     return markers.find(
         lambda content: read_picture(path[content]),
         list(path.index),
-        store=KeypointStore(_links_folder() / "features.bin"),
+        store=_keypoints(),
         num_workers=num_workers or os.cpu_count(),
     )
+
+
+def _keypoints() -> KeypointStore:
+    return KeypointStore(_links_folder() / "features.bin")
 
 
 def _links_folder() -> Path:
@@ -284,7 +288,7 @@ def _warn_of_large_groups(table: pd.DataFrame) -> None:
         names = [Path(path).name for path in table.loc[table["group"] == group, "path"]]
         logger.warning(
             "%d of %d files count as one X-ray or patient: %s, … The run's data/large_group_%d.png shows some of them. If they "
-            "are not, data/links.csv says what joined them; say in a CSV's column group what belongs together (--group-by column).",
+            "are not, data/links.csv says what joined them; say in a CSV's column xray what belongs together (--group-by column).",
             *(len(names), len(table), ", ".join(names[:3]), number),
         )
 

@@ -7,6 +7,15 @@ import pandas as pd
 
 from fracture_mae.data.copies.links import as_table
 
+PREDICTED = [
+    "path",
+    "sha256",
+    "label",
+    "group",
+    "patient",
+    "source",
+]  # columns of the table of files, in each prediction
+
 
 @dataclass(frozen=True)
 class XRays:

@@ -7,13 +7,11 @@ from accelerate import Accelerator
 
 from fracture_mae.config import CopyOptions
 from fracture_mae.data.copies.originals import is_original
-from fracture_mae.data.types import XRays
+from fracture_mae.data.types import PREDICTED, XRays
 from fracture_mae.metrics.scores import equal_group_weight
 from fracture_mae.models.classifier import FractureClassifier
 from fracture_mae.processes import collectives
 from fracture_mae.training.batches import in_batches, to_device
-
-COLUMNS = ["path", "sha256", "label", "group", "patient", "source"]  # of the table of files, in each prediction
 
 
 @torch.inference_mode()
@@ -29,7 +27,7 @@ def predict(classifier: FractureClassifier, xrays: XRays, *, batch_size: int, ac
         with accelerator.autocast():
             logits.append(classifier(batch.pixels).cpu().numpy())
     whole = [values for part in collectives.gather(logits) for values in part]
-    return xrays.table[COLUMNS].assign(logit=np.concatenate(whole).astype(np.float64))
+    return xrays.table[PREDICTED].assign(logit=np.concatenate(whole).astype(np.float64))
 
 
 @torch.inference_mode()

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import pandas as pd
 from skimage.feature import hog
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fracture_mae.data.types import Dataset, XRays
+from fracture_mae.data.types import PREDICTED, Dataset, XRays
 from fracture_mae.evaluation import properties
 from fracture_mae.metrics.scores import equal_group_weight
 
@@ -59,6 +60,27 @@ def fit_and_predict(dataset: Dataset, seed: int) -> dict[str, dict[str, np.ndarr
         model = fit(reference.model, features[train.name], train.label, equal_group_weight(train.group))
         logits[name] = {split: logit(model, values) for split, values in features.items()}
     return logits
+
+
+def out_of_fold(xrays: XRays, fold: np.ndarray, seed: int) -> dict[str, pd.DataFrame]:
+    """Predictions of both references for X-rays that they were not fitted on.
+
+    Args:
+        fold: int64 [n], of each file; all files of an X-ray are in one.
+
+    Returns:
+        Name of the reference → a row per file: path, sha256, label, group, patient, source, fold and logit.
+    """
+    weight = equal_group_weight(xrays.group)
+    found = {}
+    for name, reference in models(seed).items():
+        features, answers = reference.describe(xrays, f"References, {name}"), np.empty(len(xrays))
+        for number in range(fold.max() + 1):
+            training, held_out = fold != number, fold == number
+            model = fit(reference.model, features[training], xrays.label[training], weight[training])
+            answers[held_out] = logit(model, features[held_out])
+        found[name] = xrays.table[PREDICTED].assign(fold=fold, logit=answers)
+    return found
 
 
 def forest(seed: int) -> Pipeline:

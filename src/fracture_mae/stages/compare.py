@@ -13,14 +13,13 @@ from fracture_mae import plots
 from fracture_mae.config import Compare
 from fracture_mae.data import folds
 from fracture_mae.data.held_out_sources import HeldOutSources
-from fracture_mae.data.types import XRays
+from fracture_mae.data.types import PREDICTED, XRays
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import frozen_features, held_out_sources, linear_probe, references
 from fracture_mae.evaluation.frozen_features import Embedder, PooledEncoder
 from fracture_mae.evaluation.judging import Certainty, drawn, levels, slug
 from fracture_mae.metrics.calibration import apply
 from fracture_mae.metrics.intervals import bootstrap_intervals, paired_difference
-from fracture_mae.metrics.scores import equal_group_weight
 from fracture_mae.models import encoders
 from fracture_mae.models.autoencoder import PRESETS
 from fracture_mae.processes.accelerator import make_accelerator
@@ -83,8 +82,8 @@ def compare(config: Compare, run: Run) -> str:
             measured = measure(levels(predictions[compared.name])["xray"], certainty)
             child.metrics({f"xray/{name}": value for name, value in measured.items()})
     if config.references:
-        predictions |= reference_predictions(first, fold, config.seed)
-        by_source |= reference_predictions(held.xrays, held.fold, config.seed) if held else {}
+        predictions |= references.out_of_fold(first, fold, config.seed)
+        by_source |= references.out_of_fold(held.xrays, held.fold, config.seed) if held else {}
     what = f"{config.n_folds}-fold cross-validation per X-ray"
     report = judge(predictions, plots.heading(what, first.name, len(first), len(set(first.group))), certainty)
     digests = [digest(report)]
@@ -162,21 +161,7 @@ def probe(
         "n_features": features.shape[1],
         "inverse_penalties": " ".join(f"{value:g}" for value in probed.inverse_penalties),
     }
-    return _predictions(xrays, fold, probed.logit), told
-
-
-def reference_predictions(xrays: XRays, fold: np.ndarray, seed: int) -> dict[str, pd.DataFrame]:
-    """Out-of-fold predictions of the two references in the same folds."""
-    weight = equal_group_weight(xrays.group)
-    found = {}
-    for name, reference in references.models(seed).items():
-        features, logit = reference.describe(xrays, f"References, {name}"), np.empty(len(xrays))
-        for number in range(fold.max() + 1):
-            training, held_out = fold != number, fold == number
-            model = references.fit(reference.model, features[training], xrays.label[training], weight[training])
-            logit[held_out] = references.logit(model, features[held_out])
-        found[name] = _predictions(xrays, fold, logit)
-    return found
+    return xrays.table[PREDICTED].assign(fold=fold, logit=probed.logit), told
 
 
 def judge(predictions: Mapping[str, pd.DataFrame], title: str, certainty: Certainty) -> Report:
@@ -259,8 +244,3 @@ def digest(report: Report) -> str:
 def _with_ends(row: pd.Series, name: str, sign: str) -> str:
     value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
     return "" if np.isnan(low) else f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
-
-
-def _predictions(xrays: XRays, fold: np.ndarray, logit: np.ndarray) -> pd.DataFrame:
-    columns = ["path", "sha256", "label", "group", "patient", "source"]
-    return xrays.table[columns].assign(fold=fold, logit=logit)

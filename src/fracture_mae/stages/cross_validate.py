@@ -12,16 +12,15 @@ from tqdm import tqdm
 from fracture_mae.config import TrainClassifier
 from fracture_mae.data.folds import cross_validation_sets
 from fracture_mae.data.held_out_sources import HeldOutSources
-from fracture_mae.data.types import Dataset, XRays
-from fracture_mae.evaluation import held_out_sources, judging, out_of_fold
+from fracture_mae.data.types import PREDICTED, Dataset, XRays
+from fracture_mae.evaluation import held_out_sources, judging, out_of_fold, references
 from fracture_mae.evaluation.held_out_sources import Answers
 from fracture_mae.evaluation.judging import CLASSIFIER, Certainty
-from fracture_mae.evaluation.prediction import COLUMNS, predict, weighed
+from fracture_mae.evaluation.prediction import predict, weighed
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.models.autoencoder import PRESETS, Mae
 from fracture_mae.processes import collectives, ranks
 from fracture_mae.stages import classifier as classifier_stage
-from fracture_mae.stages.compare import reference_predictions
 from fracture_mae.tracking.report import Report
 from fracture_mae.tracking.runs import Run
 from fracture_mae.training import learning_curves
@@ -179,8 +178,8 @@ def judge_sources(
     pooled = out_of_fold.pool((fold.predictions, fold.decision) for fold in by_source)
     report = out_of_fold.judge(pooled, [fold.decision for fold in by_source], remark, certainty, folds.parts)
     models = {CLASSIFIER: Answers(_calibrated(by_source), _calibrated(ordinary) if ordinary else None)}
-    without = reference_predictions(held.xrays, held.fold, config.seed)
-    beside = reference_predictions(held.xrays, _folds_of(held.xrays, ordinary), config.seed) if ordinary else {}
+    without = references.out_of_fold(held.xrays, held.fold, config.seed)
+    beside = references.out_of_fold(held.xrays, _folds_of(held.xrays, ordinary), config.seed) if ordinary else {}
     models |= {name: held_out_sources.answers(files, beside.get(name)) for name, files in without.items()}
     report.add(held_out_sources.judge(models, held.xrays.table, held.sources, certainty, remark))
     return report
@@ -246,7 +245,7 @@ def _logits(predictions: pd.DataFrame) -> dict[str, float]:
 
 def _predictions(xrays: XRays, logits: dict[str, float]) -> pd.DataFrame:
     """As `predict` made them."""
-    table = xrays.table[COLUMNS]
+    table = xrays.table[PREDICTED]
     return table.assign(logit=table["sha256"].map(logits))
 
 

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from fracture_mae.config import TrainClassifier, Tune
 from fracture_mae.data import folds
 from fracture_mae.data.held_out_sources import HeldOutSources
-from fracture_mae.data.types import Dataset, XRays
+from fracture_mae.data.types import PREDICTED, Dataset, XRays
 from fracture_mae.errors import NonFiniteError
 from fracture_mae.evaluation import frozen_features
 from fracture_mae.evaluation.frozen_features import PooledEncoder
@@ -98,7 +98,7 @@ class HeadDepth:
         for number in np.unique(fold):
             held_out = fold == number
             logit[held_out] = self._fit(params, ~held_out).logit(normed[held_out])
-        return _checked(_rows(self.xrays).assign(logit=logit, fold=fold))
+        return _checked(self.xrays.table[PREDICTED].assign(logit=logit, fold=fold))
 
     def refit(self, params: Mapping[str, Any]) -> FractureClassifier:
         head = self._fit(params, np.full(len(self.xrays), True))
@@ -205,10 +205,6 @@ def depth_of(mae: Mae, dataset: Dataset, config: Tune, accelerator: Accelerator)
 def _assign_folds(xrays: XRays, config: Tune) -> np.ndarray:
     folds.check_enough(xrays, config.n_folds, f"--n-folds {config.n_folds}")
     return folds.assign(xrays.table, config.n_folds, config.split_seed)
-
-
-def _rows(xrays: XRays) -> pd.DataFrame:
-    return xrays.table[["path", "sha256", "label", "group", "patient", "source"]]
 
 
 def _checked(table: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,6 @@ from fracture_mae.data.held_out_sources import HeldOutSources
 from fracture_mae.evaluation import held_out_sources, linear_probe, references
 from fracture_mae.evaluation.held_out_sources import Answers, judge
 from fracture_mae.evaluation.judging import Certainty
-from fracture_mae.stages.compare import reference_predictions
 from tests import builders
 
 CERTAINTY = Certainty(n_draws=200, seed=0)
@@ -123,8 +122,8 @@ def test_a_mark_that_one_source_has_promises_what_no_other_source_keeps(marked, 
     name = references.GRADIENT_HISTOGRAMS
     only = {name: references.models(0)[name]}
     monkeypatch.setattr(references, "models", lambda seed: only)
-    in_folds = reference_predictions(marked.xrays, assign(marked.xrays.table, 5, 0), seed=0)
-    held_out = reference_predictions(marked.xrays, marked.fold, seed=0)
+    in_folds = references.out_of_fold(marked.xrays, assign(marked.xrays.table, 5, 0), seed=0)
+    held_out = references.out_of_fold(marked.xrays, marked.fold, seed=0)
     models = {name: held_out_sources.answers(held_out[name], in_folds[name])}
     found = judge(models, marked.xrays.table, marked.sources, CERTAINTY)
     table = found.tables["held_out_sources/comparison.csv"].set_index("source")

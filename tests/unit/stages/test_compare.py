@@ -98,7 +98,7 @@ def test_references_answer_in_the_same_folds(large, monkeypatch):
     monkeypatch.setattr(references, "models", lambda seed: {"guess": references.Reference(describe, None)})
     monkeypatch.setattr(references, "fit", fit)
     monkeypatch.setattr(references, "logit", lambda model, features: np.full(len(features), float(model)))
-    found = compare.reference_predictions(pool, fold, seed=0)["guess"]
+    found = references.out_of_fold(pool, fold, seed=0)["guess"]
     assert found["logit"].tolist() == (fold + 1.0).tolist()
     assert fitted == [set(np.flatnonzero(fold != number)) for number in (0, 1)]
     assert len(described) == 1
@@ -164,6 +164,6 @@ def test_digest_has_a_line_for_each(judged):
 def test_references_are_finite(large):
     """Test X-rays cannot be read: `large` has none."""
     pool = joined(large)
-    found = compare.reference_predictions(pool, assign(pool.table, 2, seed=0), seed=0)
+    found = references.out_of_fold(pool, assign(pool.table, 2, seed=0), seed=0)
     assert set(found) == {references.FILE_PROPERTIES, references.GRADIENT_HISTOGRAMS}
     assert all(np.isfinite(predictions["logit"]).all() for predictions in found.values())

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from fracture_mae.config import TrainClassifier
 from fracture_mae.data.reading.cache import cache_root
+from fracture_mae.data.types import PREDICTED
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.stages import classifier as classifier_stage
@@ -56,7 +57,7 @@ class Memoriser:
 
     def predict(self, classifier, xrays, **options):
         logit = [{None: 0.0, 0: -9.0, 1: 9.0}[self.known.get(group)] for group in xrays.group]
-        return xrays.table[cross_validate.COLUMNS].assign(logit=logit)
+        return xrays.table[PREDICTED].assign(logit=logit)
 
 
 def run_folds(dataset, tiny_mae, accelerator, config=CONFIG):
@@ -235,7 +236,7 @@ class SourceMemoriser(Memoriser):
 
     def predict(self, classifier, xrays, **options):
         knows = xrays.table["source"].isin(getattr(self, "sources", set()))
-        return xrays.table[cross_validate.COLUMNS].assign(logit=np.where(knows, 18.0 * xrays.label - 9, 0.0))
+        return xrays.table[PREDICTED].assign(logit=np.where(knows, 18.0 * xrays.label - 9, 0.0))
 
 
 def run_both(dataset, tiny_mae, accelerator):
