@@ -11,6 +11,9 @@ from fracture_mae.data.shown import WITH_LABEL, Shown
 from fracture_mae.data.types import Dataset, Leakage, XRays
 
 SIDE = 32  # pixels
+LABEL = np.tile([0, 1], 30)
+# A faultless classifier, one that knows nothing, and one that is always wrong.
+PERFECT, RANDOM, WRONG = 0.1 + 0.8 * LABEL, np.tile([0.4, 0.4, 0.6, 0.6], 15), 0.9 - 0.8 * LABEL
 
 
 def tiny_mae():

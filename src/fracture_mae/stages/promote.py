@@ -1,15 +1,4 @@
-"""Which version of the classifier is champion: the better one on X-rays that neither was shown. And the way back.
-
-The rule: both answer for the test X-rays that neither was shown, whatever was added to the data since the champion was made, and
-the challenger wins if the metric, per X-ray, is better by more than a margin, and is so in at least the wanted share of bootstrap draws
-over their patients, the same draws for both. Each decides at its own threshold, with its own calibration. A classifier that was shown
-test X-rays never wins. Nor does one, be it the first, whose AUROC may be chance, or what files tell without their bones: the lower end
-of its interval must be above both.
-
-Of many equal challengers one would win by luck. So each further one on the same test X-rays must be better in a larger share of draws:
-the k-th may be wrong with 6 / (π² k²) of the chance that is allowed for all together, which sums up to just that (spending alpha, after
-K. Lan and D. DeMets, "Discrete sequential boundaries for clinical trials", Biometrika 1983; by Bonferroni, for any number of looks).
-"""
+"""Which version of the classifier is champion: the better one on X-rays that neither was shown, see `challenge`. And the way back."""
 
 import math
 from dataclasses import asdict, dataclass, field
@@ -18,28 +7,21 @@ from typing import Any
 import pandas as pd
 from accelerate import Accelerator
 
-from fracture_mae.config import PROMOTION_METRICS, Evaluate
+from fracture_mae.config import Evaluate
 from fracture_mae.data import loading
 from fracture_mae.data.shown import WITH_LABEL, leakage_of
 from fracture_mae.data.types import Dataset
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.evaluation import references
-from fracture_mae.evaluation.judging import drawn, levels, slug
+from fracture_mae.evaluation.judging import slug
 from fracture_mae.evaluation.prediction import predict
-from fracture_mae.metrics.decision import Decision
-from fracture_mae.metrics.intervals import paired_difference
-from fracture_mae.metrics.scores import summary
-from fracture_mae.metrics.thresholds import TIE
-from fracture_mae.stages import inputs
+from fracture_mae.stages import challenge, inputs
 from fracture_mae.tracking import registered_models, registry
 from fracture_mae.tracking.registered_models import LoadedClassifier
 from fracture_mae.tracking.report import Report
 
-LOWER_IS_BETTER = PROMOTION_METRICS[-2:]
 JUDGED_ON, TEST_AUROC = "evaluation.split_fingerprint", "evaluation.test_xray_auroc"
 PREVIOUS = "promotion.previous_champion"
 _JUDGED_IN = "evaluation.run"
-_OTHER = {"sensitivity": "specificity", "specificity": "sensitivity"}
 _MOST_DRAWS = 100_000
 _LEAST_COMMON = 0.5  # share of the test X-rays that neither was shown, and of the X-rays that each was made from
 
@@ -108,9 +90,9 @@ def consider(
     if config.promote != "auto":
         shown = f" ({dataset.leakage})" if dataset.leakage else ""
         return Promotion(config.promote == "always", f"--promote {config.promote}{shown}", **versions)
-    if obstacle := below_floor(report, split):
+    if obstacle := challenge.below_floor(report, split):
         return Promotion(False, obstacle, **versions)
-    beaten = _beaten_by(report, split)
+    beaten = challenge.beaten_by(report, split)
     if found is None:
         auroc = report.metrics[f"{split}/xray/auroc"]
         return Promotion(True, f"the first one; AUROC per X-ray on {split} {auroc:.3f}{beaten}", **versions)
@@ -124,102 +106,14 @@ def consider(
     theirs = _predictions(champion, mine, dataset, config, accelerator)
     test = loading.fingerprint(mine)
     look = len(registry.looks_at(test) - {loaded.version}) + 1
-    confidence = wanted_confidence(config.promote_confidence, look)
+    confidence = challenge.wanted_confidence(config.promote_confidence, look)
     enough = min(_MOST_DRAWS, math.ceil(1 / (1 - confidence)))  # else no share of draws could tell
     config = config.model_copy(update={"promote_confidence": confidence, "n_draws": max(config.n_draws, enough)})
-    comparison = compare(mine, loaded.decision, theirs, champion.decision, config)
+    comparison = challenge.compare(mine, loaded.decision, theirs, champion.decision, config)
     comparison |= {"look": look, "split": split, "test_fingerprint": test}
-    better = is_better(comparison, config.promote_margin, confidence, config.promote_floor)
-    reason = _in_words(comparison, champion_version, config) + beaten
+    better = challenge.is_better(comparison, config.promote_margin, confidence, config.promote_floor)
+    reason = challenge.in_words(comparison, champion_version, config) + beaten
     return Promotion(better, reason, **versions, comparison=comparison)
-
-
-def below_floor(report: Report, split: str) -> str:
-    """Why a classifier may be no better than chance, or than what files tell without their bones; empty where it is."""
-    auroc, low = (report.metrics.get(f"{split}/xray/auroc{end}", math.nan) for end in ("", "_low"))
-    reference = report.metrics.get(f"{split}/xray/auroc/all/{slug(references.FILE_PROPERTIES)}", math.nan)
-    found = f"AUROC per X-ray on {split} {auroc:.3f}, of which the lower end, {low:.3f}, must be above"
-    if math.isnan(low):
-        return f"its AUROC per X-ray on {split} is undefined, or has no interval; expected are two X-rays or more of each class"
-    if not low > 0.5:
-        return f"{found} 0.5: it may be chance"
-    if math.isnan(reference):
-        return f"what {references.FILE_PROPERTIES} alone reach was not tested, and it must be better than that"
-    if not low > reference:
-        return f"{found} the {reference:.3f} that {references.FILE_PROPERTIES} alone reach"
-    return ""
-
-
-def _beaten_by(report: Report, split: str) -> str:
-    """What is to be said where gradient histograms do better than the network; empty where they do not."""
-    reference = report.metrics.get(f"{split}/xray/auroc/all/{slug(references.GRADIENT_HISTOGRAMS)}", math.nan)
-    if not reference > report.metrics[f"{split}/xray/auroc"]:
-        return ""
-    return f"; {references.GRADIENT_HISTOGRAMS} with a straight line reach {reference:.3f}, more than the network"
-
-
-def wanted_confidence(confidence: float, look: int) -> float:
-    """The share of draws that the challenger of the `look`-th comparison on one test set needs; 0 stays 0, which asks for none."""
-    return 1 - (1 - confidence) * 6 / (math.pi * look) ** 2 if confidence else 0.0
-
-
-def compare(
-    mine: pd.DataFrame, my_decision: Decision, theirs: pd.DataFrame, their_decision: Decision, config: Evaluate
-) -> dict[str, Any]:
-    """How much better the challenger is per X-ray, from predictions for the same files in the same order.
-
-    Returns:
-        metric, rule, the metric of `challenger` and `champion`, the challenger's `other` rate where the metric is one of the two, and
-        `difference` (above 0: the challenger is better) with its 95 % interval and the share of draws in which it is above the margin;
-        None for what is undefined.
-    """
-    ours, others = levels(mine)["xray"], levels(theirs)["xray"]
-    sides = [
-        {"probability": decision.probability(rows["logit"]), "threshold": decision.threshold}
-        for rows, decision in ((ours, my_decision), (others, their_decision))
-    ]
-    scores = [summary(ours["label"], **side) for side in sides]
-    values = [each[config.promote_metric] for each in scores]
-    first, second = reversed(sides) if config.promote_metric in LOWER_IS_BETTER else sides
-    found = paired_difference(
-        ours["label"],
-        first["probability"],
-        second["probability"],
-        drawn(ours),
-        config.promote_metric,
-        threshold_a=first["threshold"],
-        threshold_b=second["threshold"],
-        margin=config.promote_margin,
-        n_draws=config.n_draws,
-        seed=config.seed,
-    )
-    numbers = {
-        "other": scores[0][_OTHER[config.promote_metric]] if config.promote_metric in _OTHER else math.nan,
-        "challenger": values[0],
-        "champion": values[1],
-        "difference": found["estimate"],
-        "difference_low": found["low"],
-        "difference_high": found["high"],
-        "share_above_margin": found["share_above"],
-    }
-    return {
-        "metric": config.promote_metric,
-        "margin": config.promote_margin,
-        "confidence": config.promote_confidence,
-        "n_xrays": len(ours),
-        "n_draws": config.n_draws,
-        **{name: None if pd.isna(value) else float(value) for name, value in numbers.items()},
-    }
-
-
-def is_better(comparison: dict[str, Any], margin: float, confidence: float, floor: float = 0.0) -> bool:
-    """The rule itself; what is undefined is no victory."""
-    difference, share = comparison["difference"], comparison["share_above_margin"]
-    if comparison["metric"] in _OTHER and (comparison["other"] is None or comparison["other"] < floor - TIE):
-        return False  # who flags everything misses nothing
-    if difference is None or difference <= margin + TIE:
-        return False
-    return confidence == 0 or (share is not None and share >= confidence)
 
 
 def carry_out(promotion: Promotion, loaded: LoadedClassifier, report: Report, dataset: Dataset, run_id: str) -> None:
@@ -337,36 +231,3 @@ def _predictions(
         test = inputs.load_data(config, champion.classifier.image_size, names).test
     theirs = predict(champion.classifier, test, batch_size=config.batch_size, accelerator=accelerator)
     return theirs.set_index("sha256").loc[mine["sha256"]].reset_index()
-
-
-def _in_words(comparison: dict[str, Any], champion: str, config: Evaluate) -> str:
-    value, other = comparison["challenger"], comparison["champion"]
-    name = {"auroc": "AUROC", "mcc": "MCC", "f1": "F1"}.get(
-        comparison["metric"], comparison["metric"].replace("_", " ")
-    )
-    if comparison["difference"] is None:
-        return f"{name} per X-ray on {comparison['split']} is undefined for it or for the champion, version {champion}"
-    interval = ""
-    if comparison["difference_low"] is not None:
-        interval = f" [{comparison['difference_low']:+.3f}, {comparison['difference_high']:+.3f}]"
-    share = comparison["share_above_margin"]
-    draws = "" if share is None else f", above the margin of {comparison['margin']:g} in {share:.1%} of draws"
-    return (
-        f"{name} per X-ray on {comparison['split']} {value:.3f} against {other:.3f} of the champion, version {champion}: better by "
-        f"{comparison['difference']:+.3f}{interval}{draws}; wanted: {comparison['confidence']:.2%}"
-        f"{_looks(comparison)}{_floor(comparison, config)}"
-    )
-
-
-def _looks(comparison: dict[str, Any]) -> str:
-    look = comparison["look"]
-    return f", as challenger number {look} on these X-rays" if look > 1 else ""
-
-
-def _floor(comparison: dict[str, Any], config: Evaluate) -> str:
-    """What is said of the other rate, where the metric is sensitivity or specificity."""
-    other = _OTHER.get(comparison["metric"])
-    if other is None:
-        return ""
-    found = "undefined" if comparison["other"] is None else f"{comparison['other']:.3f}"
-    return f"; its {other} is {found}, at least {config.promote_floor:g} is wanted"
