@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pandas as pd
 from PIL import Image
@@ -134,3 +135,14 @@ def split_dataset(whole, *, validation, test):
     sides = {name: XRays(name, part.table, part.pixels, part.rows) for name, part in parts.items()}
     index = pd.concat([side.table.assign(split=name) for name, side in sides.items()], ignore_index=True)
     return replace(dataset(), index=index, **sides)
+
+
+def csv_of(folder, lines):
+    """A CSV of these lines in the folder; its path."""
+    (folder / "xrays.csv").write_text("\n".join(lines), encoding="utf-8")
+    return str(folder / "xrays.csv")
+
+
+def write_noise(path, rng, shape=(40, 30)):
+    """A picture that resembles no other."""
+    cv2.imwrite(str(path), rng.integers(0, 255, shape, np.uint8))
