@@ -5,11 +5,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import ViTMAEConfig, ViTMAEModel
 
-from fracture_mae.errors import FractureMaeError
+from fracture_mae.errors import FractureMaeError, first_line
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.models.autoencoder import Mae
 from fracture_mae.models.pixels import Normalisation
@@ -180,13 +181,23 @@ def load(folder: Path) -> tuple[FractureClassifier, Decision]:
     """What `save` wrote.
 
     Raises:
-        FractureMaeError: the folder holds no classifier.
+        FractureMaeError: the folder holds no classifier, or a damaged one.
     """
     if not (folder / "classifier.json").exists():
         raise FractureMaeError(
             f"{folder} holds no classifier: expected are classifier.json, config.json and model.safetensors, as train_classifier "
             "registers them."
         )
+    try:
+        return _read(folder)
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError) as error:
+        raise FractureMaeError(
+            f"the classifier in {folder} is damaged: {first_line(error)}. Expected are classifier.json, config.json and "
+            "model.safetensors as train_classifier wrote them. Fetch or register it anew, or take another."
+        ) from error
+
+
+def _read(folder: Path) -> tuple[FractureClassifier, Decision]:
     described = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
     normalisation = Normalisation(*(tuple(described["normalisation"][key]) for key in ("mean", "std")))
     encoder = ViTMAEModel(ViTMAEConfig.from_pretrained(folder))

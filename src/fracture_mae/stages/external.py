@@ -27,9 +27,7 @@ from fracture_mae.tracking.registered_models import LoadedClassifier
 from fracture_mae.tracking.report import Report
 
 SPLIT = "external"
-_NOT_KEPT = (
-    "not at hand: this classifier keeps nothing of its own data. Train it anew, or judge it on its own data first"
-)
+_NOT_KEPT = "not at hand: this classifier keeps nothing of its own data. Train it anew"
 
 
 def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelerator: Accelerator) -> Report:

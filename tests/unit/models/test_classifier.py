@@ -243,6 +243,25 @@ def test_a_folder_without_a_classifier(tmp_path):
         classifier_model.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("model.safetensors", b"short"),
+        ("model.safetensors", None),
+        ("classifier.json", b"{"),
+        ("classifier.json", b"{}"),
+        ("config.json", b"[]"),
+    ],
+)
+def test_a_damaged_classifier_is_a_sentence(tiny_mae, tmp_path, file, content):
+    classifier_model.save(classifier_on(tiny_mae), Decision(("not fractured", "fractured")), tmp_path)
+    (tmp_path / file).unlink()
+    if content is not None:
+        (tmp_path / file).write_bytes(content)
+    with pytest.raises(FractureMaeError, match=r"the classifier in .* is damaged: .* register it anew"):
+        classifier_model.load(tmp_path)
+
+
 def test_position_embeddings_are_trained_unless_the_encoder_is_frozen(tiny_mae):
     classifier = classifier_model.from_mae(tiny_mae, pool="mean")
     positions = classifier.encoder.embeddings.position_embeddings
