@@ -10,7 +10,7 @@ PROMOTION_METRICS = (
     *("auroc", "average_precision", "balanced_accuracy", "sensitivity", "specificity", "f1", "mcc"),
     *("brier", "log_loss"),
 )
-THRESHOLD_OBJECTIVES = ("balanced_accuracy", "f1", "f2", "mcc")
+THRESHOLD_OBJECTIVES = ("weighted_youden", "balanced_accuracy", "f1", "f2", "mcc")
 
 
 def _number_if_possible(value: Any) -> Any:

@@ -19,10 +19,12 @@ class Tune(DataOptions):
         "finetune: a train_classifier run a trial, judged on validation",
     )
     objective: Literal[
-        "balanced_accuracy", "f1", "f2", "mcc", "average_precision", "cost", "specificity_at_sensitivity", "pareto"
+        *("weighted_youden", "balanced_accuracy", "f1", "f2", "mcc"),
+        *("average_precision", "cost", "specificity_at_sensitivity", "pareto"),
     ] = Field(
         "balanced_accuracy",
-        description="what is best, every X-ray counting once; pareto: sensitivity and specificity at once",
+        description="what is best, every X-ray counting once; weighted_youden: sensitivity counts twice beside specificity; "
+        "pareto: sensitivity and specificity at once",
     )
     min_sensitivity: float = Field(
         0.95, gt=0, le=1, description="specificity_at_sensitivity: share of fractures that must be found"

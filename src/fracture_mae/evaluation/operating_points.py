@@ -13,7 +13,7 @@ import pandas as pd
 from fracture_mae import plots
 from fracture_mae.config import OperatingOptions
 from fracture_mae.evaluation.judging import Certainty, drawn, levels, title_of, weight_of
-from fracture_mae.metrics import scores, thresholds
+from fracture_mae.metrics import bagged_thresholds, scores, thresholds
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.metrics.intervals import boundary_end, intervals, widened
 from fracture_mae.metrics.thresholds import Counts, decide
@@ -48,15 +48,17 @@ class Costs:
 
 
 def choose(
-    rows: pd.DataFrame | None, decision: Decision, prevalence: float | None, costs: Costs
+    rows: pd.DataFrame | None, decision: Decision, prevalence: float | None, costs: Costs, draws: Certainty
 ) -> list[OperatingPoint]:
-    """The thresholds for every aim on one level of validation, every X-ray weighing the same.
+    """The thresholds for every aim on one level of validation, every X-ray weighing the same, as a classifier's own is chosen.
 
     F1 and cost depend on how common fractures are, so the classes are weighted to `prevalence` first.
 
     Args:
-        rows: columns group, label, logit; files or X-rays; None: not at hand, so only what needs no choosing is returned.
+        rows: columns group, label, logit and patient, where it is known; files or X-rays; None: not at hand, so only what needs no
+            choosing is returned.
         prevalence: share of fractured X-rays; None: that of `rows`.
+        draws: that each threshold is the mean of; of none: chosen on `rows` as they are.
     """
     fixed = [OperatingPoint("own", decision.threshold, "the model"), OperatingPoint("default", 0.5, "given")]
     if rows is None:
@@ -67,10 +69,14 @@ def choose(
         weight = weighted_to(prevalence, label, weight)
 
     def best(objective: thresholds.Objective, **options: float) -> float:
-        return thresholds.choose(label, probability, objective, weight=weight, **options)
+        return bagged_thresholds.choose(
+            label, probability, objective, drawn(rows), weight=weight, n_draws=draws.n_draws, seed=draws.seed, **options
+        )
 
     prices = {"cost_false_negative": costs.false_negative, "cost_false_positive": costs.false_positive}
-    chosen = {"Youden": best("balanced_accuracy"), "best F1": best("f1"), "minimum cost": best("cost", **prices)} | {
+    chosen = {"weighted Youden": best("weighted_youden"), "Youden": best("balanced_accuracy")}
+    chosen |= {"best F1": best("f1"), "minimum cost": best("cost", **prices)}
+    chosen |= {
         f"sensitivity {least:.2f}": best("specificity_at_sensitivity", min_sensitivity=least) for least in SENSITIVITIES
     }
     return fixed + [OperatingPoint(name, value, CHOSEN_ON) for name, value in chosen.items()]
@@ -182,7 +188,9 @@ def judge(
     given = None if options.prevalence == "auto" else options.prevalence
     validation = {} if chosen_on is None else levels(chosen_on)
     for level in ("image", "xray"):
-        points = choose(validation.get(level), decision, given, costs)
+        points = choose(
+            validation.get(level), decision, given, costs, Certainty(bagged_thresholds.N_DRAWS, certainty.seed)
+        )
         for split, files in predictions.items():
             rows, place = levels(files)[level], f"{split}/{level}/operating_points"
             prevalence = _prevalence_of(files) if given is None else given

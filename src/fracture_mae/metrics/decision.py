@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from fracture_mae.metrics import calibration
 from fracture_mae.metrics.calibration import Isotonic
+from fracture_mae.metrics.thresholds import SENSITIVITY_COUNTS
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Decision:
         isotonic: from logits to probabilities, in place of temperature and sigmoid.
         data_fingerprint: of all X-rays and their labels, however they are split.
         objective: what the threshold was chosen for; empty if it was given.
+        chosen_on: how, and on which X-rays; empty if it was given, and of classifiers of earlier versions.
     """
 
     label_names: tuple[str, str]
@@ -31,6 +33,16 @@ class Decision:
     isotonic: Isotonic | None = None
     data_fingerprint: str = ""
     objective: str = ""
+    chosen_on: str = ""
+
+    def __str__(self) -> str:
+        """Such as `threshold 0.310: weighted_youden (…), mean over 500 bootstrap draws of 48 validation X-rays`."""
+        told = {
+            "weighted_youden": f"weighted_youden (sensitivity counts {SENSITIVITY_COUNTS:g} times as much as specificity)"
+        }
+        objective = told.get(self.objective, self.objective)
+        how = ", ".join(part for part in (objective, self.chosen_on) if part) or "as given"
+        return f"threshold {self.threshold:.3f}: {how}"
 
     @property
     def calibrated(self) -> bool:

@@ -179,6 +179,11 @@ def fall(own: Sample, elsewhere: Sample, *, n_draws: int = 1000, seed: int = 0, 
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype=float).rename_axis("metric")
 
 
+def resampled(label: np.ndarray, group: ArrayLike, *, n_draws: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield how often each file is taken in the draws of an interval, int64 [chunk, n], until there were n_draws rows."""
+    return _draws(*_strata(label, group), n_draws, seed)
+
+
 def _strata(label: np.ndarray, group: ArrayLike) -> tuple[np.ndarray, list[np.ndarray]]:
     """Return the group number of each file [n], and the numbers of the groups without and with a positive file, where there are any."""
     member_of = number_groups(label, group)

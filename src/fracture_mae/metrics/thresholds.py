@@ -13,8 +13,12 @@ from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics.arrays import check_both_classes, check_scores, check_vector
 
 # Youden's J is 2 · balanced accuracy - 1, so its best threshold is that of balanced accuracy.
-Objective = Literal["balanced_accuracy", "f1", "f2", "mcc", "cost", "specificity_at_sensitivity"]
+Objective = Literal["weighted_youden", "balanced_accuracy", "f1", "f2", "mcc", "cost", "specificity_at_sensitivity"]
 OBJECTIVES: tuple[str, ...] = get_args(Objective)
+
+# How much sensitivity counts beside specificity in "weighted_youden": who misses a fracture sends home a patient who needs treatment,
+# who raises a false alarm costs a second look.
+SENSITIVITY_COUNTS = 2.0
 
 # Scores closer than this are a tie: sums of weights in another order differ by a few 1e-16.
 TIE = 1e-12
@@ -59,16 +63,15 @@ class Counts:
 
     @classmethod
     def at(cls, label: np.ndarray, probability: np.ndarray, thresholds: np.ndarray, weight: np.ndarray) -> "Counts":
-        """Count label [n] against probability [n] at every one of thresholds [k] by one sort; each count is [k]."""
+        """Count label [n] against probability [n] at each of thresholds [k] by one sort; of weight [..., n] a count is [..., k]."""
         order = np.argsort(probability)
         n_below = np.searchsorted(probability[order], thresholds, side="left")  # [k], files decided negative
-        positive = np.append(0.0, np.cumsum((weight * label)[order]))  # [n + 1], weight of the n lowest
-        negative = np.append(0.0, np.cumsum((weight * (1 - label))[order]))
+        positive, negative = (_running_sum((weight * each)[..., order]) for each in (label, 1 - label))  # [..., n + 1]
         return cls(
-            true_positive=positive[-1] - positive[n_below],
-            false_negative=positive[n_below],
-            false_positive=negative[-1] - negative[n_below],
-            true_negative=negative[n_below],
+            true_positive=positive[..., -1:] - positive[..., n_below],
+            false_negative=positive[..., n_below],
+            false_positive=negative[..., -1:] - negative[..., n_below],
+            true_negative=negative[..., n_below],
         )
 
     @property
@@ -112,6 +115,15 @@ class Counts:
         return (self.sensitivity + self.specificity) / 2
 
     @property
+    def weighted_accuracy(self) -> np.ndarray:
+        """Mean of sensitivity and specificity, the first counted `SENSITIVITY_COUNTS` times; linear in the weighted Youden index.
+
+        Li, Shen, Yin, Peng & Chen, "Weighted Youden index and its two-independent-sample comparison based on weighted sensitivity
+        and specificity", Chinese Medical Journal 126, 2013. Unlike F2 and cost it does not hang on how common fractures are.
+        """
+        return (SENSITIVITY_COUNTS * self.sensitivity + self.specificity) / (SENSITIVITY_COUNTS + 1)
+
+    @property
     def mcc(self) -> np.ndarray:
         """Matthews correlation; 0 if every decision is the same (scikit-learn's convention), NaN if every label is."""
         product = self.true_positive * self.true_negative - self.false_positive * self.false_negative
@@ -151,7 +163,7 @@ def choose(
 ) -> float:
     """Return the threshold that is best by `objective` among all `candidates`.
 
-    Among equally good thresholds the one nearest 0.5 is taken, and of two equally near ones the lower.
+    Among equally good thresholds the lowest is taken, which misses the fewest fractures.
 
     label: 0/1 [n]; probability: [n] in [0, 1]; weight: [n], for instance `metrics.equal_group_weight`.
     min_sensitivity: the least sensitivity allowed ("specificity_at_sensitivity" alone).
@@ -165,8 +177,12 @@ def choose(
     counts = Counts.at(label, probability, thresholds, weight)
     options = {"cost_false_negative": cost_false_negative, "cost_false_positive": cost_false_positive}
     scores = score(counts, objective, min_sensitivity=min_sensitivity, **options)
-    best = thresholds[scores >= scores.max() - TIE]
-    return float(best[np.argmin(np.abs(best - 0.5).round(12))])
+    return float(thresholds[lowest_best(scores)])
+
+
+def lowest_best(scores: np.ndarray) -> np.ndarray:
+    """Return the position [...] of the first of the best scores [..., k], those of ascending thresholds."""
+    return np.argmax(scores >= scores.max(axis=-1, keepdims=True) - TIE, axis=-1)
 
 
 def score(
@@ -182,6 +198,8 @@ def score(
     Options and errors as in `choose`. The cost is negative, in units of the dearer error per file.
     """
     match objective:
+        case "weighted_youden":
+            return counts.weighted_accuracy
         case "balanced_accuracy":
             return counts.balanced_accuracy
         case "f1":
@@ -205,6 +223,11 @@ def _relative_cost(counts: Counts, false_negative: float, false_positive: float)
         raise FractureMaeError(f"Costs are {false_negative} and {false_positive}; expected finite numbers above 0.")
     cost = false_negative * counts.false_negative + false_positive * counts.false_positive
     return cost / (counts.total * max(false_negative, false_positive))
+
+
+def _running_sum(values: np.ndarray) -> np.ndarray:
+    """Sums of the first 0, 1, … n values along the last axis, [..., n + 1]."""
+    return np.concatenate([np.zeros((*values.shape[:-1], 1)), np.cumsum(values, axis=-1)], axis=-1)
 
 
 @np.errstate(invalid="ignore", divide="ignore")

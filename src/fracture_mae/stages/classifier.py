@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from fracture_mae.config import TrainClassifier
 from fracture_mae.data.types import Dataset, XRays
+from fracture_mae.evaluation.judging import drawn
 from fracture_mae.evaluation.prediction import predict
-from fracture_mae.metrics import calibration, scores, thresholds
+from fracture_mae.metrics import bagged_thresholds, calibration, scores
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models.autoencoder import Mae
@@ -87,7 +88,7 @@ class Choice:
     Attributes:
         progress: its curves, and the epoch that was kept.
         predictions: of the kept weights for validation, a row per file.
-        decision: temperature and threshold, chosen on these.
+        decision: temperature, chosen on these, and threshold, chosen on these or on out-of-fold predictions.
     """
 
     progress: Progress
@@ -103,11 +104,16 @@ def train_and_choose(
     accelerator: Accelerator,
     checkpoints: Checkpoints,
     log: Callable[[dict[str, float], int], None],
+    out_of_fold: pd.DataFrame | None = None,
 ) -> Choice:
-    """Train `classifier` in place; validation chooses the epoch, then the temperature, then the threshold."""
+    """Train `classifier` in place; validation chooses the epoch, then the temperature, then the threshold.
+
+    Args:
+        out_of_fold: what the threshold is chosen on instead, see `decide`.
+    """
     progress = train(classifier, dataset, config, accelerator=accelerator, checkpoints=checkpoints, log=log)
     predictions = predict(classifier, dataset.validation, batch_size=config.batch_size, accelerator=accelerator)
-    return Choice(progress, predictions, decide(predictions, config, dataset))
+    return Choice(progress, predictions, decide(predictions, config, dataset, out_of_fold))
 
 
 def positive_weight(xrays: XRays, class_weight: str | float, weight: np.ndarray | None = None) -> float:
@@ -171,14 +177,26 @@ def validation_metrics(table: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def decide(table: pd.DataFrame, config: TrainClassifier, dataset: Dataset) -> Decision:
-    """Calibration and threshold from predictions for validation, every X-ray weighing the same however many files it has."""
+def decide(
+    table: pd.DataFrame, config: TrainClassifier, dataset: Dataset, out_of_fold: pd.DataFrame | None = None
+) -> Decision:
+    """Calibration and threshold from predictions for validation, every X-ray weighing the same however many files it has.
+
+    Args:
+        table: columns group, patient, where it is known, label, logit.
+        out_of_fold: the same for training and validation X-rays, by models that saw nothing of them, with the probability that each
+            one's own calibration gives; they are several times as many, and the threshold is chosen on them.
+    """
     decision = calibrated(table, config.calibrate, dataset)
-    chosen, objective = config.threshold, ""
-    if isinstance(chosen, str):
-        weight, objective = scores.equal_group_weight(table["group"]), chosen
-        chosen = thresholds.choose(table["label"], decision.probability(table["logit"]), objective, weight=weight)
-    return replace(decision, threshold=chosen, objective=objective)
+    if not isinstance(config.threshold, str):
+        return replace(decision, threshold=config.threshold)
+    rows, place = (table, "validation") if out_of_fold is None else (out_of_fold, "out-of-fold")
+    probability = decision.probability(rows["logit"]) if out_of_fold is None else rows["probability"]
+    weight = scores.equal_group_weight(rows["group"])
+    options = {"weight": weight, "n_draws": bagged_thresholds.N_DRAWS, "seed": config.seed}
+    chosen = bagged_thresholds.choose(rows["label"], probability, config.threshold, drawn(rows), **options)
+    on = f"mean over {bagged_thresholds.N_DRAWS} bootstrap draws of {rows['group'].nunique():,} {place} X-rays"
+    return replace(decision, threshold=chosen, objective=config.threshold, chosen_on=on)
 
 
 def calibrated(table: pd.DataFrame, method: str, dataset: Dataset) -> Decision:

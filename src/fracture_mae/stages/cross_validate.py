@@ -143,10 +143,14 @@ def report(folds: list[Fold], config: TrainClassifier, encoder_split: str, run: 
     return out_of_fold.digest(found).to_string()
 
 
+def pooled(folds: Sequence[Fold]) -> pd.DataFrame:
+    """The held-out predictions of all folds, each with the choices of its own fold's model, see `out_of_fold.pool`."""
+    return out_of_fold.pool((fold.predictions, fold.decision) for fold in folds)
+
+
 def judge(folds: list[Fold], config: TrainClassifier, remark: str) -> Report:
     """What the folds say together, see `out_of_fold.judge`."""
-    pooled = out_of_fold.pool((fold.predictions, fold.decision) for fold in folds)
-    return out_of_fold.judge(pooled, [fold.decision for fold in folds], remark, Certainty(N_DRAWS, config.seed))
+    return out_of_fold.judge(pooled(folds), [fold.decision for fold in folds], remark, Certainty(N_DRAWS, config.seed))
 
 
 def report_sources(
@@ -175,8 +179,7 @@ def judge_sources(
 ) -> Report:
     """What the folds of sources say: every metric pooled and over sources, and AUROC beside ordinary folds and the references."""
     certainty, held = Certainty(N_DRAWS, config.seed), folds.held
-    pooled = out_of_fold.pool((fold.predictions, fold.decision) for fold in by_source)
-    report = out_of_fold.judge(pooled, [fold.decision for fold in by_source], remark, certainty, folds.parts)
+    report = out_of_fold.judge(pooled(by_source), [fold.decision for fold in by_source], remark, certainty, folds.parts)
     models = {CLASSIFIER: Answers(_calibrated(by_source), _calibrated(ordinary) if ordinary else None)}
     without = references.out_of_fold(held.xrays, held.fold, config.seed)
     beside = references.out_of_fold(held.xrays, _folds_of(held.xrays, ordinary), config.seed) if ordinary else {}
@@ -188,9 +191,7 @@ def judge_sources(
 def _calibrated(folds: Sequence[Fold]) -> pd.DataFrame:
     """A row per X-ray with the probability of its own fold."""
     decisions = [fold.decision for fold in folds]
-    return out_of_fold.calibrated_levels(out_of_fold.pool((f.predictions, f.decision) for f in folds), decisions)[
-        "xray"
-    ]
+    return out_of_fold.calibrated_levels(pooled(folds), decisions)["xray"]
 
 
 def _folds_of(xrays: XRays, folds: Sequence[Fold]) -> np.ndarray:

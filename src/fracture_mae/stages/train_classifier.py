@@ -38,12 +38,13 @@ def train_classifier(config: TrainClassifier, run: Run) -> str:
     run.note(f"Classifier on the encoder of **{mae.source}**, recipe `{config.recipe}`. {inputs.describe(dataset)}")
 
     shown = made_from(mae.source, dataset, WITH_LABEL)
-    folds = _cross_validate(mae, dataset, config, accelerator, encoder_split["encoder.split"], run)
+    folds, by_source = _cross_validate(mae, dataset, config, accelerator, encoder_split["encoder.split"], run)
 
     classifier = classifier_stage.build(mae, config)
     with open_checkpoints(classifier, dataset, config, run.id) as checkpoints:
         options = {"accelerator": accelerator, "checkpoints": checkpoints, "log": run.metrics}
-        choice = classifier_stage.train_and_choose(classifier, dataset, config, **options)
+        out_of_fold = cross_validate.pooled(folds) if folds else None
+        choice = classifier_stage.train_and_choose(classifier, dataset, config, **options, out_of_fold=out_of_fold)
         if not collectives.goes_on_alone():
             return ""
         report = _judged_on_validation(choice, dataset, config)
@@ -52,26 +53,28 @@ def train_classifier(config: TrainClassifier, run: Run) -> str:
         own = OwnData.of(classifier, dataset, choice.predictions, **options)
         version = register_classifier(classifier, choice.decision, (shown, own), dataset, config, run)
         checkpoints.remove()
-    for fold in folds:
+    for fold in folds + by_source:
         fold.forget()
     digests = [judging.digest(report, ["validation"]).to_string(), operating_points.digest(report, "validation")]
-    return "\n".join([*digests, f"registered as models:/fracture-classifier/{version}, alias challenger"])
+    return "\n".join(
+        [*digests, str(choice.decision), f"registered as models:/fracture-classifier/{version}, alias challenger"]
+    )
 
 
 def _cross_validate(
     mae: Mae, dataset: Dataset, config: TrainClassifier, accelerator: Accelerator, encoder_split: str, run: Run
-) -> list[Fold]:
-    """All folds that `config` asks for, ordinary ones and those of sources, told of as soon as they are done."""
+) -> tuple[list[Fold], list[Fold]]:
+    """The folds that `config` asks for, ordinary ones and those of sources, told of as soon as they are done."""
     source_folds = cross_validate.SourceFolds.of(dataset, config)  # before hours go into the others
     folds = cross_validate.train_folds(mae, dataset, config, accelerator=accelerator, run=run)
     if folds and ranks.is_first():
         tqdm.write(cross_validate.report(folds, config, encoder_split, run))
     if source_folds is None:
-        return folds
+        return folds, []
     by_source = cross_validate.train_on_other_sources(mae, source_folds, config, accelerator=accelerator, run=run)
     if ranks.is_first():
         tqdm.write(cross_validate.report_sources(by_source, folds, source_folds, config, encoder_split, run))
-    return folds + by_source
+    return folds, by_source
 
 
 def _judged_on_validation(choice: classifier_stage.Choice, dataset: Dataset, config: TrainClassifier) -> Report:
@@ -82,7 +85,7 @@ def _judged_on_validation(choice: classifier_stage.Choice, dataset: Dataset, con
     predictions = {"validation": weighed(choice.predictions, dataset.validation, config)}
     report = learning_curves.report(choice.progress)
     report.metrics |= {"threshold": decision.threshold, "temperature": decision.temperature}
-    report.tags["calibration"] = config.calibrate
+    report.tags |= {"calibration": config.calibrate, "threshold.choice": str(decision)}
     report.add(judging.judge_split(predictions["validation"], decision, "validation", remark, certainty))
     report.add(operating_points.judge(predictions, decision, config, remark, certainty, predictions["validation"]))
     return report

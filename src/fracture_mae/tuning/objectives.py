@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from fracture_mae.config import Tune
-from fracture_mae.metrics import calibration, scores, thresholds
+from fracture_mae.evaluation.judging import drawn
+from fracture_mae.metrics import bagged_thresholds, calibration, scores, thresholds
 from fracture_mae.metrics.thresholds import Counts
 
 _SHOWN = ("sensitivity", "specificity", "balanced_accuracy", "precision", "f1", "mcc", "average_precision", "auroc")
@@ -31,6 +32,20 @@ class Verdict:
     threshold: float
     temperature: float
     metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Files with answers: label 0/1 [n], probability [n] in [0, 1], whom a bootstrap draws as one [n], and weight [n]."""
+
+    label: np.ndarray
+    probability: np.ndarray
+    drawn: np.ndarray
+    weight: np.ndarray
+
+    def where(self, chosen: np.ndarray) -> "Rows":
+        """Those that are chosen, bool [n]."""
+        return Rows(self.label[chosen], self.probability[chosen], self.drawn[chosen], self.weight[chosen])
 
 
 @dataclass(frozen=True)
@@ -75,10 +90,8 @@ class Objective:
         options = ", ".join(f"{name} {value:g}" for name, value in self.described().items() if name != "objective")
         return f"{self.name} ({options})" if options else self.name
 
-    def choose_threshold(
-        self, label: np.ndarray, probability: np.ndarray, weight: np.ndarray, params: Mapping[str, object]
-    ) -> float:
-        """The best threshold for probabilities [n] in [0, 1].
+    def choose_threshold(self, rows: Rows, params: Mapping[str, object]) -> float:
+        """The best threshold, as `bagged_thresholds` chooses it.
 
         Average precision knows no threshold: that of the best balanced accuracy is taken. A trial of a Pareto study has the
         sensitivity to aim at among its parameters.
@@ -89,7 +102,8 @@ class Objective:
         name = {"average_precision": "balanced_accuracy", "pareto": "specificity_at_sensitivity"}.get(
             self.name, self.name
         )
-        return thresholds.choose(label, probability, name, weight=weight, **options)
+        options |= {"weight": rows.weight, "n_draws": bagged_thresholds.N_DRAWS}
+        return bagged_thresholds.choose(rows.label, rows.probability, name, rows.drawn, **options)
 
     def values(
         self, label: np.ndarray, probability: np.ndarray, decision: np.ndarray, weight: np.ndarray
@@ -127,12 +141,13 @@ def judge(table: pd.DataFrame, objective: Objective, params: Mapping[str, object
     threshold that all other folds choose; the threshold that the model gets is chosen on all of them.
 
     Args:
-        table: a row per file: label, group, logit (of a model that was not trained on the file) and fold.
+        table: a row per file: label, group, patient, where it is known, logit (of a model that was not trained on the file) and fold.
     """
     label, weight = table["label"].to_numpy(), scores.equal_group_weight(table["group"])
     temperature = calibration.fit_temperature(table["logit"], label, weight)
     probability = calibration.apply(table["logit"], temperature)
-    decision = decide_across_folds(table["fold"].to_numpy(), label, probability, weight, objective, params)
+    rows = Rows(label, probability, drawn(table).to_numpy(), weight)
+    decision = decide_across_folds(table["fold"].to_numpy(), rows, objective, params)
     counts = Counts.of(label, decision, weight)
     free = scores.summary(label, probability, DEFAULT_THRESHOLD, weight)
     decided = {name: float(value) for name, value in rates(counts).items()}
@@ -140,7 +155,7 @@ def judge(table: pd.DataFrame, objective: Objective, params: Mapping[str, object
     return Verdict(
         values=objective.values(label, probability, decision, weight),
         constraints=objective.constraints(label, decision, weight),
-        threshold=objective.choose_threshold(label, probability, weight, params),
+        threshold=objective.choose_threshold(rows, params),
         temperature=temperature,
         metrics={name: value for name, value in shown.items() if np.isfinite(value)},
     )
@@ -152,18 +167,11 @@ def rates(counts: Counts) -> dict[str, np.ndarray]:
     return {name: getattr(counts, name) for name in names} | {"f1": counts.f_beta(1)}
 
 
-def decide_across_folds(
-    fold: np.ndarray,
-    label: np.ndarray,
-    probability: np.ndarray,
-    weight: np.ndarray,
-    objective: Objective,
-    params: Mapping[str, object],
-) -> np.ndarray:
+def decide_across_folds(fold: np.ndarray, rows: Rows, objective: Objective, params: Mapping[str, object]) -> np.ndarray:
     """Decisions int64 [n], those of each fold at the threshold that all other folds choose."""
-    decision = np.zeros(len(label), dtype=np.int64)
+    decision = np.zeros(len(fold), dtype=np.int64)
     for number in np.unique(fold):
         here = fold == number
-        chosen = objective.choose_threshold(label[~here], probability[~here], weight[~here], params)
-        decision[here] = thresholds.decide(probability[here], chosen)
+        chosen = objective.choose_threshold(rows.where(~here), params)
+        decision[here] = thresholds.decide(rows.probability[here], chosen)
     return decision

@@ -15,6 +15,7 @@ from fracture_mae.data.types import Dataset
 from fracture_mae.evaluation import held_out_sources, judging
 from fracture_mae.evaluation.judging import Certainty
 from fracture_mae.evaluation.own_data import OwnData
+from fracture_mae.metrics import bagged_thresholds
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.tracking.registered_models import made_from, register_classifier
 from fracture_mae.tracking.report import Report
@@ -70,6 +71,8 @@ class Conclusion:
             split_fingerprint=self.dataset.split_fingerprint,
             data_fingerprint=self.dataset.fingerprint,
             objective=str(self.objective),
+            chosen_on=f"mean over {bagged_thresholds.N_DRAWS} bootstrap draws of {predictions['group'].nunique():,} "
+            f"{self.depth.judged_on.replace('_', ' ')} X-rays",
         )
         run.metrics({"threshold": decision.threshold, "temperature": decision.temperature})
         findings = self._judged(predictions, decision)

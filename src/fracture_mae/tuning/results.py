@@ -19,7 +19,7 @@ from fracture_mae.metrics.intervals import bootstrap_intervals
 from fracture_mae.metrics.scores import equal_group_weight
 from fracture_mae.tuning import trials
 from fracture_mae.tuning.depths import Depth
-from fracture_mae.tuning.objectives import DEFAULT_THRESHOLD, Objective, decide_across_folds
+from fracture_mae.tuning.objectives import DEFAULT_THRESHOLD, Objective, Rows, decide_across_folds
 
 AT_HALF, CHOSEN = "0.5", "chosen"  # thresholds
 _DRAWS = 500  # of the bootstrap behind the intervals of contributions
@@ -102,9 +102,10 @@ def scored_as(objective: Objective) -> Objective:
 def _decisions(table: pd.DataFrame, objective: Objective, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
     label, weight = table["label"].to_numpy(), equal_group_weight(table["group"])
     probability = calibration.apply(table["logit"], 1.0)
+    rows = Rows(label, probability, drawn(table).to_numpy(), weight)
     return {
         AT_HALF: thresholds.decide(probability, DEFAULT_THRESHOLD),
-        CHOSEN: decide_across_folds(table["fold"].to_numpy(), label, probability, weight, objective, params),
+        CHOSEN: decide_across_folds(table["fold"].to_numpy(), rows, objective, params),
     }
 
 

@@ -113,6 +113,7 @@ def _signature(depth: Depth, objective: Objective, space: Space, dataset: Datase
         "data and split": dataset.split_fingerprint,
         "group_by": dataset.group_by,
         "encoder": depth.encoder_fingerprint,
+        "threshold": "mean over bootstrap draws",
     }
     held = depth.held if isinstance(depth, HeadDepth) else None
     signature |= {"sources held out": held.fingerprint} if held else {"n_folds": config.n_folds}

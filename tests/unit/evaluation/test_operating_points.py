@@ -9,12 +9,14 @@ from fracture_mae.config import Evaluate
 from fracture_mae.evaluation import operating_points
 from fracture_mae.evaluation.judging import Certainty
 from fracture_mae.evaluation.operating_points import Costs, OperatingPoint, choose, rates_at, table, weighted_to
+from fracture_mae.metrics import bagged_thresholds
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.metrics.intervals import bootstrap_intervals
 from fracture_mae.metrics.thresholds import Counts
 
 DECISION = Decision(("healthy", "broken"), threshold=0.6)
 CERTAINTY = Certainty(n_draws=200, seed=0)
+AS_THEY_ARE = Certainty(n_draws=0, seed=0)
 EVEN = Costs(1, 1)
 
 
@@ -27,8 +29,8 @@ def files(label, probability, group=None):
 TEN = files([1, 1, 0, 1, 1, 0, 0, 1, 0, 0], [0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
 
 
-def thresholds(rows=TEN, prevalence=None, costs=EVEN):
-    return {point.name: point.threshold for point in choose(rows, DECISION, prevalence, costs)}
+def thresholds(rows=TEN, prevalence=None, costs=EVEN, draws=AS_THEY_ARE):
+    return {point.name: point.threshold for point in choose(rows, DECISION, prevalence, costs, draws)}
 
 
 def test_thresholds_by_hand():
@@ -55,6 +57,15 @@ def test_cost_and_f1_are_weighed_at_the_prevalence_and_youden_is_not():
     assert rare["best F1"] > common["best F1"]
     for name in ("Youden", "sensitivity 0.90"):
         assert rare[name] == common[name] == thresholds()[name]
+
+
+def test_with_draws_a_threshold_is_chosen_as_a_classifiers_own_is():
+    rows = files(np.tile([0, 1], 20), np.random.default_rng(0).random(40)).assign(patient=np.arange(40) // 2)
+    found = thresholds(rows, draws=Certainty(n_draws=100, seed=7))
+    probability = DECISION.probability(rows["logit"])
+    for name, objective in (("weighted Youden", "weighted_youden"), ("Youden", "balanced_accuracy")):
+        expected = bagged_thresholds.choose(rows["label"], probability, objective, rows["patient"], n_draws=100, seed=7)
+        assert found[name] == pytest.approx(expected)
 
 
 def test_every_xray_weighs_the_same_in_the_choice():
@@ -172,8 +183,8 @@ def test_every_level_and_split_has_table_document_and_figure():
 def test_digest_says_prevalence_and_thresholds():
     text = operating_points.digest(judged(TEN, prevalence=0.02), "test")
     assert "at a prevalence of 2.0%; chosen on validation" in text
-    (youden,) = [line for line in text.splitlines() if "Youden" in line]
-    assert "0.550 0.800 [" in youden
+    (default,) = [line for line in text.splitlines() if line.strip().startswith("default")]
+    assert "0.500 0.800 [" in default
 
 
 @pytest.mark.filterwarnings("error")

@@ -47,8 +47,9 @@ LABEL, PROBABILITY = [0, 1, 0, 0, 1], [0.1, 0.3, 0.5, 0.7, 0.9]
 @pytest.mark.parametrize(
     ("objective", "options", "expected"),
     [
+        ("weighted_youden", {}, 0.2),  # (2 + 1/3) / 3 against (2/2 + 1) / 3 at 0.8
         ("balanced_accuracy", {}, 0.8),  # sensitivity 1/2, specificity 1; at 0.2 it is (1 + 1/3) / 2
-        ("f1", {}, 0.2),  # 4/6 = 2/3 at 0.2 and, tied, at 0.8: both 0.3 from one half, so the lower
+        ("f1", {}, 0.2),  # 4/6 = 2/3 at 0.2 and, tied, at 0.8, where one is missed
         ("f2", {}, 0.2),  # 10/12 against 5/9 at 0.8
         ("mcc", {}, 0.8),  # 3/sqrt(24) = 0.61 against 2/sqrt(24) at 0.2
         ("cost", {"cost_false_negative": 1, "cost_false_positive": 1}, 0.8),  # 1 error; at 0.2 there are 2
@@ -61,22 +62,20 @@ def test_choose_by_hand(objective, options, expected):
     assert choose(LABEL, PROBABILITY, objective, **options) == pytest.approx(expected)
 
 
-def test_ties_go_to_the_one_nearest_one_half():
-    # 0.15 and 0.6 both have balanced accuracy 3/4.
+def test_ties_go_to_the_one_that_misses_the_fewest():
+    # 0.15 and 0.6 both have balanced accuracy 3/4; at 0.15 both are found.
     label, probability = [0, 1, 0, 1], [0.1, 0.2, 0.5, 0.7]
-    assert choose(label, probability, "balanced_accuracy") == pytest.approx(0.6)
+    assert choose(label, probability, "balanced_accuracy") == pytest.approx(0.15)
 
 
 def test_rounding_breaks_no_tie():
     # Weighted, 0.1 (all flagged) and 0.35 both have balanced accuracy 1/2, but their sums differ by 1e-16.
     label, probability, weight = [1, 0, 1, 0, 0], [0.2, 0.3, 0.4, 0.6, 0.9], [0.1, 0.3, 0.1, 0.1, 0.2]
-    assert choose(label, probability, "balanced_accuracy", weight=weight) == pytest.approx(0.35)
+    assert choose(label, probability, "balanced_accuracy", weight=weight) == pytest.approx(0.1)
     # A sensitivity of exactly 1/2 that comes out as 0.49999999999999994 is enough.
     label, probability = [1, 1, 1, 0, 1, 1, 1], [0.1, 0.3, 0.4, 0.5, 0.6, 0.8, 0.9]
     options = {"weight": [0.3, 0.1, 0.1, 0.2, 0.2, 0.2, 0.1], "min_sensitivity": 0.5}
     assert choose(label, probability, "specificity_at_sensitivity", **options) == pytest.approx(0.55)
-    # 0.035 and 0.965 are equally far from one half, but not as floats.
-    assert choose([0, 1, 0, 1], [0.01, 0.06, 0.94, 0.99], "balanced_accuracy") == pytest.approx(0.035)
 
 
 def test_weights_count_as_copies():
@@ -91,6 +90,9 @@ def test_weights_count_as_copies():
 def sklearn_score(objective, label, decision, weight):
     options = {"sample_weight": weight}
     match objective:
+        case "weighted_youden":
+            recalls = [sklearn.metrics.recall_score(label, decision, pos_label=value, **options) for value in (1, 0)]
+            return (2 * recalls[0] + recalls[1]) / 3
         case "balanced_accuracy":
             return sklearn.metrics.balanced_accuracy_score(label, decision, **options)
         case "f1" | "f2":
@@ -127,6 +129,16 @@ def test_choose_equals_trying_every_threshold(objective, files):
         assert chosen == pytest.approx((below + above) / 2)
 
 
+def test_counts_of_many_weights_are_those_of_each():
+    rng = np.random.default_rng(0)
+    label, probability, weights = rng.integers(0, 2, 30), rng.random(30), rng.integers(0, 3, (4, 30))
+    together = Counts.at(label, probability, candidates(probability), weights)
+    for row, weight in enumerate(weights):
+        one = Counts.at(label, probability, candidates(probability), weight)
+        np.testing.assert_array_equal(together.sensitivity[row], one.sensitivity)
+        np.testing.assert_array_equal(together.specificity[row], one.specificity)
+
+
 def test_counts_by_sorting_equal_counts_by_deciding():
     rng = np.random.default_rng(0)
     label, probability, weight = rng.integers(0, 2, 50), rng.integers(0, 8, 50) / 7, rng.random(50)
@@ -146,7 +158,7 @@ def test_counts_by_sorting_equal_counts_by_deciding():
         (([0, 0], [0.2, 0.4], "mcc"), "No file with label 1"),
         (([0, 1], [0.2, np.nan], "f1"), "row 1: nan"),
         (([0, 1], [0.2, 1.1], "f1"), "row 1: 1.1"),
-        (([0, 1], [0.2, 0.4], "youden"), "Unknown objective 'youden'; expected one of balanced_accuracy"),
+        (([0, 1], [0.2, 0.4], "youden"), "Unknown objective 'youden'; expected one of weighted_youden, balanced"),
     ],
 )
 def test_choose_refuses(arguments, message):

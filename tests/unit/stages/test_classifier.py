@@ -9,7 +9,7 @@ import torch
 
 from fracture_mae.config import TrainClassifier
 from fracture_mae.evaluation.prediction import predict
-from fracture_mae.metrics import calibration
+from fracture_mae.metrics import bagged_thresholds, calibration
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.stages import classifier as classifier_stage
 from fracture_mae.stages.classifier import (
@@ -20,6 +20,12 @@ from fracture_mae.stages.classifier import (
     validation_metrics,
 )
 from fracture_mae.training.checkpoints import Checkpoints
+
+
+@pytest.fixture
+def as_they_are(monkeypatch):
+    """Thresholds chosen on the X-rays themselves, so that the answer can be worked out by hand."""
+    monkeypatch.setattr(bagged_thresholds, "N_DRAWS", 0)
 
 
 @pytest.mark.parametrize(("class_weight", "expected"), [("none", 1.0), ("balanced", 5 / 4), (3.0, 3.0)])
@@ -76,6 +82,7 @@ def test_metrics_of_files_and_of_xrays_by_hand():
 UNEVEN = [(1, [0.8]), (1, [0.3] * 8), (0, [0.4]), (0, [0.1] * 8), (0, [0.45])]
 
 
+@pytest.mark.usefixtures("as_they_are")
 def test_the_threshold_weighs_every_xray_the_same(dataset):
     config = TrainClassifier(calibrate="none", threshold="balanced_accuracy")
     decision = decide(predictions(*UNEVEN), config, dataset)
@@ -92,6 +99,7 @@ def test_the_temperature_weighs_every_xray_the_same(dataset):
     assert expected != pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.usefixtures("as_they_are")
 def test_isotonic_is_fitted_on_equal_xrays_and_the_threshold_after_it(dataset):
     table = predictions(*UNEVEN)
     decision = decide(table, TrainClassifier(calibrate="isotonic", threshold="balanced_accuracy"), dataset)
@@ -103,11 +111,46 @@ def test_isotonic_is_fitted_on_equal_xrays_and_the_threshold_after_it(dataset):
     assert decision.temperature == 1.0
 
 
+@pytest.mark.usefixtures("as_they_are")
 def test_the_threshold_is_chosen_after_the_temperature(dataset):
     table = predictions(*UNEVEN)
     decision = decide(table, TrainClassifier(calibrate="temperature", threshold="balanced_accuracy"), dataset)
     low, high = calibration.apply(np.array([log(0.45 / 0.55), log(0.8 / 0.2)]), decision.temperature)
     assert decision.threshold == pytest.approx((low + high) / 2)
+
+
+def overlapping(n=40, seed=0):
+    """Predictions of which the classes overlap, two files of each X-ray, two X-rays of each patient."""
+    rng = np.random.default_rng(seed)
+    label = np.repeat(np.tile([0, 0, 1, 1], n // 4), 2)
+    group = np.repeat(np.arange(n), 2)
+    logit = rng.normal(1.5 * label - 0.5, 1)
+    return pd.DataFrame({"group": group, "patient": group // 2, "label": label, "logit": logit})
+
+
+def test_the_default_leans_to_sensitivity_and_says_how_it_was_chosen(dataset):
+    rows = overlapping()
+    default = decide(rows, TrainClassifier(), dataset)
+    even = decide(rows, TrainClassifier(threshold="balanced_accuracy"), dataset)
+    assert 0 < default.threshold < even.threshold
+    assert str(default) == (
+        f"threshold {default.threshold:.3f}: weighted_youden (sensitivity counts 2 times as much as specificity), "
+        "mean over 500 bootstrap draws of 40 validation X-rays"
+    )
+    assert decide(rows, TrainClassifier(), dataset) == default  # the same seed, the same threshold
+    assert decide(rows, TrainClassifier(seed=1), dataset).threshold != default.threshold
+    assert decide(rows.drop(columns="patient"), TrainClassifier(), dataset).threshold != default.threshold
+
+
+def test_where_there_are_out_of_fold_predictions_the_threshold_is_chosen_on_them(dataset):
+    """As they are calibrated by their own folds: their logits are not looked at."""
+    rows, other = overlapping(), overlapping(120, seed=1)
+    other = other.assign(probability=calibration.apply(other["logit"] - 1, 1.0), logit=0.0)
+    decision = decide(rows, TrainClassifier(), dataset, other)
+    assert decision.temperature == decide(rows, TrainClassifier(), dataset).temperature
+    expected = bagged_thresholds.choose(other["label"], other["probability"], "weighted_youden", other["patient"])
+    assert decision.threshold == pytest.approx(expected)
+    assert decision.chosen_on == "mean over 500 bootstrap draws of 120 out-of-fold X-rays"
 
 
 def test_a_given_threshold_is_taken_and_the_data_is_named(dataset):

@@ -6,8 +6,8 @@ import pytest
 from scipy.special import logit
 
 from fracture_mae.config import Tune
-from fracture_mae.metrics import thresholds
-from fracture_mae.tuning.objectives import Objective, judge
+from fracture_mae.metrics import bagged_thresholds, thresholds
+from fracture_mae.tuning.objectives import Objective, Rows, judge
 
 # Of three fractured X-rays two are found; of six others two are flagged: TP 2, FN 1, FP 2, TN 4.
 LABEL = np.array([1, 1, 1, 0, 0, 0, 0, 0, 0])
@@ -16,6 +16,7 @@ DECISION = np.array([1, 1, 0, 1, 1, 0, 0, 0, 0])
 PROBABILITY = np.array([0.9, 0.7, 0.1, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2])
 ONES = np.ones(9)
 BY_HAND = {
+    "weighted_youden": ((2 * 2 / 3 + 4 / 6) / 3,),
     "balanced_accuracy": (2 / 3,),
     "f1": (2 * 2 / (2 * 2 + 1 + 2),),
     "f2": (5 * 2 / (5 * 2 + 4 * 1 + 2),),
@@ -64,13 +65,15 @@ def test_the_constraint_is_the_sensitivity_that_is_missing(least, feasible):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_threshold_is_that_of_an_exhaustive_search(name):
+def test_without_draws_the_threshold_is_that_of_an_exhaustive_search(name, monkeypatch):
     rng = np.random.default_rng(1)
     label = rng.integers(0, 2, 60)
     probability = np.round(0.3 * label + 0.7 * rng.random(60), 2).clip(0, 1)
     weight = rng.integers(1, 4, 60) / 3
     objective, params = Objective(name, min_sensitivity=0.8), {"aimed_sensitivity": 0.8}
-    found = objective.choose_threshold(label, probability, weight, params)
+    rows = Rows(label, probability, np.arange(60), weight)
+    monkeypatch.setattr(bagged_thresholds, "N_DRAWS", 0)
+    found = objective.choose_threshold(rows, params)
     scored = {"average_precision": "balanced_accuracy", "pareto": "specificity_at_sensitivity"}.get(name, name)
     judge_by = Objective(scored, min_sensitivity=0.8)
     sign = -1 if scored == "cost" else 1
@@ -89,7 +92,8 @@ def table(fold, label, probability, group=None):
     return pd.DataFrame({"fold": fold, "label": label, "group": group, "logit": logit(probability)})
 
 
-def test_a_decision_is_made_at_the_threshold_of_the_other_folds():
+def test_a_decision_is_made_at_the_threshold_of_the_other_folds(monkeypatch):
+    monkeypatch.setattr(bagged_thresholds, "N_DRAWS", 0)
     # Fold 0 is told apart best between 0.3 and 0.7, fold 1 between 0.7 and 0.9. At fold 1's threshold both fractured ones of
     # fold 0 are found or not by their own, and fold 0's own best would have found both.
     one = table([0, 0, 0, 0, 1, 1, 1, 1], [1, 1, 0, 0, 1, 1, 0, 0], [0.7, 0.95, 0.3, 0.2, 0.9, 0.92, 0.7, 0.69])
