@@ -62,9 +62,15 @@ class DataOptions(Config):
         "synthetic",
         min_length=1,
         description="X-rays: a folder DIR/[train|val|test/]LABEL/FILE, a CSV with path,label[,patient][,xray][,split]"
-        "[,source], or the word synthetic (procedural X-rays, made once)",
+        "[,source], or the word synthetic (procedural X-rays, made once); reconstruct_baseline and finetune_mae also read pictures "
+        "without labels, in any folders, or a CSV without label",
     )
-    positive_label: str = Field("fractured", min_length=1, description="name of the class that counts as positive")
+    positive_label: str = Field(
+        "fractured",
+        min_length=1,
+        description="name of the class that counts as positive; none: "
+        "no label is read (reconstruct_baseline and finetune_mae alone)",
+    )
     image_size: Annotated[int, Field(ge=32, le=1024, multiple_of=16)] | Literal["auto"] = Field(
         "auto",
         description="side of the square that X-rays are letterboxed to [pixels]; auto: what the model takes (presets: 224)",

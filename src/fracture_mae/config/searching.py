@@ -6,7 +6,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from fracture_mae.config.judging import Evaluate
 from fracture_mae.config.options import DataOptions, Masking, OperatingOptions, Optimisation
-from fracture_mae.config.training import TrainClassifier
+from fracture_mae.config.training import FinetuneMae, TrainClassifier
 
 
 class Tune(DataOptions):
@@ -77,6 +77,7 @@ class Main(DataOptions):
     """The whole chain: baseline, fine-tuning, classifier, evaluation."""
 
     model: str = Masking.model_fields["model"]
+    unlabelled_dir: str = FinetuneMae.model_fields["unlabelled_dir"]
     recipe: Literal["default", "original"] = Optimisation.model_fields["recipe"]
     mae_epochs: Annotated[int, Field(ge=1, le=100_000)] | Literal["auto"] = Field(
         "auto", description="epochs of finetune_mae; auto: as the recipe says"

@@ -26,6 +26,12 @@ class ReconstructBaseline(Masking, DataOptions):
 class FinetuneMae(Masking, CopyOptions, Augmentation, Computing, Optimisation, DataOptions):
     """Train the masked autoencoder further on X-rays."""
 
+    unlabelled_dir: str = Field(
+        "none",
+        min_length=1,
+        description="X-rays without labels beside data_dir: a folder in any order, or a CSV with path[,patient][,xray]; all are "
+        "trained on but copies of X-rays for validation and test, and those of their patients; none: only data_dir",
+    )
     loss_region: Literal["masked", "all"] = Field("auto", description="patches whose squared error is the loss")
     train_mask_ratio: float = Field("auto", gt=0, lt=1, description="share of patches hidden while training")
     sampler: Literal["file", "xray"] = Field(

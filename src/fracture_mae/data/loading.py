@@ -17,7 +17,7 @@ from fracture_mae.data.reading import decoding, index
 from fracture_mae.data.reading.cache import ImageStore, cache_root
 from fracture_mae.data.reading.decoding import UnreadableImage, decode
 from fracture_mae.data.reading.hashes import sha256_of
-from fracture_mae.data.types import Dataset, Files, Leakage, XRays
+from fracture_mae.data.types import UNLABELLED, Dataset, Files, Leakage, XRays
 from fracture_mae.errors import FractureMaeError
 
 logger = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ def load(
     group_by: str = "content",
     positive_label: str = "fractured",
     label_names: tuple[str, str] | None = None,
+    labels_needed: bool = True,
     num_workers: int | None = None,
 ) -> Dataset:
     """Read, decode, group and split X-rays.
@@ -53,30 +54,34 @@ def load(
             picture itself, where less evidence is asked for between files of one name family; "names", families of names, no picture
             is looked at; "column", nothing else.
         label_names: of the classifier that is to be judged on them, see `index.read`; None: those of the data.
+        labels_needed: False: files that have no two classes are read too, as X-rays without labels, see `index.read_if_labelled`.
         num_workers: threads that decode; None: one for each core.
 
     Raises:
         FractureMaeError: the data cannot be used; says what was found and what is expected.
     """
     num_workers = num_workers or os.cpu_count()
-    table, label_names = index.read(data_dir, positive_label, label_names)
+    if labels_needed:
+        table, label_names = index.read(data_dir, positive_label, label_names)
+    else:
+        table, label_names = index.read_if_labelled(data_dir, positive_label)
     if group_by == "column":
         _check_given_groups(table, data_dir)
-    table, pixels, unreadable = _read_pictures(table, image_size, num_workers)
+    table, pixels, unreadable = read_pictures(table, image_size, num_workers)
     links = as_table()
     if group_by == "content":
         links = find_links(table, num_workers)
         links = pd.concat([links, find_named_links(table, links, num_workers)], ignore_index=True)
     table, conflicts = _group(table, links, by_name=group_by == "names")
     rejected = pd.concat([unreadable, conflicts], ignore_index=True)
-    _warn_of(rejected, len(table) + len(rejected))
+    warn_of(rejected, len(table) + len(rejected))
     _warn_of_large_groups(table)
     _warn_of_joined(table)
     table["identity"] = splits.identity(table)
     table["split"] = _SPLITS[split](table, split_seed)
     if split == "grouped":
         splits.check(table)
-    if split != "external":
+    if split != "external" and label_names is not None:
         splits.check_labels(table)
     leakage = splits.leakage(table)
     return Dataset(
@@ -107,8 +112,8 @@ def read_files(
 ) -> Files:
     """Read and decode all files, and do nothing else with them; arguments and errors as of `load`."""
     table, label_names = index.read(data_dir, positive_label)
-    table, pixels, rejected = _read_pictures(table, image_size, num_workers or os.cpu_count())
-    _warn_of(rejected, len(table) + len(rejected))
+    table, pixels, rejected = read_pictures(table, image_size, num_workers or os.cpu_count())
+    warn_of(rejected, len(table) + len(rejected))
     return Files(_name_of(data_dir), table, rejected, label_names, pixels)
 
 
@@ -203,7 +208,7 @@ def _check_given_groups(table: pd.DataFrame, data_dir: str) -> None:
         )
 
 
-def _read_pictures(
+def read_pictures(
     table: pd.DataFrame, image_size: int, num_workers: int
 ) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
     """The readable files with sha256, bytes, row, height and width; the pixels that `row` points into; the rejected files."""
@@ -219,12 +224,14 @@ def _read_pictures(
 
 def _group(table: pd.DataFrame, links: pd.DataFrame, *, by_name: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The files with group, patient and source, and those rejected because copies of them stand under both labels."""
-    copies = [_rows(links, table), groups.same(given_xray(table))]
-    reason = groups.label_conflicts(table, groups.assign(table, links=copies, by_name=by_name))
+    copies = [rows_of(links, table), groups.same(given_xray(table))]
+    reason = pd.Series("", index=table.index)
+    if (table["label"] != UNLABELLED).all():
+        reason = groups.label_conflicts(table, groups.assign(table, links=copies, by_name=by_name))
     table, conflicts = _set_aside(table, reason != "", reason)
     # A CSV's group is an X-ray, but one that may have both labels, as a patient may: then it is two X-rays of that patient.
     in_label = given_ids(table, "group", "label_name")
-    copies = [_rows(links, table), groups.same(given_xray(table)), groups.same(in_label)]
+    copies = [rows_of(links, table), groups.same(given_xray(table)), groups.same(in_label)]
     table["group"] = groups.assign(table, links=copies, by_name=by_name)
     table["patient"] = _patients(table)
     table["source"] = groups.source_of(table["path"], table["group"], given=table["given_source"])
@@ -268,7 +275,7 @@ def _warn_of_joined(table: pd.DataFrame) -> None:
         )
 
 
-def _rows(links: pd.DataFrame, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def rows_of(links: pd.DataFrame, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Links between contents as pairs of row positions, where both are in the table."""
     first = table.drop_duplicates("sha256")
     position = pd.Series(first.index, index=first["sha256"])
@@ -277,7 +284,7 @@ def _rows(links: pd.DataFrame, table: pd.DataFrame) -> tuple[np.ndarray, np.ndar
     return left[there].astype(np.int64), right[there].astype(np.int64)
 
 
-def _warn_of(rejected: pd.DataFrame, n_files: int) -> None:
+def warn_of(rejected: pd.DataFrame, n_files: int) -> None:
     if len(rejected):
         reasons = "; ".join(f"{n:,} {reason}" for reason, n in rejected["reason"].value_counts().head(3).items())
         logger.warning("%d of %d files are not used; rejected.csv lists them. %s", len(rejected), n_files, reasons)

@@ -43,8 +43,8 @@ class Shown:
 
     @classmethod
     def of(cls, dataset: Dataset, how: str) -> "Shown":
-        """What training on this dataset shows: training and validation, of each X-ray all files, used or not."""
-        table = dataset.index[dataset.index["split"] != "test"]
+        """What training on this dataset shows: of each X-ray for training and validation, also without label, all files."""
+        table = pd.concat([dataset.index[dataset.index["split"] != "test"], dataset.added], ignore_index=True)
         area = table["height"] * table["width"]
         largest = table.loc[area.groupby(table["group"]).idxmax()].drop_duplicates("sha256")
         with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fracture_mae.data.copies.originals import is_original
-from fracture_mae.data.types import Leakage
+from fracture_mae.data.types import UNLABELLED, Leakage
 from fracture_mae.errors import FractureMaeError
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,8 @@ def grouped(table: pd.DataFrame, seed: int) -> pd.Series:
     that was to be held out is trained on; a warning says how often.
 
     Args:
-        table: columns label, patient, identity (see `identity`), sha256 and given_split ("" where it is not stated).
+        table: columns label (one for all where there are none), patient, identity (see `identity`), sha256 and given_split ("" where
+            it is not stated).
 
     A patient with both labels, such as one with one broken wrist, counts as positive.
 
@@ -46,7 +47,9 @@ def grouped(table: pd.DataFrame, seed: int) -> pd.Series:
     """
     n_patients = table.groupby("label")["patient"].nunique()
     if n_patients.min() < len(NAMES):
-        counts = ", ".join(f"label {label}: {n}" for label, n in n_patients.items())
+        counts = ", ".join(
+            f"{n} without a label" if label == UNLABELLED else f"label {label}: {n}" for label, n in n_patients.items()
+        )
         raise FractureMaeError(
             f"too few X-rays to split into {', '.join(NAMES)}: {counts}. Expected: three or more of each label, "
             "copies of one X-ray and X-rays of one patient counted once."

@@ -1,11 +1,13 @@
 """X-ray files, split and not."""
 
+import hashlib
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from fracture_mae.data.copies.links import as_table
+from fracture_mae.errors import FractureMaeError
 
 PREDICTED = [
     "path",
@@ -15,6 +17,10 @@ PREDICTED = [
     "patient",
     "source",
 ]  # columns of the table of files, in each prediction
+
+
+UNLABELLED = -1  # label of a file that nobody labelled; never a class
+UNLABELLED_NAME = "unlabelled"
 
 
 @dataclass(frozen=True)
@@ -40,8 +46,23 @@ class XRays:
 
     @property
     def label(self) -> np.ndarray:
-        """int64 [n], 1 is positive."""
+        """int64 [n], 1 is positive.
+
+        Raises:
+            FractureMaeError: not all files have a label: what asks for it must not take these for negative.
+        """
+        missing = int((self.table["label"] == UNLABELLED).sum())
+        if missing:
+            raise FractureMaeError(
+                f"{missing:,} of {len(self):,} X-rays in {self.name} have no label, and this step needs the label of each. Only "
+                "reconstruct_baseline and finetune_mae work without labels; give all others labelled X-rays alone."
+            )
         return self.table["label"].to_numpy()
+
+    @property
+    def known_label(self) -> np.ndarray:
+        """float32 [n], 1 is positive, NaN where there is no label: a loss that reads it is NaN too."""
+        return self.table["label"].where(self.table["label"] != UNLABELLED).to_numpy(np.float32, na_value=np.nan)
 
     @property
     def group(self) -> np.ndarray:
@@ -106,10 +127,12 @@ class Dataset:
         name: short name of where they come from.
         index: a row per usable file, byte-identical ones too, see `XRays.table`, with split and split_published.
         rejected: files that are not used: path and reason.
-        label_names: of the negative and the positive class.
+        label_names: of the negative and the positive class; None where the files have no labels.
         leakage: what the split lets through, and, where a model is judged, what it was shown besides; none for the grouped split.
         fingerprint: 16 hexadecimal digits of all contents and their labels.
         split_fingerprint: the same of contents, labels and splits.
+        unlabelled: X-rays without labels that were looked at besides (`unlabelled_dir`): a row per usable file, as in `index`, and
+            left_out, why a file is not in training, "" where it is. They stand in `train` alone, and in no fingerprint but their own.
         links: pairs of contents that show the same X-ray, with the evidence: columns of `links.Link`, a and b as sha256; none
             unless grouped by content.
         group_by: what made files copies of one X-ray: "content", "names" or "column".
@@ -121,12 +144,24 @@ class Dataset:
     train: XRays
     validation: XRays
     test: XRays
-    label_names: tuple[str, str]
+    label_names: tuple[str, str] | None
     leakage: Leakage
     fingerprint: str
     split_fingerprint: str
     links: pd.DataFrame = field(default_factory=as_table)
     group_by: str = "content"
+    unlabelled: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    @property
+    def added(self) -> pd.DataFrame:
+        """Those of `unlabelled` that are trained on."""
+        return self.unlabelled[self.unlabelled["left_out"] == ""] if len(self.unlabelled) else self.unlabelled
+
+    @property
+    def unlabelled_fingerprint(self) -> str:
+        """16 hexadecimal digits of the contents of `added`; empty where there are none."""
+        contents = " ".join(sorted(set(self.added["sha256"]))) if len(self.added) else ""
+        return hashlib.sha256(contents.encode()).hexdigest()[:16] if contents else ""
 
     @property
     def sides(self) -> tuple[XRays, XRays, XRays]:

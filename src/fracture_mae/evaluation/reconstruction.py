@@ -105,7 +105,8 @@ def choose_examples(xrays: XRays, n: int, seed: int) -> np.ndarray:
     """Positions of `n` different X-rays, half of each class where there are enough, the same for the same seed."""
     first_files = pd.Series(np.arange(len(xrays))).groupby(xrays.group).first().to_numpy()
     shuffled = np.random.default_rng(seed).permutation(first_files)
-    by_class = [shuffled[xrays.label[shuffled] == label] for label in (1, 0)]
+    label = xrays.table["label"].to_numpy()[shuffled]
+    by_class = [shuffled[label == each] for each in np.unique(label)[::-1]]
     interleaved = pd.concat([pd.Series(positions) for positions in by_class]).sort_index(kind="stable")
     return interleaved.to_numpy(dtype=np.int64)[:n]
 

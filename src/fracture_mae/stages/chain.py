@@ -17,7 +17,10 @@ def chain(config: Main, run: Run) -> str:
     steps = Chain(run, config.env_manager)
     steps.run("reconstruct_baseline", shared | {"model": config.model})
     training = shared | {"recipe": config.recipe, "nproc": config.nproc}
-    mae = steps.run("finetune_mae", training | {"model": config.model, "epochs": config.mae_epochs})
+    mae = steps.run(
+        "finetune_mae",
+        training | {"model": config.model, "epochs": config.mae_epochs, "unlabelled_dir": config.unlabelled_dir},
+    )
     classifier = steps.run(
         "train_classifier", training | {"encoder": mae.registered, "epochs": config.classifier_epochs}
     )

@@ -9,7 +9,7 @@ from fracture_mae.config import (
     FinetuneMae,
     TrainClassifier,
 )
-from fracture_mae.data import loading
+from fracture_mae.data import loading, unlabelled
 from fracture_mae.data.copies.originals import one_of_each
 from fracture_mae.data.types import Dataset
 from fracture_mae.errors import FractureMaeError
@@ -19,8 +19,19 @@ from fracture_mae.tracking import registry
 logger = logging.getLogger(__name__)
 
 
-def load_data(config: DataOptions, image_size: int, label_names: tuple[str, str] | None = None) -> Dataset:
+def load_data(
+    config: DataOptions,
+    image_size: int,
+    label_names: tuple[str, str] | None = None,
+    *,
+    labels_needed: bool = True,
+    unlabelled_dir: str = "none",
+) -> Dataset:
     """The data as `data.load` gives them; of several processes the first fills the cache for the others.
+
+    Args:
+        label_names, labels_needed: as of `data.load`.
+        unlabelled_dir: X-rays without labels to train on besides, see `data.unlabelled.add`; none: there are none.
 
     Raises:
         FractureMaeError: the data cannot be used, or the processes, on several machines, see different ones.
@@ -34,8 +45,13 @@ def load_data(config: DataOptions, image_size: int, label_names: tuple[str, str]
             group_by=config.group_by,
             positive_label=config.positive_label,
             label_names=label_names,
+            labels_needed=labels_needed,
             num_workers=config.num_workers or None,
         )
+        if unlabelled_dir.lower() != "none":
+            dataset = unlabelled.add(
+                dataset, unlabelled_dir, image_size=image_size, num_workers=config.num_workers or None
+            )
     check_alike(dataset)
     return dataset
 
@@ -54,7 +70,10 @@ def check_alike(dataset: Dataset) -> None:
 
 def load_training_data(config: FinetuneMae | TrainClassifier, image_size: int) -> Dataset:
     """The data as `load_data` gives them, of each X-ray as many files as `config` wants."""
-    dataset = load_data(config, image_size)
+    without = (
+        {"labels_needed": False, "unlabelled_dir": config.unlabelled_dir} if isinstance(config, FinetuneMae) else {}
+    )
+    dataset = load_data(config, image_size, **without)
     if config.copies == "all":
         return dataset
     return replace(dataset, **{xrays.name: one_of_each(xrays) for xrays in dataset.sides})
@@ -65,6 +84,16 @@ def describe(dataset: Dataset) -> str:
     counts = [
         f"{side.name} {len(side):,} files of {len(set(side.group)):,} X-rays" for side in dataset.sides if len(side)
     ]
+    if dataset.label_names is None:
+        counts.append("none of them with a label")
+    if len(dataset.unlabelled):
+        added = dataset.added
+        n_xrays = added["group"].nunique()
+        counts.append(
+            f"of those for training {len(added):,} files of {n_xrays:,} X-rays come without labels from elsewhere"
+        )
+        if sentence := unlabelled.describe(dataset.unlabelled):
+            counts.append(sentence.rstrip("."))
     warning = f" **LEAKY: {dataset.leakage}.**" if dataset.leakage else ""
     return f"Data `{dataset.name}` ({dataset.fingerprint}): {'; '.join(counts)}.{warning}"
 

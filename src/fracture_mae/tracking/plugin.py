@@ -156,14 +156,15 @@ def _backend(local: type) -> type:
 
 
 def resolved(params: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Parameters by their names, `data_dir` seen from the folder where the user is.
+    """Parameters by their names, folders of X-rays seen from the folder where the user is.
 
-    MLflow does that for the type `path`, but demands that it exists, which the word synthetic does not.
+    MLflow does that for the type `path`, but demands that it exists, which the words synthetic and none do not.
     """
     found = {name.replace("-", "_"): value for name, value in (params or {}).items()}
-    data = str(found.get("data_dir", ""))
-    if data and data.partition(":")[0] != "synthetic":
-        found["data_dir"] = os.path.abspath(Path(data).expanduser())
+    for name in ("data_dir", "unlabelled_dir"):
+        data = str(found.get(name, ""))
+        if data and data.partition(":")[0] not in ("synthetic", "none"):
+            found[name] = os.path.abspath(Path(data).expanduser())
     return found
 
 

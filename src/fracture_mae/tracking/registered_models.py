@@ -165,6 +165,7 @@ def _version_tags(dataset: Dataset, config: FinetuneMae | TrainClassifier | Tune
         "data": dataset.name,
         "data.fingerprint": dataset.fingerprint,
         "split.fingerprint": dataset.split_fingerprint,
+        **({"unlabelled.fingerprint": dataset.unlabelled_fingerprint} if len(dataset.added) else {}),
         "leakage": dataset.leakage,
         "recipe": "tuned" if isinstance(config, Tune) else config.recipe,
     }

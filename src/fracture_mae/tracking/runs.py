@@ -26,7 +26,7 @@ from mlflow.utils import name_utils
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT, MLFLOW_RUN_NAME
 
 from fracture_mae.config import Config
-from fracture_mae.data import splits
+from fracture_mae.data import splits, unlabelled
 from fracture_mae.data.copies import groups
 from fracture_mae.data.types import Dataset
 from fracture_mae.errors import FractureMaeError, first_line
@@ -120,6 +120,8 @@ class Run:
         self.table(dataset.index[splits.SAVED], "data/splits.csv")
         self.table(dataset.rejected, "data/rejected.csv")
         self.table(dataset.links, "data/links.csv")
+        if len(dataset.unlabelled):
+            self._unlabelled(dataset)
         for number, group in enumerate(groups.large(dataset.index["group"]), 1):
             self.figure(_files_of(dataset, group), f"data/large_group_{number}.png")
         self.tags(
@@ -132,6 +134,16 @@ class Run:
                 "leakage": dataset.leakage,
             }
         )
+
+    def _unlabelled(self, dataset: Dataset) -> None:
+        """X-rays without labels that training has besides: which, and why others are left out."""
+        added = dataset.added
+        self.input(added, f"{dataset.name}-unlabelled", "training without labels")
+        self.table(dataset.unlabelled[unlabelled.SAVED], "data/unlabelled.csv")
+        counts = {"n_images": len(added), "n_xrays": added["group"].nunique()}
+        counts["n_left_out"] = len(dataset.unlabelled) - len(added)
+        self.metrics({f"unlabelled/{name}": count for name, count in counts.items()})
+        self.tags({"unlabelled.fingerprint": dataset.unlabelled_fingerprint})
 
 
 def read_table(run_id: str, path: str) -> pd.DataFrame | None:

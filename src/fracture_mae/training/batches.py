@@ -26,7 +26,7 @@ class Batch:
 
     Attributes:
         pixels: grey, float32 [B, 1, H, W] in [0, 1].
-        label: float32 [B], 1 is positive.
+        label: float32 [B], 1 is positive, NaN where there is none.
         weight: float32 [B], of each X-ray's loss in the loss of its step.
     """
 
@@ -88,7 +88,7 @@ def pixels_of(xrays: XRays, device: torch.device) -> Pixels:
 def gather(xrays: XRays, pixels: Pixels, positions: np.ndarray, weight: np.ndarray | float = 1.0) -> Gathered:
     """X-rays at `positions`; `weight` is theirs: [len(positions)], or one for all."""
     there = pixels(positions)
-    numbers = np.stack([xrays.label[positions], np.broadcast_to(weight, len(positions))]).astype(np.float32)
+    numbers = np.stack([xrays.known_label[positions], np.broadcast_to(weight, len(positions))]).astype(np.float32)
     return Gathered(there, sent(torch.from_numpy(numbers), there.device))
 
 

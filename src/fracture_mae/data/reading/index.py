@@ -1,11 +1,15 @@
 """From a folder, a CSV or the word `synthetic` to a table of files; what the labels mean is decided here alone."""
 
+import logging
 from pathlib import Path
 
 import pandas as pd
 
 from fracture_mae.data.reading.cache import cache_root
+from fracture_mae.data.types import UNLABELLED, UNLABELLED_NAME
 from fracture_mae.errors import FractureMaeError
+
+logger = logging.getLogger(__name__)
 
 SPLITS = {
     "train": "train",
@@ -46,7 +50,72 @@ def read(
     return table.sort_values("path", ignore_index=True), label_names or names
 
 
-def _root(data_dir: str) -> Path:
+def read_if_labelled(data_dir: str, positive_label: str) -> tuple[pd.DataFrame, tuple[str, str] | None]:
+    """As `read` where there are two classes, else as `read_unlabelled`, and no names then; `positive_label` none: no class is read.
+
+    Raises:
+        FractureMaeError: there is no file, or there are two classes, none of which is the positive one; says how to read no label.
+    """
+    if positive_label.lower() == "none":
+        return read_unlabelled(data_dir), None
+    try:
+        names = _names_found(_root(data_dir))
+        if len(names) == 2:
+            return read(data_dir, positive_label)
+    except FractureMaeError as error:
+        raise FractureMaeError(
+            f"{error} Where these are no classes, say --positive-label none: no label is read."
+        ) from None
+    logger.warning(
+        "%s is read without labels: found %s, expected two classes. So it serves reconstruct_baseline and finetune_mae alone.",
+        data_dir,
+        f"the classes {', '.join(names)}" if names else "no class",
+    )
+    return read_unlabelled(data_dir), None
+
+
+def _names_found(root: Path) -> list[str]:
+    """What might be classes: values of a CSV's column label, or folders that hold files."""
+    if root.suffix.lower() == ".csv":
+        given = _columns(root)
+        return sorted(given["label"].unique()) if "label" in given else []
+    return sorted({folder.name for folder, _ in _label_folders(root) if _files(folder)})
+
+
+def read_unlabelled(data_dir: str, option: str = "data_dir") -> pd.DataFrame:
+    """All files below a folder, or those of a CSV, as X-rays without labels: `UNLABELLED`, which is no class.
+
+    Args:
+        option: that named the folder or CSV, for errors.
+
+    Returns:
+        Columns as of `read`; names are compared within a file's folder.
+
+    Raises:
+        FractureMaeError: there is no file.
+    """
+    root = _root(data_dir, option)
+    table = _from_csv(root, labelled=False) if root.suffix.lower() == ".csv" else _from_tree(root)
+    table = table.assign(label=UNLABELLED, label_name=UNLABELLED_NAME)
+    table["label"] = table["label"].astype("int64")
+    return table.sort_values("path", ignore_index=True)
+
+
+def _from_tree(root: Path) -> pd.DataFrame:
+    """DIR/[train|val|test/]…/FILE; a folder of a split says so where all folders do, and no picture lies beside them."""
+    files = _files(root)
+    if not files:
+        raise FractureMaeError(
+            f"{root} holds no X-rays, neither in itself nor in any folder below. Expected: pictures, such as {root.name}/1.jpg."
+        )
+    top = [file.relative_to(root).parts[0].lower() if file.parent != root else "" for file in files]
+    splits = [SPLITS[name] for name in top] if all(name in SPLITS for name in top) else [""] * len(files)
+    rows = [(str(file), split, str(file.parent)) for file, split in zip(files, splits, strict=True)]
+    return _table(rows, ["path", "split_published", "scope"])
+
+
+def _root(data_dir: str, option: str = "data_dir") -> Path:
+    option = f"--{option.replace('_', '-')}"
     word, _, options = data_dir.partition(":")
     if word == "synthetic":
         from fracture_mae.data.synthetic import dataset
@@ -55,12 +124,12 @@ def _root(data_dir: str) -> Path:
     root = Path(data_dir).expanduser().resolve()
     if not root.exists():
         raise FractureMaeError(
-            f"--data-dir {data_dir}: there is no such folder or CSV ({root}). Expected: a folder or CSV that exists, or the word "
+            f"{option} {data_dir}: there is no such folder or CSV ({root}). Expected: a folder or CSV that exists, or the word "
             "synthetic. Give an absolute path if in doubt."
         )
     if root.is_file() and root.suffix.lower() != ".csv":
         raise FractureMaeError(
-            f"--data-dir {data_dir}: is a file, but no CSV. Expected: a folder, a CSV, or the word synthetic."
+            f"{option} {data_dir}: is a file, but no CSV. Expected: a folder, a CSV, or the word synthetic."
         )
     return root
 
@@ -79,6 +148,24 @@ def _synthetic_options(text: str) -> dict[str, float]:
 
 def _from_folder(root: Path) -> pd.DataFrame:
     """DIR/[train|val|test/]LABEL/…/FILE."""
+    rows = [
+        (str(file), label.name, split, _scope(file, label))
+        for label, split in _label_folders(root)
+        for file in _files(label)
+    ]
+    if not rows:
+        raise FractureMaeError(
+            f"{root} holds no files in label folders. Expected: DIR/[train|val|test/]LABEL/FILE, such as DIR/fractured/1.jpg."
+        )
+    return _table(rows, ["path", "label_name", "split_published", "scope"])
+
+
+def _label_folders(root: Path) -> list[tuple[Path, str]]:
+    """The folder of each label, and the split that it belongs to, "" for none.
+
+    Raises:
+        FractureMaeError: folders of splits stand beside others.
+    """
     folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     published = [folder for folder in folders if folder.name.lower() in SPLITS]
     if published and len(published) < len(folders):
@@ -87,17 +174,17 @@ def _from_folder(root: Path) -> pd.DataFrame:
             f"{root} holds folders of splits ({', '.join(folder.name for folder in published)}) beside others ({others}). "
             "Expected: either train, val and test with a folder for each label inside, or a folder for each label."
         )
-    rows = []
-    for folder in published or [root]:
-        split = SPLITS[folder.name.lower()] if published else ""
-        for label in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-            rows += [(str(file), label.name, split, _scope(file, label)) for file in _files(label)]
-    if not rows:
-        raise FractureMaeError(
-            f"{root} holds no files in label folders. Expected: DIR/[train|val|test/]LABEL/FILE, such as DIR/fractured/1.jpg."
-        )
+    return [
+        (label, SPLITS[folder.name.lower()] if published else "")
+        for folder in published or [root]
+        for label in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    ]
+
+
+def _table(rows: list[tuple[str, ...]], columns: list[str]) -> pd.DataFrame:
+    """Files of a folder, of which nothing is given besides."""
     try:
-        table = pd.DataFrame(rows, columns=["path", "label_name", "split_published", "scope"])
+        table = pd.DataFrame(rows, columns=columns)
     except UnicodeEncodeError as error:
         raise FractureMaeError(f"the name of a file is not valid UTF-8: {error.object!a}. Rename it.") from None
     return table.assign(**{f"given_{name}": "" for name in _GIVEN})
@@ -118,13 +205,26 @@ def _files(folder: Path) -> list[Path]:
     ]
 
 
-def _from_csv(file: Path) -> pd.DataFrame:
+def _columns(file: Path) -> pd.DataFrame:
+    """What a CSV says, as text.
+
+    Raises:
+        FractureMaeError: it cannot be read.
+    """
     try:
         given = pd.read_csv(file, dtype=str, keep_default_na=False, index_col=False)
     except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
         raise FractureMaeError(f"{file} is no CSV that can be read: {error}. Expected: columns path,label.") from None
     if "label" not in given:  # the splits.csv of a run is such a CSV
         given = given.rename(columns={"label_name": "label"})
+    return given.apply(lambda column: column.str.strip())
+
+
+def _from_csv(file: Path, labelled: bool = True) -> pd.DataFrame:
+    """Files of a CSV; where it is not labelled, a column label is not looked at."""
+    given = _columns(file)
+    if not labelled:
+        given = given.assign(label=UNLABELLED_NAME)
     missing = [name for name in ("path", "label") if name not in given]
     misspelt = [name for name in given if name not in _CSV_COLUMNS and name.strip().lower() in _CSV_COLUMNS]
     if missing or misspelt:
@@ -134,7 +234,6 @@ def _from_csv(file: Path) -> pd.DataFrame:
         )
     if given.empty:
         raise FractureMaeError(f"{file} has no rows below its header. Expected: a row for each X-ray.")
-    given = given.apply(lambda column: column.str.strip())
     for name in ("path", "label"):
         _refuse_rows(file, given[name] == "", f"have no {name}")
     paths = given["path"].map(lambda path: (file.parent / path).resolve())

@@ -153,3 +153,54 @@ def test_a_name_that_is_no_text_is_told(tmp_path):
 def test_options_of_synthetic_are_checked():
     with pytest.raises(FractureMaeError, match="n_xray=5"):
         index.read("synthetic:n_xray=5", "fractured")
+
+
+@pytest.mark.parametrize(
+    ("files", "splits"),
+    [
+        (["1.jpg", "2.jpg"], ["", ""]),
+        (["deep/er/1.jpg", "2.jpg"], ["", ""]),
+        (["only/1.jpg", "only/2.jpg"], ["", ""]),
+        (["a/1.jpg", "b/1.jpg", "c/1.jpg"], ["", "", ""]),
+        (["test/1.jpg", "train/1.jpg", "val/deep/1.jpg"], ["test", "train", "validation"]),
+    ],
+)
+def test_folders_without_two_classes_are_read_without_labels(tmp_path, files, splits):
+    touch(tmp_path, *files, "notes.txt", ".hidden/3.jpg")
+    table, names = index.read_if_labelled(str(tmp_path), "fractured")
+    expected = zip(sorted(files), splits, strict=True)
+    assert rows(table, tmp_path, "split_published") == [(name, split) for name, split in expected]
+    assert names is None
+    assert table["label"].tolist() == [-1] * len(files)
+    with pytest.raises(FractureMaeError):
+        index.read(str(tmp_path), "fractured")
+
+
+def test_two_classes_are_read_with_labels_unless_told_otherwise(tmp_path):
+    touch(tmp_path, "fractured/1.jpg", "healthy/1.jpg")
+    table, names = index.read_if_labelled(str(tmp_path), "fractured")
+    assert (table["label"].tolist(), names) == ([1, 0], ("healthy", "fractured"))
+    table, names = index.read_if_labelled(str(tmp_path), "none")
+    assert (table["label"].tolist(), names) == ([-1, -1], None)
+    with pytest.raises(FractureMaeError, match=r"holds the labels .* say --positive-label none"):
+        index.read_if_labelled(str(tmp_path), "broken")
+
+
+def test_a_csv_without_labels(tmp_path):
+    touch(tmp_path, "1.jpg", "2.jpg")
+    file = tmp_path / "xrays.csv"
+    file.write_text("path,patient,split\n1.jpg,p1,train\n2.jpg,,\n", encoding="utf-8")
+    table, names = index.read_if_labelled(str(file), "fractured")
+    assert names is None
+    assert rows(table, tmp_path, "label", "given_patient", "given_split") == [
+        ("1.jpg", -1, "p1", "train"),
+        ("2.jpg", -1, "", ""),
+    ]
+    with pytest.raises(FractureMaeError, match="Expected: path,label"):
+        index.read(str(file), "fractured")
+
+
+def test_no_picture_at_all_is_told_in_a_sentence(tmp_path):
+    touch(tmp_path, "notes.txt", "deep/README.md")
+    with pytest.raises(FractureMaeError, match="holds no X-rays, neither in itself nor in any folder below"):
+        index.read_if_labelled(str(tmp_path), "fractured")
