@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from fracture_mae.data.types import UNLABELLED, XRays
 from fracture_mae.evaluation.reconstruction import Masks, choose_examples, masked_errors, measure, panels
 from fracture_mae.models.autoencoder import Mae, mean_of_visible
 
@@ -125,6 +126,12 @@ def test_examples_are_different_xrays_half_of_each_class(xrays, n, fractured, ot
     assert len(set(xrays.group[chosen])) == len(chosen)
     assert np.bincount(xrays.label[chosen], minlength=2).tolist() == [others, fractured]
     assert chosen.tolist() == choose_examples(xrays, n, seed=0).tolist()
+
+
+def test_examples_need_no_label(xrays):
+    unlabelled = XRays(xrays.name, xrays.table.assign(label=UNLABELLED), xrays.pixels, xrays.rows)
+    chosen = choose_examples(unlabelled, 4, seed=0)
+    assert len(set(xrays.group[chosen])) == len(chosen) == 4
 
 
 def test_the_seed_chooses_the_examples(xrays):

@@ -1,14 +1,21 @@
+import dataclasses
 import math
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from fracture_mae.config import FinetuneMae
+from fracture_mae.config import FinetuneMae, TrainClassifier
+from fracture_mae.data.types import UNLABELLED, XRays
+from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation.reconstruction import Masks, masked_errors
-from fracture_mae.stages import finetune
+from fracture_mae.stages import classifier, finetune
+from fracture_mae.training import trainer
 from fracture_mae.training.batches import Batch
-from fracture_mae.training.checkpoints import Checkpoints
+from fracture_mae.training.checkpoints import Checkpoints, open_checkpoints
 from fracture_mae.training.step_random import StepRandom
+from tests import builders
 
 
 def fine_tuned(mae, dataset, accelerator, root, **settings):
@@ -35,6 +42,50 @@ def test_fine_tuning_lowers_the_error(tiny_mae, dataset, accelerator, tmp_path):
     before = masked_errors(tiny_mae, dataset.validation, Masks(0.75, 0), **options)["masked_mse"]
     progress = fine_tuned(tiny_mae, dataset, accelerator, tmp_path, epochs=10, learning_rate=0.01)
     assert progress.kept["validation/masked_mse"] < 0.5 * before
+
+
+def with_unlabelled(dataset):
+    """The dataset with three files of two X-rays without a label among those for training."""
+    more = builders.xrays("more", [0, 0, 0], group=[0, 0, 1])
+    pixels = np.concatenate([dataset.train.pixels, more.pixels])
+    table = pd.concat([dataset.train.table, more.table.assign(label=UNLABELLED)], ignore_index=True)
+    train = XRays("train", table, pixels, np.arange(len(table)))
+    return dataclasses.replace(dataset, train=train, unlabelled=more.table.assign(label=UNLABELLED, left_out=""))
+
+
+@pytest.mark.parametrize("settings", [{"sampler": "file"}, {"sampler": "xray"}, {"weight_by": "group"}])
+def test_xrays_without_labels_are_trained_on(tiny_mae, dataset, accelerator, tmp_path, monkeypatch, settings):
+    seen = set()
+    gather = trainer.gather
+
+    def spy(xrays, pixels, positions, *weight):
+        seen.update(xrays.table["path"].iloc[positions])
+        return gather(xrays, pixels, positions, *weight)
+
+    monkeypatch.setattr(trainer, "gather", spy)
+    progress = fine_tuned(tiny_mae, with_unlabelled(dataset), accelerator, tmp_path, epochs=8, **settings)
+    assert np.isfinite(progress.history[-1]["train/loss"])
+    assert len([path for path in seen if path.startswith("/more/")]) >= 2
+
+
+def test_a_classifier_is_not_trained_on_them(tiny_mae, dataset, accelerator, tmp_path):
+    config = TrainClassifier(batch_size=4, epochs=1)
+    for sampler in ("file", "xray_class"):
+        config = TrainClassifier(batch_size=4, epochs=1, sampler=sampler)
+        with Checkpoints(tmp_path, "classifier", resume=True) as checkpoints:
+            options = {"accelerator": accelerator, "checkpoints": checkpoints, "log": lambda row, epoch: None}
+            with pytest.raises(FractureMaeError, match="3 of 12 X-rays in train have no label"):
+                classifier.train(classifier.build(tiny_mae, config), with_unlabelled(dataset), config, **options)
+
+
+def test_other_unlabelled_xrays_are_another_training(tiny_mae, dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("FRACTURE_MAE_CACHE", str(tmp_path))
+    added = with_unlabelled(dataset)
+    fewer = dataclasses.replace(added, unlabelled=added.unlabelled[:2])
+    names = {open_checkpoints(tiny_mae, data, FinetuneMae(), "").folder for data in (dataset, added, fewer)}
+    assert len(names) == 3
+    moved = open_checkpoints(tiny_mae, added, FinetuneMae(unlabelled_dir="/elsewhere"), "").folder
+    assert moved in names
 
 
 class Spy:

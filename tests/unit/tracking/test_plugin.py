@@ -165,6 +165,8 @@ def test_relative_data_are_looked_for_where_the_user_is(typed, taken, tmp_path, 
     monkeypatch.setenv("HOME", "/home/me")
     expected = taken.format(here=tmp_path, above=tmp_path.parent, home="/home/me")
     assert resolved({"data-dir": typed, "model": "a/b"}) == {"data_dir": expected, "model": "a/b"}
+    assert resolved({"unlabelled_dir": typed})["unlabelled_dir"] == expected
+    assert resolved({"unlabelled-dir": "none"}) == {"unlabelled_dir": "none"}
     assert resolved(None) == {}
 
 
