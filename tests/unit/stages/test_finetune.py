@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fracture_mae.config import FinetuneMae
-from fracture_mae.evaluation.reconstruction import Masks, masked_errors
+from fracture_mae.evaluation.reconstruction import PER_PATCH, Masks, masked_errors
 from fracture_mae.stages import finetune
 from fracture_mae.training.batches import Batch
 from fracture_mae.training.checkpoints import Checkpoints
@@ -12,7 +12,7 @@ from fracture_mae.training.step_random import StepRandom
 
 
 def fine_tuned(mae, dataset, accelerator, root, **settings):
-    config = FinetuneMae(**{"batch_size": 4, "epochs": 4} | settings)
+    config = FinetuneMae(**{"batch_size": 4, "epochs": 4} | settings).settled(mae.start)
     with Checkpoints(root, "training", resume=True) as checkpoints:
         return finetune.train(
             mae, dataset, config, accelerator=accelerator, checkpoints=checkpoints, log=lambda row, epoch: None
@@ -35,6 +35,22 @@ def test_fine_tuning_lowers_the_error(tiny_mae, dataset, accelerator, tmp_path):
     before = masked_errors(tiny_mae, dataset.validation, Masks(0.75, 0), **options)["masked_mse"]
     progress = fine_tuned(tiny_mae, dataset, accelerator, tmp_path, epochs=10, learning_rate=0.01)
     assert progress.kept["validation/masked_mse"] < 0.5 * before
+
+
+def test_with_norm_pix_loss_the_error_in_its_own_units_decides(tiny_mae, dataset, accelerator, tmp_path):
+    rate = {"learning_rate": 0.3, "warmup_epochs": 0}  # so high that the last epoch is not the best
+    progress = fine_tuned(tiny_mae, dataset, accelerator, tmp_path, norm_pix_loss=True, seed=1, **rate)
+    assert tiny_mae.norm_pix_loss
+    history = [row[f"validation/{PER_PATCH}"] for row in progress.history]
+    assert progress.kept[f"validation/{PER_PATCH}"] == min(history)
+
+
+def test_with_norm_pix_loss_the_error_falls(tiny_mae, dataset, accelerator, tmp_path):
+    options = {"epochs": 10, "learning_rate": 0.01, "norm_pix_loss": True}
+    progress = fine_tuned(tiny_mae, dataset, accelerator, tmp_path, **options)
+    first, kept = progress.history[0], progress.kept
+    assert kept[f"validation/{PER_PATCH}"] < 0.95 * first[f"validation/{PER_PATCH}"]
+    assert kept["validation/masked_mse"] < first["validation/masked_mse"]
 
 
 class Spy:
@@ -76,3 +92,9 @@ def test_weight_decay_is_for_matrices_alone(tiny_mae):
     }.items():
         assert by_name[name] == expected, name
     assert all(math.isclose(group["lr"], 0.1) for group in groups)
+
+
+def test_the_recipes_betas_reach_the_optimizer(tiny_mae, accelerator):
+    for start, beta2 in (("random", 0.999), ("weights", 0.95)):
+        trainer = finetune.make_trainer(tiny_mae, FinetuneMae().settled(start), accelerator)
+        assert {group["betas"] for group in trainer.optimizer.param_groups} == {(0.9, beta2)}
