@@ -242,8 +242,8 @@ def _normalisation_of(model: str, num_channels: int) -> Normalisation:
 
 
 def save(mae: Mae, folder: Path) -> None:
-    """Write config.json, model.safetensors and preprocessor_config.json, as transformers reads them."""
-    mae.network.save_pretrained(folder)
+    """Write config.json, model.safetensors and preprocessor_config.json, as transformers reads them; no decoder that is not trained."""
+    (mae.network.vit if mae.decoder_is_new else mae.network).save_pretrained(folder)
     size = {"height": mae.image_size, "width": mae.image_size}
     mean, std = list(mae.normalisation.mean), list(mae.normalisation.std)
     ViTImageProcessorPil(size=size, image_mean=mean, image_std=std).save_pretrained(folder)

@@ -88,7 +88,9 @@ def train(
     weight = loss_weight(dataset.train, config.weight_by, config.sampler)
     weights = LossWeights(weight, np.ones_like(weight))
     order = visiting_order(dataset.train, config.sampler)
-    return trainer.fit(dataset.train, order, validate, checkpoints, log, weights)
+    progress = trainer.fit(dataset.train, order, validate, checkpoints, log, weights)
+    mae.decoder_is_new = False  # it was trained
+    return progress
 
 
 def make_trainer(mae: Mae, config: FinetuneMae, accelerator: Accelerator) -> Trainer:

@@ -32,8 +32,7 @@ NAMES = {
 }
 
 
-@pytest.fixture
-def network():
+def their_network():
     """An encoder of one head of 64 values, a decoder of two of 32, as the authors' models have them."""
     config = ViTMAEConfig(
         image_size=32,
@@ -55,6 +54,11 @@ def network():
             if "pos" not in name:
                 value.add_(0.02 * torch.randn(value.shape, generator=torch.Generator().manual_seed(len(name))))
     return network.eval()
+
+
+@pytest.fixture
+def network():
+    return their_network()
 
 
 def by_their_names(network):

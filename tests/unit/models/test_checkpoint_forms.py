@@ -44,6 +44,8 @@ def test_an_encoder_alone_gets_a_decoder_that_can_learn(network, tmp_path, prefi
     assert 0.01 < decoder.mask_token.std() < 0.04
     assert same_weights(decoder, mae_model.load(str(tmp_path), seed=1).network.decoder)
     assert not decoder.mask_token.equal(mae_model.load(str(tmp_path), seed=2).network.decoder.mask_token)
+    mae_model.save(loaded, tmp_path / "again")  # random numbers are not passed off as weights
+    assert mae_model.load(str(tmp_path / "again")).decoder_is_new
 
 
 def test_a_decoder_that_is_there_in_part_is_refused(network, tmp_path):

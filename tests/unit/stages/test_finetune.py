@@ -53,6 +53,12 @@ def test_with_norm_pix_loss_the_error_falls(tiny_mae, dataset, accelerator, tmp_
     assert kept["validation/masked_mse"] < first["validation/masked_mse"]
 
 
+def test_a_decoder_that_was_trained_is_new_no_more(tiny_mae, dataset, accelerator, tmp_path):
+    tiny_mae.decoder_is_new = True
+    fine_tuned(tiny_mae, dataset, accelerator, tmp_path, epochs=1)
+    assert not tiny_mae.decoder_is_new
+
+
 class Spy:
     """Stands for a network: predicts zero for patches of 2 × 2 pixels, and remembers how it was called."""
 
