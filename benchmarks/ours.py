@@ -86,7 +86,7 @@ def tuning_seconds(workload: Workload, run: Run, url: str, n_trials: int) -> tup
         n_trials=n_trials,
         n_folds=_n_folds(workload.dataset.train, workload.dataset.validation),
     )
-    objective, space = Objective.of(config), space_of(config)
+    objective, space = Objective.of(config), space_of(config, workload.mae.start)
     folder = workload.temporary()
     started = time.perf_counter()
     with cache_in(folder):

@@ -60,7 +60,8 @@ class Workload:
     def training(self) -> FinetuneMae:
         """The settings of `finetune_mae`, for an epoch."""
         compiled = self.device.type == "cuda" if self.config.compile == "auto" else self.config.compile
-        return FinetuneMae(**self.config.shared(), model=self.config.model, epochs=1, compile=compiled)
+        training = FinetuneMae(**self.config.shared(), model=self.config.model, epochs=1, compile=compiled)
+        return training.settled(self.mae.start, norm_pix_loss=self.mae.norm_pix_loss)
 
     @property
     def at_least(self) -> float:

@@ -87,7 +87,10 @@ def test_bf16_is_the_default_and_trains_as_well(accelerators, tmp_path):
 
 
 def test_what_was_compiled_is_what_is_said(accelerators, tmp_path):
-    mae, config = mae_model.load("vit-mae-nano", image_size=builders.SIDE), FinetuneMae(batch_size=4, epochs=2)
+    mae, config = (
+        mae_model.load("vit-mae-nano", image_size=builders.SIDE),
+        FinetuneMae(batch_size=4, epochs=2).settled("random"),
+    )
     with Checkpoints(tmp_path, "training", resume=True) as checkpoints:
         progress = finetune(
             mae,

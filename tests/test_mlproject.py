@@ -113,7 +113,7 @@ WRONG = {
     "split_seed": "-1",
     "seed": "0.5",
     "batch_size": "0",
-    "image_size": "100",
+    "image_size": "31",
     "num_workers": "nan",
     "epochs": "0",
     "mae_epochs": "-3",

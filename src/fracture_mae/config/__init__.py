@@ -1,7 +1,8 @@
 """One frozen model per entry point: every parameter's name, default, range and help stand here and nowhere else.
 
 A config is checked when it is made, and only checked: it reads no disk and starts nothing. `auto` on a field that a recipe sets
-means "as the recipe says" and is replaced at construction, so a config always holds the values that are really used.
+means "as the recipe says" and is replaced at construction; what hangs on the model that a training starts from, such as the learning
+rate, is replaced by `settled`, which a stage calls when it has the model. So what trains holds the values that are really used.
 """
 
 from fracture_mae.config.benchmarking import BENCHMARK_PARTS, Benchmark
@@ -16,6 +17,8 @@ from fracture_mae.config.options import (
     DataOptions,
     NumberOrWord,
     OperatingOptions,
+    Optimisation,
+    Start,
 )
 from fracture_mae.config.searching import Main, Tune
 from fracture_mae.config.training import FinetuneMae, ReconstructBaseline, TrainClassifier
@@ -37,8 +40,10 @@ __all__ = [
     "Main",
     "NumberOrWord",
     "OperatingOptions",
+    "Optimisation",
     "ReconstructBaseline",
     "RollBack",
+    "Start",
     "TrainClassifier",
     "Tune",
 ]

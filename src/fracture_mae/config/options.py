@@ -1,6 +1,7 @@
 """What several entry points have in common: how a config behaves, and the groups of options they share."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -11,6 +12,9 @@ PROMOTION_METRICS = (
     *("brier", "log_loss"),
 )
 THRESHOLD_OBJECTIVES = ("weighted_youden", "balanced_accuracy", "f1", "f2", "mcc")
+Start = Literal["random", "weights"]  # what a model began as: random numbers, or weights that were pretrained elsewhere
+_RATED_BATCH = 256  # X-rays per step that base learning rates are told for
+_HIGHEST_RATE = 2.4e-3  # of 4096 images, the most that He et al. pre-train with
 
 
 def _number_if_possible(value: Any) -> Any:
@@ -37,8 +41,47 @@ WholeNumber = BeforeValidator(_whole_number_if_possible)
 NumberFirst = BeforeValidator(_number_first)
 
 
+@dataclass(frozen=True)
+class BaseRate:
+    """A learning rate for 256 X-rays per step, which grows with their number (Goyal et al., "Accurate, Large Minibatch SGD", 2017).
+
+    It grows to what He et al. reach with their largest batch, and no further: there the rule fails, as its authors say.
+    """
+
+    base: float
+
+    def of(self, batch_size: int) -> float:
+        return min(self.base * batch_size / _RATED_BATCH, _HIGHEST_RATE)
+
+    def in_words(self, batch_size: int) -> str:
+        """Such as `1.9e-05 = 0.00015 · 32/256`."""
+        limit = f", at most {_HIGHEST_RATE:g}" if self.of(batch_size) == _HIGHEST_RATE else ""
+        return f"{self.of(batch_size):.2g} = {self.base:g} · {batch_size}/{_RATED_BATCH}{limit}"
+
+    def __str__(self) -> str:
+        return f"{self.base:g} · batch_size/{_RATED_BATCH}"
+
+
+@dataclass(frozen=True)
+class ByStart:
+    """What a recipe sets only once it is known what a model began as; see `Config.settled`."""
+
+    random: Any
+    weights: Any
+
+    def of(self, start: Start, batch_size: int) -> Any:
+        value = getattr(self, start)
+        return value.of(batch_size) if isinstance(value, BaseRate) else value
+
+    def __str__(self) -> str:
+        return f"{self.random} from a random start, {self.weights} from pretrained weights"
+
+
 class Config(BaseModel):
-    """Shared behaviour: frozen, no unknown names, and fields left at `auto` filled from the recipe."""
+    """Shared behaviour: frozen, no unknown names, and fields left at `auto` filled from the recipe.
+
+    Those that hang on what the model began as stay at `auto` until a stage, which has the model, asks for the `settled` config.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     recipes: ClassVar[dict[str, dict[str, Any]]] = {}
@@ -46,13 +89,28 @@ class Config(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _fill_from_recipe(cls, values: dict[str, Any]) -> dict[str, Any]:
-        recipe = cls._recipe(values)
-        return {**values, **{name: value for name, value in recipe.items() if values.get(name, "auto") == "auto"}}
+        known = {name: value for name, value in cls._recipe(values).items() if not isinstance(value, ByStart)}
+        return {**values, **{name: value for name, value in known.items() if values.get(name, "auto") == "auto"}}
 
     @classmethod
     def _recipe(cls, values: dict[str, Any]) -> dict[str, Any]:
         """What stands for `auto`, by field."""
         return cls.recipes.get(values.get("recipe", "default"), {})
+
+    @property
+    def unsettled(self) -> set[str]:
+        """Names of the fields that are at `auto` until the model is known."""
+        return set(self._by_start)
+
+    @property
+    def _by_start(self) -> dict[str, ByStart]:
+        """What stands for `auto`, by field, where that hangs on what the model began as."""
+        recipe = self._recipe(self.model_dump())
+        return {
+            name: value
+            for name, value in recipe.items()
+            if isinstance(value, ByStart) and getattr(self, name) == "auto"
+        }
 
 
 class DataOptions(Config):
@@ -71,9 +129,10 @@ class DataOptions(Config):
         description="name of the class that counts as positive; none: "
         "no label is read (reconstruct_baseline and finetune_mae alone)",
     )
-    image_size: Annotated[int, Field(ge=32, le=1024, multiple_of=16)] | Literal["auto"] = Field(
+    image_size: Annotated[int, Field(ge=32, le=1024)] | Literal["auto"] = Field(
         "auto",
-        description="side of the square that X-rays are letterboxed to [pixels]; auto: what the model takes (presets: 224)",
+        description="side of the square that X-rays are letterboxed to [pixels], a multiple of the model's patches (of presets 16); "
+        "auto: what the model takes (presets: 224)",
     )
     split: Literal["grouped", "published"] = Field(
         "grouped",
@@ -145,12 +204,33 @@ class Optimisation(Config):
     optimizer: Literal["adamw", "adam"] = Field(
         "auto", description="adamw with warm-up and cosine decay, or plain adam"
     )
-    learning_rate: float = Field("auto", gt=0, le=1, description="peak learning rate")
+    learning_rate: Annotated[Literal["auto"] | Annotated[float, Field(gt=0, le=1)], NumberOrWord] = Field(
+        "auto", description="peak learning rate; a number is taken as it is, whatever the batch"
+    )
+    beta2: Annotated[Literal["auto"] | Annotated[float, Field(gt=0, lt=1)], NumberOrWord] = Field(
+        "auto", description="how slowly Adam forgets squared gradients, its second beta; the first is 0.9"
+    )
     weight_decay: float = Field("auto", ge=0, le=1, description="decoupled weight decay (adamw)")
     warmup_epochs: float = Field("auto", ge=0, le=1000, description="epochs of linear warm-up of the learning rate")
     resume: Literal["auto", "never"] = Field(
         "auto", description="auto: go on from the last whole checkpoint of the same configuration on the same data"
     )
+
+    def settled(self, start: Start) -> Self:
+        """The same with nothing left at `auto` for want of the model, which began as `start`."""
+        found = {name: value.of(self._counted_as(start), self.batch_size) for name, value in self._by_start.items()}
+        return self.model_copy(update=found)
+
+    def rate_in_words(self, start: Start) -> str:
+        """The learning rate from such a start and where it comes from, such as `learning_rate 1.9e-05 = 0.00015 · 32/256`."""
+        if "learning_rate" in self._by_start:
+            return f"learning_rate {getattr(self._by_start['learning_rate'], self._counted_as(start)).in_words(self.batch_size)}"
+        by_recipe = self.learning_rate == self._recipe(self.model_dump())["learning_rate"]
+        return f"learning_rate {self.learning_rate:g}, {f'as recipe {self.recipe} says' if by_recipe else 'as given'}"
+
+    def _counted_as(self, start: Start) -> Start:
+        """What the trained part of the model began as."""
+        return start
 
 
 class Computing(Config):

@@ -1,12 +1,14 @@
 """What trains, and the recipes that fill what is left at `auto`."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
 from fracture_mae.config.options import (
     THRESHOLD_OBJECTIVES,
     Augmentation,
+    BaseRate,
+    ByStart,
     Computing,
     CopyOptions,
     DataOptions,
@@ -15,8 +17,12 @@ from fracture_mae.config.options import (
     NumberOrWord,
     OperatingOptions,
     Optimisation,
+    Start,
     WholeNumber,
 )
+
+# Of a random start: what 1e-3 is at the usual batch of 32.
+_RANDOM_RATE = BaseRate(8e-3)
 
 
 class ReconstructBaseline(Masking, DataOptions):
@@ -37,12 +43,28 @@ class FinetuneMae(Masking, CopyOptions, Augmentation, Computing, Optimisation, D
     sampler: Literal["file", "xray"] = Field(
         "auto", description="file: each file once an epoch; xray: X-rays drawn equally"
     )
+    norm_pix_loss: Literal["auto"] | bool = Field(
+        "auto",
+        description="whether patches are predicted after each was normalised by its own mean and deviation; auto: as in the training "
+        "of the model that this one starts from (presets: false)",
+    )
 
+    @property
+    def unsettled(self) -> set[str]:
+        return super().unsettled | ({"norm_pix_loss"} if self.norm_pix_loss == "auto" else set())
+
+    def settled(self, start: Start, *, norm_pix_loss: bool = False) -> Self:
+        """As of any training, and with the loss that the model, or this config, asks for."""
+        wanted = norm_pix_loss if self.norm_pix_loss == "auto" else self.norm_pix_loss
+        return super().settled(start).model_copy(update={"norm_pix_loss": wanted})
+
+    # From pretrained weights as He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022, appendix A.1.
     recipes: ClassVar = {
         "default": {
             "epochs": 30,
             "optimizer": "adamw",
-            "learning_rate": 1e-3,
+            "learning_rate": ByStart(random=_RANDOM_RATE, weights=BaseRate(1.5e-4)),
+            "beta2": ByStart(random=0.999, weights=0.95),
             "weight_decay": 0.05,
             "warmup_epochs": 2,
             "loss_region": "masked",
@@ -57,6 +79,7 @@ class FinetuneMae(Masking, CopyOptions, Augmentation, Computing, Optimisation, D
             "epochs": 10,
             "optimizer": "adam",
             "learning_rate": 1e-4,
+            "beta2": 0.999,
             "weight_decay": 0,
             "warmup_epochs": 0,
             "loss_region": "all",
@@ -80,8 +103,8 @@ class TrainClassifier(OperatingOptions, CopyOptions, Augmentation, Computing, Op
     )
     pool: Literal["mean", "cls"] = Field("auto", description="what the head reads: mean of the patch tokens, or CLS")
     freeze: bool = Field(False, description="train the head alone")
-    layer_decay: float = Field(
-        "auto", gt=0, le=1, description="factor of the learning rate from layer to layer downwards"
+    layer_decay: Annotated[Literal["auto"] | Annotated[float, Field(gt=0, le=1)], NumberOrWord] = Field(
+        "auto", description="factor of the learning rate from layer to layer downwards"
     )
     drop_path: float = Field("auto", ge=0, lt=1, description="stochastic depth: chance that the last layer is skipped")
     patch_dropout: float = Field("auto", ge=0, lt=1, description="share of patches left out while training")
@@ -129,6 +152,10 @@ class TrainClassifier(OperatingOptions, CopyOptions, Augmentation, Computing, Op
         "source, such as a hospital, is held out once, and judged by a model that never saw it; 0: none",
     )
 
+    def _counted_as(self, start: Start) -> Start:
+        """A head that is trained alone begins as random numbers, whatever the encoder."""
+        return "random" if self.freeze else start
+
     @property
     def n_folds(self) -> int:
         """Folds of the cross-validation that does not heed sources; 0: none."""
@@ -146,15 +173,17 @@ class TrainClassifier(OperatingOptions, CopyOptions, Augmentation, Computing, Op
             return recipe | {"sampler": "class"}
         return recipe
 
+    # From pretrained weights as He et al. fine-tune ViT-Base (appendix A.2 and FINETUNE.md of their code).
     recipes: ClassVar = {
         "default": {
             "epochs": 12,
             "optimizer": "adamw",
-            "learning_rate": 1e-3,
+            "learning_rate": ByStart(random=_RANDOM_RATE, weights=BaseRate(5e-4)),
+            "beta2": 0.999,
             "weight_decay": 0.05,
             "warmup_epochs": 1,
             "pool": "mean",
-            "layer_decay": 0.75,
+            "layer_decay": ByStart(random=0.75, weights=0.65),
             "drop_path": 0.1,
             "patch_dropout": 0.5,
             "label_smoothing": 0.1,
@@ -173,6 +202,7 @@ class TrainClassifier(OperatingOptions, CopyOptions, Augmentation, Computing, Op
             "epochs": 10,
             "optimizer": "adam",
             "learning_rate": 1e-4,
+            "beta2": 0.999,
             "weight_decay": 0,
             "warmup_epochs": 0,
             "pool": "cls",

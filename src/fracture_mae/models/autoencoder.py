@@ -15,7 +15,7 @@ from transformers import ViTMAEConfig, ViTMAEForPreTraining
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.models import hub
+from fracture_mae.models import authors, hub
 from fracture_mae.models.pixels import IMAGENET, Normalisation
 from fracture_mae.models.vit import as_multiplied, encode, patches_of
 
@@ -27,14 +27,35 @@ PRESETS = {
 }
 
 
-class Mae(nn.Module):
-    """An MAE together with the normalisation it was made with; takes grey pixels in [0, 1]."""
+# What a network began as.
+RANDOM, WEIGHTS = "random", "weights"
+_FLAT = 1e-6  # added to a patch's variance, as by He et al.
 
-    def __init__(self, network: ViTMAEForPreTraining, normalisation: Normalisation, source: str):
+
+class Mae(nn.Module):
+    """An MAE together with the normalisation it was made with; takes grey pixels in [0, 1].
+
+    Args:
+        source: where it comes from, to be told.
+        start: what it began as, "random" numbers or "weights" that were pretrained elsewhere, whatever training it had here since.
+        decoder_is_new: whether the decoder alone has random weights, since the checkpoint holds an encoder only.
+    """
+
+    def __init__(
+        self,
+        network: ViTMAEForPreTraining,
+        normalisation: Normalisation,
+        source: str,
+        *,
+        start: str = RANDOM,
+        decoder_is_new: bool = False,
+    ):
         super().__init__()
         self.network = network
         self.normalisation = normalisation
         self.source = source
+        self.start = start
+        self.decoder_is_new = decoder_is_new
 
     @property
     def n_patches(self) -> int:
@@ -44,6 +65,15 @@ class Mae(nn.Module):
     @property
     def image_size(self) -> int:
         return self.network.config.image_size
+
+    @property
+    def norm_pix_loss(self) -> bool:
+        """Whether patches are predicted after each was normalised by its own mean and deviation (He et al., section 4.1)."""
+        return self.network.config.norm_pix_loss
+
+    @norm_pix_loss.setter
+    def norm_pix_loss(self, norm_pix_loss: bool) -> None:
+        self.network.config.norm_pix_loss = norm_pix_loss
 
     def forward(
         self, pixels: torch.Tensor, noise: torch.Tensor, mask_ratio: float
@@ -56,7 +86,8 @@ class Mae(nn.Module):
             mask_ratio: share of patches that are hidden.
 
         Returns:
-            prediction and target [B, L, patch² · C] in normalised units, mask [B, L] (0 is visible, 1 is hidden).
+            prediction and target [B, L, patch² · C] in the units that the network predicts, which are those of its normalised input,
+            or with `norm_pix_loss` each patch's own, see `normalised_patches`; mask [B, L] (0 is visible, 1 is hidden).
 
         Raises:
             FractureMaeError: no patch would stay visible.
@@ -67,12 +98,31 @@ class Mae(nn.Module):
                 f"a mask ratio of {mask_ratio} hides all {self.n_patches} patches of an image; at least one must stay visible. Take a "
                 "smaller ratio or a larger --image-size."
             )
-        target = patches_of(self.normalisation.apply(pixels), self.network.config.patch_size)
+        patches = self.patches(pixels)
         shuffled = noise.argsort(dim=1)
         restore = shuffled.argsort(dim=1)
-        encoded = encode(self.network.vit, target, shuffled[:, :n_visible], lowered=True)
+        encoded = encode(self.network.vit, patches, shuffled[:, :n_visible], lowered=True)
         prediction = self._decode(encoded, restore)
+        target = normalised_patches(patches) if self.norm_pix_loss else patches
         return prediction.float(), target, (restore >= n_visible).float()
+
+    def patches(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Grey [B, 1, H, W] in [0, 1] → patches [B, L, patch² · C], in units of the network's normalised input."""
+        return patches_of(self.normalisation.apply(pixels), self.network.config.patch_size)
+
+    def in_input_units(self, prediction: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
+        """What `forward` predicts, in units of the network's normalised input.
+
+        With `norm_pix_loss` only the true patches have the mean and deviation that this takes, of hidden ones too; so it is done in
+        the demonstration of He et al. A figure of it, or an error, owes these two numbers of every patch to the X-ray itself.
+
+        Args:
+            patches: the true ones, see `patches`.
+        """
+        if not self.norm_pix_loss:
+            return prediction
+        mean, deviation = _mean_and_deviation(patches)
+        return prediction * deviation + mean
 
     def _decode(self, encoded: torch.Tensor, restore: torch.Tensor) -> torch.Tensor:
         """Encoded tokens [B, 1 + K, hidden_size] and each patch's place among the shuffled ones [B, L] → [B, L, patch² · C]."""
@@ -87,7 +137,7 @@ class Mae(nn.Module):
         return decoder.decoder_pred(decoder.decoder_norm(tokens))[:, 1:]
 
     def to_pixels(self, patches: torch.Tensor) -> torch.Tensor:
-        """Patches [B, L, patch² · C] in normalised units → grey pixels [B, 1, H, W], clipped to [0, 1]."""
+        """Patches [B, L, patch² · C] in units of the network's normalised input → grey pixels [B, 1, H, W], clipped to [0, 1]."""
         return self.normalisation.invert(self.network.unpatchify(patches)).clamp(0, 1)
 
     def mask_to_pixels(self, mask: torch.Tensor) -> torch.Tensor:
@@ -95,6 +145,17 @@ class Mae(nn.Module):
         side = self.image_size // self.network.config.patch_size
         grid = mask.view(-1, 1, side, side).float()
         return nn.functional.interpolate(grid, scale_factor=self.network.config.patch_size, mode="nearest")
+
+
+def normalised_patches(patches: torch.Tensor) -> torch.Tensor:
+    """Patches [B, L, patch² · C], each less its own mean and by its own deviation, channels together."""
+    mean, deviation = _mean_and_deviation(patches)
+    return (patches - mean) / deviation
+
+
+def _mean_and_deviation(patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of each patch, [B, L, 1] each; the variance has N - 1, as in transformers' ViTMAE and the code of He et al."""
+    return patches.mean(dim=-1, keepdim=True), (patches.var(dim=-1, keepdim=True) + _FLAT).sqrt()
 
 
 def squared_error(prediction: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, region: str) -> torch.Tensor:
@@ -136,39 +197,53 @@ def noise_of(contents: Iterable[str], n_patches: int, seed: int) -> torch.Tensor
 
 
 def load(model: str, *, image_size: int | None = None, seed: int = 0) -> Mae:
-    """An MAE from a preset (random start), a local folder or the Hugging Face hub.
+    """An MAE from a preset (random start), a local folder, the Hugging Face hub, or a file of He et al.'s own code.
+
+    Where a checkpoint holds an encoder alone, the decoder gets random weights (`Mae.decoder_is_new`).
 
     Args:
-        model: name of a preset, path of a folder that `save` or `save_pretrained` wrote, or hub name.
+        model: name of a preset, path of a folder that `save` or `save_pretrained` wrote, hub name, or path of a .pth file.
         image_size: side of the images [pixels]; where it differs from a checkpoint's own, position embeddings are interpolated.
             None: the checkpoint's own, or 224.
-        seed: of a preset's random weights.
+        seed: of random weights.
 
     Raises:
         FractureMaeError: the model is not to be had, is no ViTMAE, or cannot take this image size.
     """
     if model in PRESETS:
-        return Mae(
-            random_start(_preset_config(model, image_size or 224), seed),
-            Normalisation(),
-            f"preset {model}, random weights",
-        )
+        config = _preset_config(model, image_size or 224)
+        check_image_size(model, config.image_size, config.patch_size)
+        return Mae(random_start(config, seed), Normalisation(), f"preset {model}, random weights")
     model = os.path.expanduser(model)
-    network = hub.load_network(ViTMAEForPreTraining, model, PRESETS)
-    if network.config.norm_pix_loss:
-        raise FractureMaeError(
-            f"{model} predicts patches normalised one by one (norm_pix_loss=true): errors and figures in pixel units cannot be "
-            "made with it. Take a checkpoint trained with norm_pix_loss=false, such as facebook/vit-mae-base."
-        )
+    network, has_decoder = _read(model)
+    if not has_decoder:
+        network.decoder.load_state_dict(random_start(network.config, seed).decoder.state_dict())
     _check_position_embeddings(network, model)
     for positions in _position_embeddings(network):
         positions.requires_grad_(False)  # as in a network that was not loaded; transformers forgets it
-    return Mae(_at_image_size(network, image_size), load_normalisation(model, network.config.num_channels), model)
+    normalisation = _normalisation_of(model, network.config.num_channels)
+    network = _at_image_size(network, image_size, model)
+    return Mae(network, normalisation, model, start=WEIGHTS, decoder_is_new=not has_decoder)
+
+
+def _read(model: str) -> tuple[ViTMAEForPreTraining, bool]:
+    """The network, and whether its decoder is the checkpoint's."""
+    if not authors.is_file(model):
+        network, has_decoder = hub.load_with_or_without("decoder", ViTMAEForPreTraining, model, PRESETS)
+        check_image_size(model, network.config.image_size, network.config.patch_size)
+        return network, has_decoder
+    config, state = authors.read(model)
+    network = ViTMAEForPreTraining(config)
+    return network, not network.load_state_dict(state, strict=False).missing_keys
+
+
+def _normalisation_of(model: str, num_channels: int) -> Normalisation:
+    return IMAGENET if authors.is_file(model) else load_normalisation(model, num_channels)
 
 
 def save(mae: Mae, folder: Path) -> None:
-    """Write config.json, model.safetensors and preprocessor_config.json, as transformers reads them."""
-    mae.network.save_pretrained(folder)
+    """Write config.json, model.safetensors and preprocessor_config.json, as transformers reads them; no decoder that is not trained."""
+    (mae.network.vit if mae.decoder_is_new else mae.network).save_pretrained(folder)
     size = {"height": mae.image_size, "width": mae.image_size}
     mean, std = list(mae.normalisation.mean), list(mae.normalisation.std)
     ViTImageProcessorPil(size=size, image_mean=mean, image_std=std).save_pretrained(folder)
@@ -251,16 +326,29 @@ def _check_position_embeddings(network: ViTMAEForPreTraining, model: str) -> Non
         )
 
 
-def _at_image_size(network: ViTMAEForPreTraining, image_size: int | None) -> ViTMAEForPreTraining:
+def check_image_size(name: str, image_size: object, patch_size: object) -> None:
+    """Refuse images that do not fall into a model's patches.
+
+    Args:
+        image_size, patch_size: sides [pixels]; of a config that somebody else wrote, perhaps pairs.
+    """
+    if not (isinstance(image_size, int) and isinstance(patch_size, int)):
+        raise FractureMaeError(
+            f"{name} takes images of {image_size} in patches of {patch_size}; only squares are known."
+        )
+    if image_size % patch_size:
+        raise FractureMaeError(
+            f"images of {image_size} pixels do not fall into the patches of {patch_size} pixels that {name} takes: leave --image-size "
+            f"at auto, or choose a multiple, such as {image_size // patch_size * patch_size or patch_size}."
+        )
+
+
+def _at_image_size(network: ViTMAEForPreTraining, image_size: int | None, name: str) -> ViTMAEForPreTraining:
     """The same network for another image size, its position embeddings interpolated (bicubic)."""
     config = network.config
     if image_size in (None, config.image_size):
         return network
-    if image_size % config.patch_size:
-        raise FractureMaeError(
-            f"--image-size {image_size} is not a multiple of the patch size {config.patch_size} of the model: "
-            f"choose one, such as {image_size // config.patch_size * config.patch_size}."
-        )
+    check_image_size(name, image_size, config.patch_size)
     state = network.state_dict()
     for name in ("vit.embeddings.position_embeddings", "decoder.decoder_pos_embed"):
         state[name] = interpolate_positions(state[name], image_size // config.patch_size)

@@ -14,7 +14,7 @@ from fracture_mae.errors import FractureMaeError, first_line
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.models.autoencoder import Mae
 from fracture_mae.models.pixels import Normalisation
-from fracture_mae.models.vit import encode, patches_of
+from fracture_mae.models.vit import encode, is_decayed, patches_of
 
 
 class FractureClassifier(nn.Module):
@@ -134,14 +134,13 @@ def layerwise_groups(
 
     The head has `learning_rate`, the last of N layers `learning_rate · layer_decay`, the patch embedding
     `learning_rate · layer_decay^(N + 1)`, as in He et al. (MAE, appendix A.2; introduced by Clark et al., ELECTRA, 2020). Biases,
-    norms and tokens are not decayed.
+    norms, tokens and position embeddings are not decayed.
     """
     n_layers = len(classifier.encoder.layers)
     groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for name, parameter in classifier.named_parameters():
         if parameter.requires_grad:
-            decays = parameter.ndim > 1 and not name.endswith("cls_token")
-            groups.setdefault((_depth(name, n_layers), decays), []).append(parameter)
+            groups.setdefault((_depth(name, n_layers), is_decayed(name, parameter)), []).append(parameter)
     return [
         {
             "params": parameters,

@@ -37,6 +37,38 @@ def load_network(kind: type[PreTrainedModel], name: str, presets: Iterable[str],
     Raises:
         FractureMaeError: not to be had, of another architecture, or weights are missing.
     """
+    network, missing = _load(kind, name, presets, settings)
+    _check_whole(missing, kind, name)
+    return network
+
+
+def load_with_or_without(
+    part: str, kind: type[PreTrainedModel], name: str, presets: Iterable[str], **settings: Any
+) -> tuple[PreTrainedModel, bool]:
+    """As `load_network`, and whether the checkpoint has a part of the network; all of it may be missing, and is random then.
+
+    Args:
+        part: its name in the network, such as decoder.
+    """
+    network, missing = _load(kind, name, presets, settings)
+    of_part = {key for key in network.state_dict() if key.startswith(f"{part}.")}
+    has_part = not of_part <= missing
+    _check_whole(missing if has_part else missing - of_part, kind, name)
+    return network, has_part
+
+
+def _check_whole(missing: set[str], kind: type[PreTrainedModel], name: str) -> None:
+    if missing:
+        raise FractureMaeError(
+            f"{name} lacks {len(missing)} weights of a {kind.__name__}, the first of them {min(missing)}: random values would stand "
+            "in their place. Take a checkpoint that is whole."
+        )
+
+
+def _load(
+    kind: type[PreTrainedModel], name: str, presets: Iterable[str], settings: dict[str, Any]
+) -> tuple[PreTrainedModel, set[str]]:
+    """The network, and the names of the weights that the checkpoint lacks."""
 
     def load(**options: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
         try:
@@ -63,13 +95,7 @@ def load_network(kind: type[PreTrainedModel], name: str, presets: Iterable[str],
             "(such as facebook/vit-mae-base)."
         )
     network, info = fetch(load, name, presets)
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])
-        raise FractureMaeError(
-            f"{name} lacks {len(missing)} weights of a {kind.__name__}, the first of them {missing[0]}: random values would stand "
-            "in their place. Take a checkpoint that is whole."
-        )
-    return network
+    return network, set(info["missing_keys"])
 
 
 def fetch_file(name: str, filename: str, presets: Iterable[str]) -> Path | None:

@@ -12,6 +12,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.models.vit_mae.modeling_vit_mae import ViTMAEAttention
 
 _FUSED, _SHORT = "fracture_mae_sdpa", 64  # tokens
+# What the names of parameters end with that are values by themselves, not factors of an input, whatever their shape.
+_NOT_DECAYED = ("token", "tokens", "position_embeddings", "pos_embed", "relative_position_bias_table")
 
 
 def patches_of(pixels: torch.Tensor, patch_size: int) -> torch.Tensor:
@@ -87,6 +89,11 @@ def as_multiplied(tokens: torch.Tensor) -> torch.Tensor:
     """
     kind = tokens.device.type
     return tokens.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else tokens
+
+
+def is_decayed(name: str, parameter: nn.Parameter) -> bool:
+    """Whether weight decay is for a parameter: for matrices and kernels, not for biases, norms, tokens and positions (He et al.)."""
+    return parameter.ndim > 1 and not name.endswith(_NOT_DECAYED)
 
 
 def use_attention(model: nn.Module, implementation: str) -> None:

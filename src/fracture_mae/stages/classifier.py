@@ -46,7 +46,11 @@ def train(
     checkpoints: Checkpoints,
     log: Callable[[dict[str, float], int], None],
 ) -> Progress:
-    """Train `classifier` in place on the training X-rays; validation decides which epoch's weights are kept."""
+    """Train `classifier` in place on the training X-rays; validation decides which epoch's weights are kept.
+
+    Args:
+        config: settled.
+    """
     file_weight = loss_weight(dataset.train, config.weight_by, config.sampler)
     schedule = Schedule(
         epochs=config.epochs,
@@ -66,6 +70,7 @@ def train(
         classifier,
         groups,
         optimizer=config.optimizer,
+        beta2=config.beta2,
         schedule=schedule,
         step_loss=_step_loss(config, classifier.n_draws),
         accelerator=accelerator,

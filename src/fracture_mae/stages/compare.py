@@ -20,7 +20,7 @@ from fracture_mae.evaluation.frozen_features import Embedder, PooledEncoder
 from fracture_mae.evaluation.judging import Certainty, drawn, levels, slug
 from fracture_mae.metrics.calibration import apply
 from fracture_mae.metrics.intervals import bootstrap_intervals, paired_difference
-from fracture_mae.models import encoders
+from fracture_mae.models import authors, encoders
 from fracture_mae.models.autoencoder import PRESETS
 from fracture_mae.processes.accelerator import make_accelerator
 from fracture_mae.stages import inputs
@@ -124,7 +124,7 @@ def open_encoder(name: str, config: Compare) -> ComparedEncoder:
             f"{name} is a classifier: it has seen labels of X-rays that the folds hold out, and would win for that. Compare the "
             "encoders that classifiers start from, such as models:/xray-mae/latest."
         )
-    if name in PRESETS or encoders.type_of(place) == encoders.MAE_TYPE:
+    if name in PRESETS or authors.is_file(name) or encoders.type_of(place) == encoders.MAE_TYPE:
         mae = load_mae(name, config)
         return ComparedEncoder(name, PooledEncoder(mae), mae.image_size)
     encoder = encoders.load(place, size)

@@ -10,11 +10,12 @@ from accelerate import Accelerator
 from fracture_mae.config import FinetuneMae
 from fracture_mae.data.shown import PICTURE_ONLY
 from fracture_mae.data.types import Dataset
-from fracture_mae.evaluation.reconstruction import Masks, masked_errors
+from fracture_mae.evaluation.reconstruction import PER_PATCH, Masks, masked_errors
 from fracture_mae.models.autoencoder import Mae, squared_error
+from fracture_mae.models.vit import is_decayed
 from fracture_mae.processes import collectives
 from fracture_mae.processes.accelerator import make_accelerator
-from fracture_mae.stages import inputs, reconstruct
+from fracture_mae.stages import inputs, reconstruct, start
 from fracture_mae.tracking.registered_models import load_mae, made_from, register_mae
 from fracture_mae.tracking.runs import Run
 from fracture_mae.training import learning_curves
@@ -35,10 +36,12 @@ def finetune_mae(config: FinetuneMae, run: Run) -> str:
     """
     accelerator = make_accelerator(config.precision, config.device)
     mae = load_mae(config.model, config)
+    config = start.settle(config, mae, run, norm_pix_loss=mae.norm_pix_loss)
     dataset = inputs.load_training_data(config, mae.image_size)
     run.dataset(dataset)
-    run.tags({"model": mae.source})
-    run.note(f"Fine-tuning **{mae.source}**, recipe `{config.recipe}`. {inputs.describe(dataset)}")
+    run.tags({"model": mae.source, "norm_pix_loss": config.norm_pix_loss})
+    told = reconstruct.told_of_units(mae.norm_pix_loss or config.norm_pix_loss)
+    run.note(f"Fine-tuning **{mae.source}**, recipe `{config.recipe}`. {inputs.describe(dataset)}{told}")
 
     shown = made_from(mae.source, dataset, PICTURE_ONLY)
     with open_checkpoints(mae, dataset, config, run.id) as checkpoints:
@@ -70,7 +73,11 @@ def train(
     checkpoints: Checkpoints,
     log: Callable[[dict[str, float], int], None],
 ) -> Progress:
-    """Train `mae` in place on the training X-rays; the epoch with the least masked error on validation is kept."""
+    """Train `mae` in place on the training X-rays; the epoch with the least masked error on validation is kept.
+
+    Args:
+        config: settled.
+    """
     trainer = make_trainer(mae, config, accelerator)
     masks = Masks(config.mask_ratio, config.seed)
 
@@ -81,15 +88,18 @@ def train(
     weight = loss_weight(dataset.train, config.weight_by, config.sampler)
     weights = LossWeights(weight, np.ones_like(weight))
     order = visiting_order(dataset.train, config.sampler)
-    return trainer.fit(dataset.train, order, validate, checkpoints, log, weights)
+    progress = trainer.fit(dataset.train, order, validate, checkpoints, log, weights)
+    mae.decoder_is_new = False  # it was trained
+    return progress
 
 
 def make_trainer(mae: Mae, config: FinetuneMae, accelerator: Accelerator) -> Trainer:
-    """What trains `mae` in place as `config` says."""
+    """What trains `mae` in place as `config`, which is settled, says."""
+    mae.norm_pix_loss = config.norm_pix_loss
     schedule = Schedule(
         epochs=config.epochs,
         batch_size=config.batch_size,
-        monitor="validation/masked_mse",
+        monitor=f"validation/{PER_PATCH if config.norm_pix_loss else 'masked_mse'}",  # in the units of the loss
         maximise=False,
         warmup_epochs=config.warmup_epochs,
         cosine=config.optimizer == "adamw",
@@ -100,6 +110,7 @@ def make_trainer(mae: Mae, config: FinetuneMae, accelerator: Accelerator) -> Tra
         mae,
         _parameter_groups(mae, config.learning_rate, config.weight_decay),
         optimizer=config.optimizer,
+        beta2=config.beta2,
         schedule=schedule,
         step_loss=_step_loss(config, mae.n_patches),
         accelerator=accelerator,
@@ -119,13 +130,13 @@ def _step_loss(config: FinetuneMae, n_patches: int) -> StepLoss:
 
 
 def _parameter_groups(mae: Mae, learning_rate: float, weight_decay: float) -> list[dict]:
-    """Weight decay for matrices alone, as in He et al.'s code."""
-    trained = [parameter for parameter in mae.parameters() if parameter.requires_grad]
+    """One group with weight decay, one without, see `is_decayed`."""
+    trained = [(parameter, is_decayed(name, parameter)) for name, parameter in mae.named_parameters()]
     return [
         {
-            "params": [p for p in trained if p.ndim == 2 or p.ndim == 4],
+            "params": [parameter for parameter, decays in trained if parameter.requires_grad and decays == decayed],
             "lr": learning_rate,
-            "weight_decay": weight_decay,
-        },
-        {"params": [p for p in trained if p.ndim not in (2, 4)], "lr": learning_rate, "weight_decay": 0.0},
+            "weight_decay": weight_decay if decayed else 0.0,
+        }
+        for decayed in (True, False)
     ]

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from fracture_mae import plots
 from fracture_mae.config import FinetuneMae, ReconstructBaseline
 from fracture_mae.data.types import Dataset
+from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import reconstruction
 from fracture_mae.evaluation.reconstruction import Masks
 from fracture_mae.models.autoencoder import Mae
@@ -23,10 +24,16 @@ def reconstruct_baseline(config: ReconstructBaseline, run: Run) -> str:
     """Rebuild masked X-rays with the weights a model comes with; the metrics of each split, to print."""
     accelerator = make_accelerator(config.precision, config.device)
     mae = load_mae(config.model, config)
+    if mae.decoder_is_new:
+        raise FractureMaeError(
+            f"{mae.source} holds an encoder alone, without the decoder that rebuilds: random weights would stand in its place. Take a "
+            "checkpoint with a decoder, or train one: finetune_mae takes this one."
+        )
     dataset = inputs.load_data(config, mae.image_size, labels_needed=False)
     run.dataset(dataset)
-    run.tags({"model": mae.source})
-    run.note(f"Rebuilding X-rays with **{mae.source}**, as it comes. {inputs.describe(dataset)}")
+    run.tags({"model": mae.source, "norm_pix_loss": mae.norm_pix_loss})
+    told = told_of_units(mae.norm_pix_loss)
+    run.note(f"Rebuilding X-rays with **{mae.source}**, as it comes. {inputs.describe(dataset)}{told}")
 
     results = measure(mae, dataset, config, accelerator)
     run.metrics(flat(results))
@@ -47,6 +54,17 @@ def measure(
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("split")
 
 
+def told_of_units(norm_pix_loss: bool) -> str:
+    """What must be said of errors and figures where a model predicts normalised patches; begins with a space."""
+    if not norm_pix_loss:
+        return ""
+    return (
+        " With norm_pix_loss, patches are predicted after each was normalised by its own mean and deviation: errors in pixels and "
+        "figures owe these two numbers of every hidden patch to the X-ray itself, and look better for it than those of other models; "
+        f"`{reconstruction.PER_PATCH}` owes them nothing."
+    )
+
+
 class Examples:
     """The same validation X-rays under the same masks, rebuilt by one model after the other."""
 
@@ -56,18 +74,20 @@ class Examples:
         self.accelerator = accelerator
         self.positions = reconstruction.choose_examples(self.xrays, config.n_figures, config.seed)
         self.rebuilt: dict[str, tuple[dict[str, np.ndarray], list[str]]] = {}
+        self._by_patch: set[str] = set()  # names of the models that predict normalised patches
 
     def rebuild(self, mae: Mae, name: str) -> None:
         """Rebuild the chosen X-rays, if any, with `mae`, to be called `name` in figures."""
         if not len(self.positions):
             return
+        self._by_patch |= {name} if mae.norm_pix_loss else set()
         panels, error = reconstruction.panels(mae, self.xrays, self.positions, self.masks, self.accelerator)
         self.rebuilt[name] = panels, [f"masked MSE {value:.3f}" for value in error]
 
     def figures(self) -> dict[str, Figure]:
         """The four panels for each model, and all models side by side where there are several."""
         figures = {
-            f"reconstructions/{name}.png": self._draw(panels, {"Reconstruction": captions}, name)
+            f"reconstructions/{name}.png": self._draw(panels, {"Reconstruction": captions}, name + self._owed_by(name))
             for name, (panels, captions) in self.rebuilt.items()
         }
         if len(self.rebuilt) > 1:
@@ -76,8 +96,14 @@ class Examples:
             for part in ("Reconstruction", "Reconstruction + Visible"):
                 panels |= {f"{name}\n{part}": rebuilt[part] for name, (rebuilt, _) in self.rebuilt.items()}
             captions = {f"{name}\nReconstruction": captions for name, (_, captions) in self.rebuilt.items()}
-            figures["reconstructions/side_by_side.png"] = self._draw(panels, captions, "same masks")
+            what = f"same masks{self._owed_by(*self.rebuilt)}"
+            figures["reconstructions/side_by_side.png"] = self._draw(panels, captions, what)
         return figures
+
+    def _owed_by(self, *names: str) -> str:
+        """What a title must say of the models among these that predict normalised patches."""
+        owing = [name for name in names if name in self._by_patch]
+        return f" · {', '.join(owing)} by the true patches' mean and deviation" if owing else ""
 
     def _draw(self, panels: dict[str, np.ndarray], captions: dict[str, list[str]], what: str) -> Figure:
         rows = self.xrays.table.iloc[self.positions]

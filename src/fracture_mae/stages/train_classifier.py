@@ -13,7 +13,7 @@ from fracture_mae.models.autoencoder import Mae
 from fracture_mae.processes import collectives, ranks
 from fracture_mae.processes.accelerator import make_accelerator
 from fracture_mae.stages import classifier as classifier_stage
-from fracture_mae.stages import cross_validate, inputs
+from fracture_mae.stages import cross_validate, inputs, start
 from fracture_mae.stages.cross_validate import Fold
 from fracture_mae.tracking.registered_models import load_mae, made_from, register_classifier, with_leakage_of
 from fracture_mae.tracking.report import Report
@@ -31,6 +31,7 @@ def train_classifier(config: TrainClassifier, run: Run) -> str:
     """
     accelerator = make_accelerator(config.precision, config.device)
     mae = load_mae(config.encoder, config)
+    config = start.settle(config, mae, run)
     dataset = with_leakage_of(mae.source, inputs.load_training_data(config, mae.image_size))
     run.dataset(dataset)
     encoder_split = inputs.check_encoder_split(config.encoder, dataset)

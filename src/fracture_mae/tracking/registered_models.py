@@ -126,7 +126,17 @@ def _load_mae(name: str, config: DataOptions) -> Mae:
     name = registry.exact(name)
     mae = autoencoder.load(str(registry.fetch(name)), **options)
     mae.source = name  # not the folder that MLflow keeps it in
+    mae.start = _start_of(name)
     return mae
+
+
+def _start_of(uri: str) -> str:
+    """What a model of this project began as, whatever training it had since: "random", or "weights" also where that is not known."""
+    made_by = registry.run_tags(uri)
+    known = registry.version_tags(uri).get("start", made_by.get("start"))
+    if known is None and made_by.get("model", "").startswith("preset "):  # of earlier versions, which told no more
+        return autoencoder.RANDOM
+    return known or autoencoder.WEIGHTS
 
 
 def register_mae(mae: Mae, shown: Shown, dataset: Dataset, config: FinetuneMae, run: Run) -> str:
@@ -135,7 +145,7 @@ def register_mae(mae: Mae, shown: Shown, dataset: Dataset, config: FinetuneMae, 
         folder = Path(temporary) / registry.NETWORK
         autoencoder.save(mae, folder)
         shown.save(folder)
-        version = registry.register_mae(folder, _version_tags(dataset, config, run))
+        version = registry.register_mae(folder, _version_tags(dataset, config, run) | {"start": mae.start})
     run.tags({"registered": f"models:/{registry.MAE}/{version}"})
     return version
 

@@ -27,7 +27,7 @@ SERVED_CODE = (
     "errors.py",
     *("data/__init__.py", "data/reading/__init__.py", "data/reading/decoding.py"),
     *(f"metrics/{name}.py" for name in ("__init__", "arrays", "calibration", "decision", "thresholds")),
-    *(f"models/{name}.py" for name in ("__init__", "autoencoder", "classifier", "hub", "pixels", "vit")),
+    *(f"models/{name}.py" for name in ("__init__", "authors", "autoencoder", "classifier", "hub", "pixels", "vit")),
     *(f"serving/{name}.py" for name in ("__init__", "classifier", "features", "models")),
 )
 SERVED_REQUIREMENTS = (
@@ -129,6 +129,18 @@ def version_tags(uri: str) -> dict[str, str]:
     """The tags of a registered version; none where there is no such version."""
     found = find(uri)
     return dict(found.tags) if found else {}
+
+
+def run_tags(uri: str) -> dict[str, str]:
+    """The tags of the run that made a registered version or that `runs:/ID/PATH` names; none where it is not known, or gone."""
+    found = find(uri)
+    run_id = (
+        found.run_id if found else uri.removeprefix("runs:/").partition("/")[0] if uri.startswith("runs:/") else None
+    )
+    try:
+        return dict(MlflowClient().get_run(run_id).data.tags) if run_id else {}
+    except MlflowException:
+        return {}
 
 
 def tag_version(name: str, number: str, tags: Mapping[str, Any]) -> None:

@@ -53,6 +53,21 @@ class Run:
     def tags(self, tags: Mapping[str, Any]) -> None:
         self._client.log_batch(self.id, tags=[RunTag(key, str(value)) for key, value in tags.items()])
 
+    def config(self, config: Config) -> None:
+        """Parameters that are not logged yet, and all values as they are really used in config.yaml.
+
+        What is not settled yet is left to a later call: MLflow refuses to change a parameter. Where this project's plugin is not
+        installed, `mlflow run` has logged those that were typed, as text.
+        """
+        values = config.model_dump()
+        logged = {*self._client.get_run(self.id).data.params, *config.unsettled}
+        self._client.log_batch(
+            self.id, params=[Param(name, str(value)) for name, value in values.items() if name not in logged]
+        )
+        self._client.log_text(self.id, yaml.safe_dump(values, sort_keys=False, allow_unicode=True), "config.yaml")
+        if "recipe" in values:
+            self.tags({"recipe": values["recipe"]})
+
     def note(self, markdown: str) -> None:
         """The description that the UI shows on top of the run."""
         self.tags({"mlflow.note.content": markdown})
@@ -174,7 +189,7 @@ class SilentRun(Run):
     def __init__(self) -> None:
         self.id = ""
 
-    tags = note = metrics = figure = figures = table = json = report = input = dataset = _nothing
+    config = tags = note = metrics = figure = figures = table = json = report = input = dataset = _nothing
 
     @contextmanager
     def child(self, name: str) -> Iterator["SilentRun"]:
@@ -204,7 +219,7 @@ def run(entry_point: str, config: Config, name: str = "") -> Iterator[Run]:
             _check_artifact_store(active.info.artifact_uri)
             _close_dead_runs(active.info.experiment_id)
             current.tags({"entry_point": entry_point} | _process_tags())
-            _log_config(current, config)
+            current.config(config)
         yield current
     except BaseException as error:
         _end_as_failed(active.info.run_id, error)
@@ -299,22 +314,6 @@ def _end_as_failed(run_id: str, error: BaseException) -> None:
 
 def _raise_terminated(*_: object) -> None:
     raise SystemExit(1 if ranks.is_led() else "ended by SIGTERM")  # a leader speaks for its ranks
-
-
-def _log_config(current: Run, config: Config) -> None:
-    """Parameters that `mlflow run` has not logged already, and all values as they are really used in config.yaml.
-
-    MLflow refuses to change a parameter. Where this project's plugin is not installed, it has logged those that were typed, as text.
-    """
-    values = config.model_dump()
-    client = MlflowClient()
-    logged = client.get_run(current.id).data.params
-    client.log_batch(
-        current.id, params=[Param(name, str(value)) for name, value in values.items() if name not in logged]
-    )
-    mlflow.log_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), "config.yaml")
-    if "recipe" in values:
-        current.tags({"recipe": values["recipe"]})
 
 
 def _check_artifact_store(artifact_uri: str) -> None:

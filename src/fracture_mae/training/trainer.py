@@ -30,6 +30,7 @@ from fracture_mae.training.steps import Part, n_steps, parts_of
 # The loss of each X-ray of a batch, float [B]; all chance comes from the StepRandom.
 StepLoss = Callable[[nn.Module, Batch, StepRandom], torch.Tensor]
 Order = Callable[[np.random.Generator], np.ndarray]
+_BETA1 = 0.9  # of Adam
 
 
 class Trainer:
@@ -42,6 +43,7 @@ class Trainer:
         model: trained in place.
         parameters: the optimizer's parameter groups, each with its peak learning rate "lr".
         optimizer: "adamw" or "adam".
+        beta2: how slowly it forgets squared gradients.
         step_loss: loss of each X-ray of a batch, [B]; takes its chance from the StepRandom that it is given.
         step_options: how steps are to be computed; None: in one part, by sdpa, not compiled, not recorded.
     """
@@ -52,6 +54,7 @@ class Trainer:
         parameters: list[dict[str, Any]],
         *,
         optimizer: str,
+        beta2: float = 0.999,
         schedule: Schedule,
         step_loss: StepLoss,
         accelerator: Accelerator,
@@ -65,7 +68,7 @@ class Trainer:
         self.peaks = [group["lr"] for group in parameters]
         make = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[optimizer]
         fused = accelerator.device.type in ("cpu", "cuda")
-        self.prepared, self.optimizer = accelerator.prepare(model, make(parameters, fused=fused))
+        self.prepared, self.optimizer = accelerator.prepare(model, make(parameters, betas=(_BETA1, beta2), fused=fused))
         self.forward = self.prepared
         self._add_part = self._gradient_by(self.prepared)
         self.computed_by: dict[str, str] = {}  # empty until it was settled

@@ -170,7 +170,7 @@ class FinetuneDepth:
         return "average_precision" if self.config.objective == "average_precision" else "auroc"
 
     def _train(self, params: Mapping[str, Any], dataset: Dataset, report: Report | None) -> FractureClassifier:
-        training = self.training(params)
+        training = self.training(params).settled(self.mae.start)
         classifier = classifier_stage.build(copy.deepcopy(self.mae), training)
 
         def log(row: dict[str, float], epoch: int) -> None:

@@ -12,7 +12,7 @@ from optuna.distributions import (
     distribution_to_json,
 )
 
-from fracture_mae.config import Tune
+from fracture_mae.config import Start, TrainClassifier, Tune
 from fracture_mae.evaluation.frozen_features import POOLS
 
 HEADS = ("logistic", "ridge", "mlp")
@@ -21,9 +21,16 @@ SAMPLERS = ("file", "class", "xray", "xray_class")
 Space = dict[str, BaseDistribution]
 
 
-def space_of(config: Tune) -> Space:
-    """The parameters of a trial and their ranges; `class_weight` is the weight of a fractured X-ray beside 1."""
-    space = _HEAD if config.depth == "head" else _FINETUNE | {"epochs": _epochs(config.max_epochs)}
+def space_of(config: Tune, start: Start) -> Space:
+    """The parameters of a trial and their ranges; `class_weight` is the weight of a fractured X-ray beside 1.
+
+    Args:
+        start: what the encoder began as: learning rates are searched about that of the recipe for it.
+    """
+    space = _HEAD
+    if config.depth == "finetune":
+        recipe = TrainClassifier(**config.shared()).settled(start)
+        space = _FINETUNE | {"learning_rate": _about(recipe.learning_rate), "epochs": _epochs(config.max_epochs)}
     # Where both rates are wanted at once, each trial stands for one place on the curve between them.
     return space | ({"aimed_sensitivity": FloatDistribution(0.5, 1)} if config.objective == "pareto" else {})
 
@@ -53,12 +60,17 @@ _HEAD: Space = {
 _FINETUNE: Space = {
     "class_weight": FloatDistribution(0.1, 10, log=True),
     "sampler": CategoricalDistribution(SAMPLERS),
-    "learning_rate": FloatDistribution(1e-4, 5e-3, log=True),
     "layer_decay": FloatDistribution(0.5, 1),
     "drop_path": FloatDistribution(0, 0.3),
     "augmentation": FloatDistribution(0, 1),
     "label_smoothing": FloatDistribution(0, 0.2),
 }
+
+
+def _about(rate: float) -> FloatDistribution:
+    """From a tenth of the rate to five times as much, rounded, so that equal spaces are told as equal."""
+    lowest, highest = (float(f"{rate * factor:.3g}") for factor in (0.1, 5))
+    return FloatDistribution(lowest, min(highest, 1.0), log=True)
 
 
 def _epochs(most: int) -> IntDistribution:

@@ -9,12 +9,13 @@ import psutil
 from accelerate import Accelerator
 from optuna import Study
 from optuna.storages import RDBStorage
+from tqdm import tqdm
 
 from fracture_mae.config import Tune
 from fracture_mae.data.types import Dataset
 from fracture_mae.models.autoencoder import Mae
 from fracture_mae.processes.accelerator import make_accelerator
-from fracture_mae.stages import inputs
+from fracture_mae.stages import inputs, start
 from fracture_mae.tracking.registered_models import load_mae, with_leakage_of
 from fracture_mae.tracking.runs import Run, database_folder
 from fracture_mae.tuning.campaign import Campaign, Tally
@@ -47,7 +48,7 @@ def tune(config: Tune, run: Run) -> str:
     mae = load_mae(config.encoder, config)
     dataset = with_leakage_of(mae.source, inputs.load_data(config, mae.image_size))
     run.dataset(dataset)
-    run.tags({"encoder": mae.source} | inputs.check_encoder_split(config.encoder, dataset))
+    run.tags({"encoder": mae.source, "start": mae.start} | inputs.check_encoder_split(config.encoder, dataset))
     run.note(
         f"Tuning for **{config.objective}**, depth `{config.depth}`, on the encoder of **{mae.source}**. "
         f"{inputs.describe(dataset)}"
@@ -66,8 +67,11 @@ def take_part(
     Raises:
         FractureMaeError: the study holds other trials, or no trial completed.
     """
-    objective, space = Objective.of(config), space_of(config)
+    objective, space = Objective.of(config), space_of(config, mae.start)
     depth = depth_of(mae, dataset, config, accelerator)
+    if config.depth == "finetune":
+        rates = space["learning_rate"]
+        tqdm.write(f"start: {start.described(mae)} → learning rates from {rates.low:g} to {rates.high:g}")
     study, lock = _open(storage, config, objective, _signature(depth, objective, space, dataset, config), run)
     campaign = Campaign(study, lock, config.n_trials, run.id, started=_process_start())
     intermediate = f"validation/xray/{depth.monitor}" if config.depth == "finetune" else ""

@@ -12,10 +12,12 @@ from fracture_mae.config import (
     Main,
     TrainClassifier,
 )
+from fracture_mae.config.options import ByStart
 
 ENTRY_POINTS = [config.ReconstructBaseline, FinetuneMae, TrainClassifier, Evaluate, Main, Benchmark]
 TRAININGS = [FinetuneMae, TrainClassifier]
-OWN_MEANING = {"resume", "prevalence", "attention", "compile"}  # what auto means is not told by a recipe
+# What auto means is not told by a recipe.
+OWN_MEANING = {"resume", "prevalence", "attention", "compile", "norm_pix_loss"}
 
 
 @pytest.mark.parametrize("kind", ENTRY_POINTS)
@@ -34,10 +36,15 @@ def test_every_field_is_explained(kind):
 
 @pytest.mark.parametrize("kind", TRAININGS)
 @pytest.mark.parametrize("recipe", ["default", "original"])
-def test_recipes_leave_nothing_at_auto(kind, recipe):
-    values = kind(recipe=recipe).model_dump(exclude={*DataOptions.model_fields, *OWN_MEANING})
+@pytest.mark.parametrize("start", ["random", "weights"])
+def test_recipes_leave_nothing_at_auto(kind, recipe, start):
+    settled = kind(recipe=recipe).settled(start)
+    assert not settled.unsettled
+    assert settled.settled("weights") == settled
+    values = settled.model_dump(exclude={*DataOptions.model_fields, *OWN_MEANING})
     assert "auto" not in values.values()
-    assert values | kind.recipes[recipe] == values
+    fixed = {name: value for name, value in kind.recipes[recipe].items() if not isinstance(value, ByStart)}
+    assert values | fixed == values
     # What a recipe gives is checked like what a user gives.
     assert kind(**values).model_dump(exclude={*DataOptions.model_fields, *OWN_MEANING}) == values
 
@@ -55,6 +62,67 @@ def test_recipes_set_exactly_the_fields_at_auto(kind):
 def test_what_is_given_beats_the_recipe():
     found = TrainClassifier(recipe="original", learning_rate="3e-5", epochs="auto")
     assert (found.learning_rate, found.epochs, found.optimizer) == (3e-5, 10, "adam")
+    given = TrainClassifier(learning_rate="3e-5", layer_decay=0.9, batch_size=64).settled("weights")
+    assert (given.learning_rate, given.layer_decay) == (3e-5, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("kind", "start", "batch_size", "rate", "beta2"),
+    [
+        (FinetuneMae, "random", 32, 1e-3, 0.999),
+        (FinetuneMae, "random", 16, 5e-4, 0.999),
+        (FinetuneMae, "weights", 32, 1.875e-5, 0.95),  # 1.5e-4 · 32/256
+        (FinetuneMae, "weights", 4096, 2.4e-3, 0.95),  # what He et al. pre-train with
+        (FinetuneMae, "random", 4096, 2.4e-3, 0.999),  # no more than that
+        (TrainClassifier, "random", 32, 1e-3, 0.999),
+        (TrainClassifier, "weights", 32, 6.25e-5, 0.999),  # 5e-4 · 32/256
+        (TrainClassifier, "weights", 256, 5e-4, 0.999),
+    ],
+)
+def test_learning_rates_by_start_and_batch(kind, start, batch_size, rate, beta2):
+    config = kind(batch_size=batch_size)
+    assert (config.learning_rate, config.settled(start).beta2) == ("auto", beta2)
+    assert config.settled(start).learning_rate == pytest.approx(rate, rel=1e-12)
+    assert kind(recipe="original", batch_size=batch_size).settled(start).learning_rate == 1e-4
+
+
+def test_a_frozen_encoder_leaves_a_head_that_starts_at_random():
+    frozen = TrainClassifier(freeze=True).settled("weights")
+    assert frozen.learning_rate == 1e-3
+    assert TrainClassifier(freeze=True).rate_in_words("weights") == "learning_rate 0.001 = 0.008 · 32/256"
+    assert (TrainClassifier().settled("weights").layer_decay, TrainClassifier().settled("random").layer_decay) == (
+        0.65,
+        0.75,
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "learning_rate 1.9e-05 = 0.00015 · 32/256"),
+        ({"batch_size": 8192}, "learning_rate 0.0024 = 0.00015 · 8192/256, at most 0.0024"),
+        ({"learning_rate": 3e-5}, "learning_rate 3e-05, as given"),
+        ({"recipe": "original"}, "learning_rate 0.0001, as recipe original says"),
+    ],
+)
+def test_where_the_learning_rate_comes_from_is_said(options, words):
+    batch_size = options.pop("batch_size", 32)
+    assert FinetuneMae(**options).model_copy(update={"batch_size": batch_size}).rate_in_words("weights") == words
+
+
+@pytest.mark.parametrize(
+    ("given", "model", "expected"),
+    [("auto", True, True), ("auto", False, False), ("true", False, True), ("False", True, False)],
+)
+def test_the_loss_is_that_of_the_model_unless_it_is_given(given, model, expected):
+    assert FinetuneMae(norm_pix_loss=given).settled("weights", norm_pix_loss=model).norm_pix_loss is expected
+
+
+@pytest.mark.parametrize("wrong", ["0", "1.5", "fast", "-1e-3"])
+def test_learning_rates_are_auto_or_a_number_up_to_1(wrong):
+    for kind in TRAININGS:
+        with pytest.raises(ValidationError, match="learning_rate"):
+            kind(learning_rate=wrong)
 
 
 def test_the_original_recipe_is_the_notebooks():

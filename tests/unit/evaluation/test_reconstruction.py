@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fracture_mae.data.types import UNLABELLED, XRays
-from fracture_mae.evaluation.reconstruction import Masks, choose_examples, masked_errors, measure, panels
+from fracture_mae.evaluation.reconstruction import PER_PATCH, Masks, choose_examples, masked_errors, measure, panels
 from fracture_mae.models.autoencoder import Mae, mean_of_visible
 
 MASKS = Masks(0.75, seed=0)
@@ -62,6 +62,48 @@ def test_whole_image_metrics_by_hand(tiny_mae, xrays, options):
     assert perfect["ssim"] == pytest.approx(1, abs=1e-5)
     half = measure(stub(tiny_mae, off_by_a_half), xrays, MASKS, **options)
     assert half["composite_psnr"] > half["psnr"]
+
+
+@pytest.fixture
+def of_normalised(tiny_mae):
+    """Makes stubs that predict patches normalised by their own mean and deviation."""
+
+    def make(predict):
+        tiny_mae.norm_pix_loss = True
+        return stub(tiny_mae, predict)
+
+    return make
+
+
+def test_errors_of_normalised_patches_are_told_in_both_units(of_normalised, xrays, options):
+    perfect, off = (
+        masked_errors(of_normalised(predict), xrays, MASKS, **options)
+        for predict in (lambda target, mask: target, off_by_a_half)
+    )
+    assert perfect["masked_mse"] == pytest.approx(0, abs=1e-10)
+    assert perfect[PER_PATCH] == 0
+    assert off[PER_PATCH] == pytest.approx(0.25, rel=1e-5)
+    found = measure(of_normalised(off_by_a_half), xrays, MASKS, **options)
+    assert {name: found[name] for name in off} == pytest.approx(off, rel=1e-5)
+
+
+def test_half_a_deviation_is_that_of_each_patch(of_normalised, xrays, options):
+    """By numpy, over all patches of 8 × 8: off by half of a patch's deviation is off by half of that in pixels."""
+    found = measure(of_normalised(off_by_a_half), xrays, MASKS, **options)
+    units = (xrays.pixels / 255 - 0.5) / 0.25
+    patches = units.reshape(len(xrays), 4, 8, 4, 8).transpose(0, 1, 3, 2, 4).reshape(len(xrays), 16, 64)
+    assert found["image_mse"] == pytest.approx(0.25 * (patches.var(axis=2, ddof=1) + 1e-6).mean(), rel=1e-4)
+
+
+def test_pictures_of_normalised_patches_are_pictures(of_normalised, xrays, accelerator):
+    pictures, error = panels(of_normalised(lambda target, mask: target), xrays, np.array([5, 0]), MASKS, accelerator)
+    np.testing.assert_allclose(pictures["Reconstruction"], pictures["Original"], atol=1e-5)
+    assert error.tolist() == pytest.approx([0, 0], abs=1e-10)
+
+
+def test_only_who_predicts_normalised_patches_has_an_error_in_their_units(tiny_mae, xrays, options):
+    assert PER_PATCH not in masked_errors(tiny_mae, xrays, MASKS, **options)
+    assert PER_PATCH not in measure(tiny_mae, xrays, MASKS, **options)
 
 
 def test_both_ways_give_the_same_masked_error(tiny_mae, xrays, options):

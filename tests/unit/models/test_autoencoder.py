@@ -148,12 +148,25 @@ def cut_in_half(folder):
         (lambda folder: change_weights(folder, lambda state: state[POSITIONS[0]].zero_()), "position embeddings"),
         (lambda folder: change_weights(folder, lambda state: state[POSITIONS[1]].zero_()), "position embeddings"),
         (lambda folder: change_weights(folder, lambda state: state.pop("decoder.mask_token")), r"lacks 1 .*mask_token"),
-        (lambda folder: change_config(folder, norm_pix_loss=True), "norm_pix_loss"),
+        (
+            lambda folder: change_weights(folder, lambda state: state.pop("vit.embeddings.cls_token")),
+            "lacks 1 .*cls_token",
+        ),
+        (lambda folder: change_config(folder, image_size=[32, 32]), "only squares"),
         (lambda folder: change_config(folder, model_type="vit"), "'vit'.*'vit_mae' is needed"),
         (lambda folder: change_config(folder, hidden_size=32), "do not fit"),
         (cut_in_half, "damaged"),
     ],
-    ids=["encoder positions", "decoder positions", "missing", "norm_pix_loss", "model_type", "another width", "cut"],
+    ids=[
+        "encoder positions",
+        "decoder positions",
+        "missing",
+        "missing in the encoder",
+        "pairs",
+        "model_type",
+        "another width",
+        "cut",
+    ],
 )
 def test_load_refuses(folder, spoil, message):
     spoil(folder)
@@ -171,7 +184,9 @@ def test_another_image_size(folder):
     for name, value in original.network.state_dict().items():
         assert name in POSITIONS or value.equal(resized.network.state_dict()[name])
     assert resized(random_pixels(resized), random_noise(resized), 0.75)[0].shape == (2, 64, 64)
-    with pytest.raises(FractureMaeError, match="patch size 8"):
+    with pytest.raises(
+        FractureMaeError, match=r"images of 68 pixels do not fall into the patches of 8 pixels .* such as 64"
+    ):
         mae_model.load(str(folder), image_size=68)
 
 
@@ -241,6 +256,35 @@ def test_the_prediction_does_not_see_what_is_hidden(tiny_mae):
     hidden = tiny_mae.mask_to_pixels(mask)
     assert tiny_mae(pixels * (1 - hidden), noise, 0.75)[0].equal(prediction)
     assert not tiny_mae(pixels * hidden, noise, 0.75)[0].equal(prediction)
+
+
+def test_normalised_patches_by_hand():
+    patches = torch.tensor([[[1.0, 2.0, 3.0], [0.0, 0.0, 3.0], [5.0, 5.0, 5.0]]])
+    # Means 2, 1, 5; variances with N - 1: 1, 3, 0, to each of which 1e-6 is added.
+    expected = torch.tensor([[[-1.0, 0.0, 1.0], [-1 / 3**0.5, -1 / 3**0.5, 2 / 3**0.5], [0.0, 0.0, 0.0]]])
+    assert_close(mae_model.normalised_patches(patches), expected, rtol=0, atol=1e-6)
+
+
+def test_the_loss_with_norm_pix_loss_is_that_of_transformers(tiny_mae):
+    tiny_mae.norm_pix_loss = True
+    pixels, noise = random_pixels(tiny_mae), random_noise(tiny_mae)
+    prediction, target, mask = tiny_mae(pixels, noise, 0.75)
+    with torch.no_grad():
+        expected = tiny_mae.network(tiny_mae.normalisation.apply(pixels), noise=noise)
+    assert_close(squared_error(prediction, target, mask, "masked").mean(), expected.loss, rtol=1e-5, atol=0)
+    assert_close(prediction, expected.logits, rtol=0, atol=1e-5)
+
+
+def test_a_perfect_prediction_of_normalised_patches_is_the_picture(tiny_mae):
+    pixels, noise = random_pixels(tiny_mae), random_noise(tiny_mae)
+    plain, patches, _ = tiny_mae(pixels, noise, 0.75)
+    assert tiny_mae.in_input_units(plain, patches) is plain
+    tiny_mae.norm_pix_loss = True
+    _, target, _ = tiny_mae(pixels, noise, 0.75)
+    assert not torch.allclose(target, patches)
+    assert_close(tiny_mae.to_pixels(tiny_mae.in_input_units(target, tiny_mae.patches(pixels))), pixels)
+    means = patches.mean(dim=2, keepdim=True).expand_as(patches)
+    assert_close(tiny_mae.in_input_units(torch.zeros_like(target), patches), means)
 
 
 @pytest.mark.parametrize("num_channels", [1, 3])

@@ -161,7 +161,7 @@ def test_layerwise_learning_rates_by_hand(tiny_mae):
     groups = classifier_model.layerwise_groups(classifier, learning_rate=0.8, layer_decay=0.5, weight_decay=0.05)
     found = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
     by_name = {name: found.pop(id(p)) for name, p in classifier.named_parameters() if p.requires_grad}
-    assert not found  # no position embeddings, nothing twice
+    assert not found  # nothing twice
     expected = {
         "head.weight": (0.8, 0.05),
         "head.bias": (0.8, 0.0),
@@ -174,6 +174,7 @@ def test_layerwise_learning_rates_by_hand(tiny_mae):
         "encoder.embeddings.patch_embeddings.projection.weight": (0.1, 0.05),
         "encoder.embeddings.patch_embeddings.projection.bias": (0.1, 0.0),
         "encoder.embeddings.cls_token": (0.1, 0.0),
+        "encoder.embeddings.position_embeddings": (0.1, 0.0),
     }
     for name, rates in expected.items():
         assert by_name[name] == pytest.approx(rates), name

@@ -10,7 +10,7 @@ from transformers.models.vit_mae import modeling_vit_mae
 from fracture_mae.models import autoencoder as mae_model
 from fracture_mae.models.autoencoder import Mae, squared_error
 from fracture_mae.models.pixels import IMAGENET
-from fracture_mae.models.vit import encode, patches_of, recompute_activations, tokens_of, use_attention
+from fracture_mae.models.vit import encode, is_decayed, patches_of, recompute_activations, tokens_of, use_attention
 
 
 def in_colour(mae):
@@ -192,3 +192,22 @@ def test_gradients_are_the_same_each_time(tiny_mae):
     finally:
         torch.set_num_threads(threads)
     assert all(gradient.equal(found[0]) for gradient in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "expected"),
+    [
+        ("layers.0.mlp.fc1.weight", (8, 4), True),
+        ("patch_embeddings.projection.weight", (8, 3, 4, 4), True),
+        ("layers.0.mlp.fc1.bias", (8,), False),
+        ("layernorm.weight", (8,), False),
+        ("embeddings.cls_token", (1, 1, 8), False),
+        ("embeddings.register_tokens", (1, 4, 8), False),
+        ("decoder.mask_token", (1, 1, 8), False),
+        ("embeddings.position_embeddings", (1, 5, 8), False),
+        ("decoder.decoder_pos_embed", (1, 5, 8), False),
+        ("attention.relative_position_bias_table", (9, 2), False),
+    ],
+)
+def test_weight_decay_is_for_what_multiplies(name, shape, expected):
+    assert is_decayed(name, torch.nn.Parameter(torch.zeros(shape))) is expected

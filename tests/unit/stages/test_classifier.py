@@ -161,7 +161,7 @@ def test_a_given_threshold_is_taken_and_the_data_is_named(dataset):
 
 
 def train(mae, dataset, accelerator, root, **settings):
-    config = TrainClassifier(**{"batch_size": 3, "epochs": 4} | settings)
+    config = TrainClassifier(**{"batch_size": 3, "epochs": 4} | settings).settled("random")
     classifier = classifier_stage.build(mae, config)
     with Checkpoints(root, "training", resume=True) as checkpoints:
         progress = classifier_stage.train(

@@ -63,6 +63,15 @@ def test_mae_preset_and_other_vit_are_opened(tmp_path, tiny_mae):
     assert compare.open_encoder(str(tmp_path / "mae"), Compare()).image_size == 32
 
 
+def test_an_encoder_alone_and_a_file_of_the_authors_are_opened(tmp_path, tiny_mae):
+    tiny_mae.network.vit.save_pretrained(tmp_path / "encoder")
+    opened = compare.open_encoder(str(tmp_path / "encoder"), Compare())
+    assert isinstance(opened.embedder, PooledEncoder)
+    assert opened.image_size == 32
+    with pytest.raises(FractureMaeError, match=r"there is no file /nowhere/mae\.pth"):
+        compare.open_encoder("/nowhere/mae.pth", Compare())
+
+
 def test_a_classifier_is_refused(tmp_path, tiny_mae):
     classifier = classifier_model.from_mae(tiny_mae, pool="mean")
     classifier_model.save(classifier, Decision(("healthy", "broken")), tmp_path)

@@ -20,7 +20,7 @@ from fracture_mae.training.schedule import Progress
 from tests import builders
 
 K = 3
-CONFIG = TrainClassifier(cross_validate=K, epochs=1, batch_size=8)
+CONFIG = TrainClassifier(cross_validate=K, epochs=1, batch_size=8).settled("random")
 N_XRAYS = 24
 
 
@@ -216,7 +216,7 @@ def test_what_an_encoder_has_seen_is_said(encoder, split, tag, remark):
     assert bool(remark) == bool(found[1])
 
 
-BY_SOURCE = TrainClassifier(cross_validate="2,sources", epochs=1, batch_size=8)
+BY_SOURCE = TrainClassifier(cross_validate="2,sources", epochs=1, batch_size=8).settled("random")
 COUNTS = {"A": (8, 8), "B": (7, 7), "C": (0, 4)}
 
 

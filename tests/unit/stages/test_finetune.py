@@ -9,9 +9,9 @@ import torch
 from fracture_mae.config import FinetuneMae, TrainClassifier
 from fracture_mae.data.types import UNLABELLED, XRays
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.evaluation.reconstruction import Masks, masked_errors
 from fracture_mae.stages import classifier, finetune
 from fracture_mae.training import trainer
+from fracture_mae.evaluation.reconstruction import PER_PATCH, Masks, masked_errors
 from fracture_mae.training.batches import Batch
 from fracture_mae.training.checkpoints import Checkpoints, open_checkpoints
 from fracture_mae.training.step_random import StepRandom
@@ -19,7 +19,7 @@ from tests import builders
 
 
 def fine_tuned(mae, dataset, accelerator, root, **settings):
-    config = FinetuneMae(**{"batch_size": 4, "epochs": 4} | settings)
+    config = FinetuneMae(**{"batch_size": 4, "epochs": 4} | settings).settled(mae.start)
     with Checkpoints(root, "training", resume=True) as checkpoints:
         return finetune.train(
             mae, dataset, config, accelerator=accelerator, checkpoints=checkpoints, log=lambda row, epoch: None
@@ -88,6 +88,28 @@ def test_other_unlabelled_xrays_are_another_training(tiny_mae, dataset, tmp_path
     assert moved in names
 
 
+def test_with_norm_pix_loss_the_error_in_its_own_units_decides(tiny_mae, dataset, accelerator, tmp_path):
+    rate = {"learning_rate": 0.3, "warmup_epochs": 0}  # so high that the last epoch is not the best
+    progress = fine_tuned(tiny_mae, dataset, accelerator, tmp_path, norm_pix_loss=True, seed=1, **rate)
+    assert tiny_mae.norm_pix_loss
+    history = [row[f"validation/{PER_PATCH}"] for row in progress.history]
+    assert progress.kept[f"validation/{PER_PATCH}"] == min(history)
+
+
+def test_with_norm_pix_loss_the_error_falls(tiny_mae, dataset, accelerator, tmp_path):
+    options = {"epochs": 10, "learning_rate": 0.01, "norm_pix_loss": True}
+    progress = fine_tuned(tiny_mae, dataset, accelerator, tmp_path, **options)
+    first, kept = progress.history[0], progress.kept
+    assert kept[f"validation/{PER_PATCH}"] < 0.95 * first[f"validation/{PER_PATCH}"]
+    assert kept["validation/masked_mse"] < first["validation/masked_mse"]
+
+
+def test_a_decoder_that_was_trained_is_new_no_more(tiny_mae, dataset, accelerator, tmp_path):
+    tiny_mae.decoder_is_new = True
+    fine_tuned(tiny_mae, dataset, accelerator, tmp_path, epochs=1)
+    assert not tiny_mae.decoder_is_new
+
+
 class Spy:
     """Stands for a network: predicts zero for patches of 2 × 2 pixels, and remembers how it was called."""
 
@@ -127,3 +149,9 @@ def test_weight_decay_is_for_matrices_alone(tiny_mae):
     }.items():
         assert by_name[name] == expected, name
     assert all(math.isclose(group["lr"], 0.1) for group in groups)
+
+
+def test_the_recipes_betas_reach_the_optimizer(tiny_mae, accelerator):
+    for start, beta2 in (("random", 0.999), ("weights", 0.95)):
+        trainer = finetune.make_trainer(tiny_mae, FinetuneMae().settled(start), accelerator)
+        assert {group["betas"] for group in trainer.optimizer.param_groups} == {(0.9, beta2)}

@@ -9,6 +9,7 @@ import yaml
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
+from fracture_mae.config import DataOptions
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import autoencoder as mae_model
@@ -89,6 +90,41 @@ def test_a_registered_mae_answers_with_features(experiment, tmp_path, folder, ti
         pd.DataFrame({"image": [as_base64(PICTURES[0])]})
     )
     assert np.shape(features["features"][0]) == (16,)
+
+
+def run_with(store, **tags):
+    return store.create_run("0", tags=tags).info.run_id
+
+
+@pytest.mark.parametrize(
+    ("version_tags", "run_tags", "expected"),
+    [
+        ({"start": "random"}, {}, "random"),
+        ({"start": "weights"}, {"model": "preset vit-mae-nano, random weights"}, "weights"),
+        ({}, {"model": "preset vit-mae-nano, random weights"}, "random"),  # of versions that told no more
+        ({}, {"model": "facebook/vit-mae-base"}, "weights"),
+        ({}, {}, "weights"),
+    ],
+)
+def test_a_registered_model_says_what_it_began_as(store, version_tags, run_tags, expected):
+    store.create_registered_model("xray-mae")
+    run_id = run_with(store, **run_tags)
+    store.create_model_version("xray-mae", source="/nowhere", run_id=run_id, tags=version_tags)
+    assert registered_models._start_of("models:/xray-mae/1") == expected
+
+
+def test_a_model_of_a_run_began_as_the_run_says(store):
+    assert registered_models._start_of(f"runs:/{run_with(store, start='random')}/xray-mae") == "random"
+    assert registered_models._start_of(f"runs:/{run_with(store, start='weights')}/xray-mae") == "weights"
+    assert registered_models._start_of("runs:/0123456789/xray-mae") == "weights"
+
+
+def test_what_a_model_began_as_stays_with_it(experiment, store, tmp_path, tiny_mae):
+    saved = tmp_path / "mae" / registry.NETWORK
+    mae_model.save(tiny_mae, saved)
+    registry.register_mae(saved, {"start": "random"})
+    assert mae_model.load(str(saved)).start == "weights"  # a folder is taken for what somebody pretrained
+    assert registered_models.load_mae("models:/xray-mae/1", DataOptions()).start == "random"
 
 
 def test_find_by_version_alias_and_latest(store):

@@ -25,7 +25,7 @@ from fracture_mae.training import checkpoints
 from fracture_mae.training.checkpoints import Checkpoints
 from tests import builders
 
-CONFIG = TrainClassifier(epochs=10, batch_size=3, drop_path=0.3)
+CONFIG = TrainClassifier(epochs=10, batch_size=3, drop_path=0.3).settled("random")
 
 
 def train(root: Path, name: str) -> None:

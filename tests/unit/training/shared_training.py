@@ -35,6 +35,7 @@ CASES = {
 
 def train(config, root, accelerator):
     """Metrics of the epochs."""
+    config = config.settled("random")
     options = {
         "accelerator": accelerator,
         "checkpoints": Checkpoints(root, "training", resume=True) if ranks.is_first() else NoCheckpoints(),
@@ -56,7 +57,7 @@ def train(config, root, accelerator):
 def gradients(accelerator):
     """Norm of each weight's gradient after a step of nine, in parts; Adam would hide if it were a multiple of what it should be."""
     mae, xrays = mae_model.load("vit-mae-nano", image_size=builders.SIDE, seed=ranks.rank()), builders.training_xrays()
-    trainer = finetune.make_trainer(mae, FinetuneMae(batch_size=9, accumulation=2), accelerator)
+    trainer = finetune.make_trainer(mae, FinetuneMae(batch_size=9, accumulation=2).settled("random"), accelerator)
     weights = LossWeights(np.arange(1.0, 10.0), np.ones(9))
     for part in trainer._parts(np.arange(9), weights, seed=0):
         batch = batch_of(xrays, part.positions, accelerator.device, part.weight)

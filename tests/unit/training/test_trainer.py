@@ -218,7 +218,7 @@ def test_a_training_goes_on_whatever_computes_it(accelerator, tiny_mae, dataset,
     """What was begun in one way is resumed in another, and says how it was computed last."""
 
     def train(stop_after=None, **options):
-        config = FinetuneMae(**{"epochs": 2, "batch_size": 9, "attention": "sdpa"} | options)
+        config = FinetuneMae(**{"epochs": 2, "batch_size": 9, "attention": "sdpa"} | options).settled("random")
 
         def log(row, epoch):
             if epoch == stop_after:
@@ -241,13 +241,13 @@ class Interrupted(Exception):
 
 
 def train_mae(mae, dataset, **options):
-    config = FinetuneMae(epochs=3, batch_size=4, rotation=10, intensity=0.3)
+    config = FinetuneMae(epochs=3, batch_size=4, rotation=10, intensity=0.3).settled("random")
     finetune.train(mae, dataset, config, **options)
     return mae
 
 
 def trained_classifier(mae, dataset, **options):
-    config = TrainClassifier(epochs=3, batch_size=4, drop_path=0.5)
+    config = TrainClassifier(epochs=3, batch_size=4, drop_path=0.5).settled("random")
     classifier = classifier_stage.build(mae, config)
     classifier_stage.train(classifier, dataset, config, **options)
     return classifier

@@ -8,7 +8,7 @@ from fracture_mae.tuning.space import augmentation, described, space_of, suggest
 @pytest.mark.parametrize("depth", ["head", "finetune"])
 @pytest.mark.parametrize("objective", ["f1", "pareto"])
 def test_every_parameter_is_suggested_within_its_range(depth, objective):
-    space = space_of(Tune(depth=depth, objective=objective, max_epochs=7))
+    space = space_of(Tune(depth=depth, objective=objective, max_epochs=7), "random")
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(20):
         params = suggest(study.ask(), space)
@@ -18,8 +18,22 @@ def test_every_parameter_is_suggested_within_its_range(depth, objective):
 
 
 def test_equal_spaces_and_no_others_are_described_alike():
-    one, same, other = (space_of(Tune(depth="finetune", max_epochs=epochs)) for epochs in (12, 12, 24))
+    one, same, other = (space_of(Tune(depth="finetune", max_epochs=epochs), "random") for epochs in (12, 12, 24))
     assert described(one) == described(same) != described(other)
+
+
+@pytest.mark.parametrize(
+    ("start", "batch_size", "lowest", "highest"),
+    [
+        ("random", 32, 1e-4, 5e-3),  # about 8e-3 · 32/256
+        ("random", 16, 5e-5, 2.5e-3),
+        ("weights", 32, 6.25e-6, 3.13e-4),  # about 5e-4 · 32/256
+    ],
+)
+def test_learning_rates_are_searched_about_that_of_the_recipe(start, batch_size, lowest, highest):
+    space = space_of(Tune(depth="finetune", batch_size=batch_size), start)
+    assert (space["learning_rate"].low, space["learning_rate"].high) == (lowest, highest)
+    assert "learning_rate" not in space_of(Tune(depth="head", batch_size=batch_size), start)
 
 
 @pytest.mark.parametrize("strength", [0, 0.5, 1])

@@ -23,7 +23,7 @@ def opened(storage, name, signature):
 
 
 def signature(objective="f1", **changes):
-    space = described(space_of(Tune(objective=objective, depth="finetune", **changes)))
+    space = described(space_of(Tune(objective=objective, depth="finetune", **changes), "random"))
     return {"objective": objective, "search space": space, "data and split": "a1"}
 
 
