@@ -101,9 +101,7 @@ class ImageStore:
         return self._read_list()
 
     def _read_list(self) -> pd.DataFrame:
-        listed = pd.read_csv(
-            self.list_file, keep_default_na=False, index_col="sha256", dtype=_COLUMNS, float_precision="round_trip"
-        )
+        listed = pd.read_csv(self.list_file, keep_default_na=False, index_col="sha256", dtype=_COLUMNS)
         return listed[~listed.index.duplicated()]
 
     def _decode(self, files: pd.Series, next_row: int, num_workers: int | None) -> None:
