@@ -23,9 +23,9 @@ class XRays:
 
     Attributes:
         name: "train", "validation" or "test"; "external" for test where all are somebody else's X-rays.
-        table: a row per file: path, label, label_name, sha256, bytes, height, width, group, patient, source and more. Group is equal
-            for the files of one X-ray; patient for those of one patient, whom no split, fold or draw may part: where nothing is known
-            of patients, it is the X-ray.
+        table: a row per file: path, label, label_name, sha256, bytes, height, width, group, patient, source, where each lies in
+            its square (scale_x, scale_y, left, top, see `Placement`) and more. Group is equal for the files of one X-ray; patient for
+            those of one patient, whom no split, fold or draw may part: where nothing is known of patients, it is the X-ray.
         pixels: uint8 [N, image_size, image_size], memory-mapped, of all X-rays in the cache.
         rows: int64 [n], where in `pixels` each file of `table` stands.
     """
@@ -141,7 +141,7 @@ class Files:
     Attributes:
         name: short name of where they come from.
         table: a row per file: path, label, label_name, split_published, scope, given_patient, given_xray, given_group, given_split,
-            given_source, sha256, bytes, row, height, width and those of `encoding.Encoding`; index 0, 1, 2, …
+            given_source, sha256, bytes, row, height, width and those of `Placement` and `Encoding`; index 0, 1, 2, …
         rejected: files that cannot be read: path and reason.
         label_names: of the negative and the positive class.
         pixels: uint8 [N, image_size, image_size] that `row` points into.
