@@ -16,6 +16,7 @@ def audit_data(config: AuditData, run: Run) -> Iterator[str]:
         image_size=224 if config.image_size == "auto" else config.image_size,
         positive_label=config.positive_label,
         num_workers=config.num_workers or None,
+        boxes=config.boxes,
     )
     copies = honesty.find_copies(files, config.num_workers or None)
     fingerprint = loading.fingerprint(leakage.usable(copies.table))
