@@ -58,7 +58,14 @@ def load_training_data(config: FinetuneMae | TrainClassifier, image_size: int) -
     dataset = load_data(config, image_size)
     if config.copies == "all":
         return dataset
-    return replace(dataset, **{xrays.name: one_of_each(xrays) for xrays in dataset.sides})
+    taken = {xrays.name: one_of_each(xrays) for xrays in dataset.sides}
+    n_lost = len(_with_boxes(dataset.train) - _with_boxes(taken["train"]))
+    if n_lost:
+        logger.warning(
+            "%d training X-rays have boxes on other files than the one that --copies one takes: where they are broken is unknown then.",
+            n_lost,
+        )
+    return replace(dataset, **taken)
 
 
 def describe(dataset: Dataset) -> str:
@@ -68,8 +75,13 @@ def describe(dataset: Dataset) -> str:
     return f"Data `{dataset.name}` ({dataset.fingerprint}): {'; '.join(counts)}.{warning}"
 
 
+def _with_boxes(xrays: XRays) -> set[str]:
+    """The X-rays of which a file has boxes."""
+    return set(xrays.group[xrays.has_boxes])
+
+
 def _counts(side: XRays) -> str:
-    n_boxed = len(set(side.group[side.has_boxes]))
+    n_boxed = len(_with_boxes(side))
     boxed = f", {n_boxed:,} with boxes around fractures" if n_boxed else ""
     return f"{len(side):,} files of {len(set(side.group)):,} X-rays{boxed}"
 
