@@ -165,7 +165,7 @@ def _from_csv(file: Path) -> pd.DataFrame:
             **{f"given_{name}": values for name, values in column.items()},
         }
     )
-    return table.drop_duplicates(ignore_index=True) if csv_columns.has_boxes(list(given), file) else table
+    return table.drop_duplicates(ignore_index=True) if csv_columns.has_boxes(list(given)) else table
 
 
 def _refuse_rows(file: Path, wrong: pd.Series, what: str) -> None:

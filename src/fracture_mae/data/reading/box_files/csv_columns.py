@@ -16,13 +16,10 @@ _EXTENT = ("x", "y", "width", "height")
 _FORMS = "x0,y0,x1,y1 or xmin,ymin,xmax,ymax or x,y,width,height"
 
 
-def has_boxes(columns: Sequence[str], file: Path) -> bool:
-    """Whether there are columns of boxes among these.
-
-    Raises:
-        FractureMaeError: some of the four are missing, or there are several sets of four.
-    """
-    return boxes.COLUMN in columns or _form(_plain(columns), file) is not None
+def has_boxes(columns: Sequence[str]) -> bool:
+    """Whether there are columns of boxes among these, so that several rows may be of one picture."""
+    there = {name.strip().lower() for name in columns}
+    return boxes.COLUMN in there or any(set(form) <= there for form in (*_CORNERS, _EXTENT))
 
 
 def read(file: Path) -> Drawn | None:
@@ -63,10 +60,6 @@ def read(file: Path) -> Drawn | None:
         rows[["width", "height"]] = _numbers(rows, given[list(size)], "sizes of pictures")
         refuse(rows, (rows[["width", "height"]] <= 0).any(axis=1), "of pictures without a size", "a width and a height")
     return Drawn.of(str(file), file.parent, rows)
-
-
-def _plain(columns: Sequence[str]) -> list[str]:
-    return [name.strip().lower() for name in columns]
 
 
 def _form(columns: Sequence[str], file: Path) -> tuple[str, ...] | None:

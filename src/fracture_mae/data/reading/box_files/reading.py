@@ -1,6 +1,7 @@
 """From whatever holds boxes to boxes of files: units, sizes and names made one, and what does not fit told."""
 
 import logging
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -62,14 +63,15 @@ def read(root: Path, files: pd.DataFrame, option: str) -> pd.Series:
 
 
 def _of_files(drawn: Drawn, files: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
-    """The boxes, x0 to y1 in shares of their picture, with the columns path, file, place and finding."""
-    table = drawn.table.assign(path=matching.path_of(drawn, files), base=drawn.where)
+    """The boxes, x0 to y1 in shares of their picture, with the columns path, where, file, place and finding."""
+    table = drawn.table.assign(path=matching.path_of(drawn, files), where=drawn.where)
+    table = table[table["x0"].notna()]
     _warn(
         table.loc[table["path"] == "", "name"].drop_duplicates(),
-        "%d pictures that are named in %s are not among the X-rays, the first of them %s: their boxes are not used.",
+        "%d pictures with boxes in %s are not among the X-rays, the first of them %s: their boxes are not used.",
         drawn.where,
     )
-    table = table[(table["path"] != "") & table["x0"].notna()]
+    table = table[table["path"] != ""]
     empty = is_empty(table)
     _warn(
         table.loc[empty, "file"] + ", " + table.loc[empty, "place"],
@@ -121,18 +123,20 @@ def _agreed(placed: pd.DataFrame, known: pd.DataFrame) -> dict[str, str]:
     Raises:
         FractureMaeError: two places say different things.
     """
-    found = {}
-    for path, rows in placed.groupby("path", sort=False):
-        first, *others = (mine for _, mine in rows.groupby("base", sort=False))
+    rows: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for row, (path, where) in enumerate(zip(placed["path"], placed["where"], strict=True)):
+        rows[path][where].append(row)
+    edges, found = placed[EDGES].to_numpy(float), {}
+    for path, (first, *others) in ((path, by_place.values()) for path, by_place in rows.items()):
         for other in others:
             reach = np.maximum(_ROUNDING, _ROUNDING_PIXELS / known.loc[path, ["width", "height"]].to_numpy(float))
-            if not _alike(first[EDGES].to_numpy(), other[EDGES].to_numpy(), np.tile(reach, 2)):
-                one, two = first.iloc[0], other.iloc[0]
+            if not _alike(edges[first], edges[other], np.tile(reach, 2)):
+                one, two = placed.iloc[first[0]], placed.iloc[other[0]]
                 raise FractureMaeError(
                     f"{one['file']}, {one['place']}, and {two['file']}, {two['place']}, give different boxes for {path}. Expected: one "
                     "place, or the same in both. Name the one that is right with --boxes."
                 )
-        found[path] = boxes.to_text(first[EDGES].to_numpy())
+        found[path] = boxes.to_text(edges[first])
     return found
 
 

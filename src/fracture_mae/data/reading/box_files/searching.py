@@ -1,5 +1,6 @@
 """Where boxes may be kept: which files beside X-rays hold any."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -64,15 +65,14 @@ def _with_those_above(folders: set[Path], top: Path) -> list[Path]:
 def _in_folders(folders: Sequence[Path]) -> Iterator[Drawn]:
     """boxes.csv and COCO's JSON in these folders, and in a folder `annotations` of one."""
     places = sorted({*folders, *(folder / _ANNOTATIONS for folder in folders)})
-    for file in (file for place in places if place.is_dir() for file in sorted(place.iterdir())):
-        drawn = None
-        if file.name.lower() == _TABLE:
-            drawn = csv_columns.read(file)
+    names = ((place, name) for place in places if place.is_dir() for name in sorted(os.listdir(place)))
+    for place, name in names:
+        if name.lower() == _TABLE:
+            drawn = csv_columns.read(place / name)
             if drawn is None:
                 raise FractureMaeError(
-                    f"{file} has no columns of boxes. Expected: image,x0,y0,x1,y1. Add them, or give the file another name."
+                    f"{place / name} has no columns of boxes. Expected: image,x0,y0,x1,y1. Add them, or give it another name."
                 )
-        elif file.suffix.lower() == ".json":
-            drawn = coco.read(file)
-        if drawn is not None:
+            yield drawn
+        elif name.lower().endswith(".json") and (drawn := coco.read(place / name)) is not None:
             yield drawn

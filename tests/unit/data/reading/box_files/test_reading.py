@@ -173,7 +173,7 @@ def test_other_folders_do_not_matter_where_the_name_is_one_of_a_kind(folder, cap
 def test_two_names_with_one_ending_are_not_both_the_only_file_called_so(folder, caplog):
     folder.write("boxes.csv", HEADER, f"{A},{BOX}", "gone/a.png,0,0,200,100")
     assert folder.read() == {A: IN_SHARES}
-    assert "1 pictures that are named in" in caplog.text
+    assert "1 pictures with boxes in" in caplog.text
 
 
 def test_a_text_that_may_belong_to_two_pictures(folder):
@@ -194,7 +194,7 @@ def test_what_is_not_used_is_counted(folder, caplog):
     assert folder.read() == {A: IN_SHARES}
     assert [record.getMessage().replace(str(folder.root), "ROOT") for record in caplog.records] == [
         "1 of 2 text files in ROOT/labels belong to no X-ray here, the first of them stranger.txt: they are not read.",
-        "2 pictures that are named in ROOT/boxes.csv are not among the X-rays, the first of them 100%.png: their boxes are not used.",
+        "1 pictures with boxes in ROOT/boxes.csv are not among the X-rays, the first of them 100%.png: their boxes are not used.",
         "1 boxes have no width or no height, the first of them in ROOT/boxes.csv, line 3: they are not used.",
         f"1 X-rays have boxes and are not of the positive class, the first of them ROOT/{B}: the label counts, their boxes are not "
         "used.",
