@@ -291,6 +291,30 @@ def test_equal_bytes_are_not_ambiguous(folder):
     assert folder.read() == {A: IN_SHARES, "train/a.png": IN_SHARES}
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("boxes.csv", HEADER),
+        ("boxes.csv", "image,boxes"),
+        ("boxes.csv", f"{HEADER}\n{A},,,,"),
+        ("boxes.csv", f"{HEADER}\ngone.png,,,,"),
+        ("boxes.csv", f"{HEADER}\n{A},0,0,0,0"),
+        ("coco.json", '{"images": [], "annotations": []}'),
+        ("coco.json", '{"images": [{"id": 1, "file_name": "a.png"}], "annotations": []}'),
+        ("fractured/a.txt", ""),
+    ],
+)
+def test_files_that_hold_no_box(folder, name, text):
+    folder.write(name, text)
+    assert folder.read() == {}
+
+
+def test_files_read_by_nobody_twice(folder):
+    """The CSV that the X-rays were read from may be called boxes.csv itself."""
+    folder.write("boxes.csv", "path,label,x0,y0,x1,y1", f"{A},fractured,{BOX}", f"{B},healthy,,,,")
+    assert folder.read(root="boxes.csv") == {A: IN_SHARES}
+
+
 def test_a_file_that_is_not_called_boxes_csv_for_nothing(folder):
     folder.write("boxes.csv", "image,left,right", f"{A},1,2")
     with pytest.raises(FractureMaeError, match=r"boxes.csv has no columns of boxes. Expected: image,x0,y0,x1,y1"):
