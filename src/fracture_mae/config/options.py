@@ -120,14 +120,20 @@ class DataOptions(Config):
         "synthetic",
         min_length=1,
         description="X-rays: a folder DIR/[train|val|test/]LABEL/FILE, a CSV with path,label[,patient][,xray][,split]"
-        "[,source], or the word synthetic (procedural X-rays, made once); reconstruct_baseline and finetune_mae also read pictures "
-        "without labels, in any folders, or a CSV without label",
+        "[,source][,x0,y0,x1,y1], or the word synthetic (procedural X-rays, made once); reconstruct_baseline and finetune_mae "
+        "also read pictures without labels, in any folders, or a CSV without label",
     )
     positive_label: str = Field(
         "fractured",
         min_length=1,
         description="name of the class that counts as positive; none: "
         "no label is read (reconstruct_baseline and finetune_mae alone)",
+    )
+    boxes: str = Field(
+        "auto",
+        min_length=1,
+        description="boxes around fractures; auto: whatever there is, columns x0,y0,x1,y1 of the CSV, a boxes.csv, YOLO's texts or "
+        "COCO's JSON beside the X-rays; none; or the path of such a file or folder",
     )
     image_size: Annotated[int, Field(ge=32, le=1024)] | Literal["auto"] = Field(
         "auto",

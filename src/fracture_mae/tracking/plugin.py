@@ -23,6 +23,11 @@ _RUN_OF_A_BACKEND = (
     *("backend_config", "tracking_uri", "experiment_id"),
 )
 _LONGEST_REASON = 1000
+_PATHS = {
+    "data_dir": ("synthetic",),
+    "unlabelled_dir": ("synthetic", "none"),
+    "boxes": ("auto", "none"),
+}  # parameters that are paths, and words that they may be instead
 
 
 class ExperimentProvider:
@@ -156,15 +161,15 @@ def _backend(local: type) -> type:
 
 
 def resolved(params: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Parameters by their names, folders of X-rays seen from the folder where the user is.
+    """Parameters by their names, paths of X-rays and boxes seen from the folder where the user is.
 
     MLflow does that for the type `path`, but demands that it exists, which the words synthetic and none do not.
     """
     found = {name.replace("-", "_"): value for name, value in (params or {}).items()}
-    for name in ("data_dir", "unlabelled_dir"):
-        data = str(found.get(name, ""))
-        if data and data.partition(":")[0] not in ("synthetic", "none"):
-            found[name] = os.path.abspath(Path(data).expanduser())
+    for name, words in _PATHS.items():
+        value = str(found.get(name, ""))
+        if value and value.partition(":")[0] not in words:
+            found[name] = os.path.abspath(Path(value).expanduser())
     return found
 
 

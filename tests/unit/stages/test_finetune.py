@@ -9,9 +9,9 @@ import torch
 from fracture_mae.config import FinetuneMae, TrainClassifier
 from fracture_mae.data.types import UNLABELLED, XRays
 from fracture_mae.errors import FractureMaeError
+from fracture_mae.evaluation.reconstruction import PER_PATCH, Masks, masked_errors
 from fracture_mae.stages import classifier, finetune
 from fracture_mae.training import trainer
-from fracture_mae.evaluation.reconstruction import PER_PATCH, Masks, masked_errors
 from fracture_mae.training.batches import Batch
 from fracture_mae.training.checkpoints import Checkpoints, open_checkpoints
 from fracture_mae.training.step_random import StepRandom
@@ -121,7 +121,7 @@ class Spy:
 
 @pytest.mark.parametrize(("region", "expected"), [("masked", (4 + 9) / 2), ("all", (1 + 4 + 9 + 16) / 4)])
 def test_the_loss_by_hand(region, expected):
-    spy, batch = Spy(), Batch(torch.rand(3, 1, 4, 4), torch.zeros(3), torch.ones(3))
+    spy, batch = Spy(), Batch(torch.rand(3, 1, 4, 4), torch.zeros(3), torch.ones(3), torch.empty(3, 0, 4))
     loss = finetune._step_loss(FinetuneMae(loss_region=region, train_mask_ratio=0.5), n_patches=4)
     assert loss(spy, batch, StepRandom(1, 3)).tolist() == pytest.approx([expected] * 3)
     assert spy.mask_ratio == 0.5

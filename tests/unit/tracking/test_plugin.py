@@ -167,6 +167,8 @@ def test_relative_data_are_looked_for_where_the_user_is(typed, taken, tmp_path, 
     assert resolved({"data-dir": typed, "model": "a/b"}) == {"data_dir": expected, "model": "a/b"}
     assert resolved({"unlabelled_dir": typed})["unlabelled_dir"] == expected
     assert resolved({"unlabelled-dir": "none"}) == {"unlabelled_dir": "none"}
+    boxes = "auto" if taken.startswith("synthetic") else typed
+    assert resolved({"boxes": boxes}) == {"boxes": "auto" if boxes == "auto" else expected}
     assert resolved(None) == {}
 
 

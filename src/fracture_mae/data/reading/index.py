@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from fracture_mae.data.reading.box_files import csv_columns, label_files
 from fracture_mae.data.reading.cache import cache_root
 from fracture_mae.data.types import UNLABELLED, UNLABELLED_NAME
 from fracture_mae.errors import FractureMaeError
@@ -40,7 +41,7 @@ def read(
     Raises:
         FractureMaeError: nothing to read there, or not the classes that are expected.
     """
-    root = _root(data_dir)
+    root = root_of(data_dir)
     table = _from_csv(root) if root.suffix.lower() == ".csv" else _from_folder(root)
     if label_names is None or not set(table["label_name"]) <= set(label_names):
         names = _label_names(table, positive_label, root, label_names)
@@ -59,7 +60,7 @@ def read_if_labelled(data_dir: str, positive_label: str) -> tuple[pd.DataFrame, 
     if positive_label.lower() == "none":
         return read_unlabelled(data_dir), None
     try:
-        names = _names_found(_root(data_dir))
+        names = _names_found(root_of(data_dir))
         if len(names) == 2:
             return read(data_dir, positive_label)
     except FractureMaeError as error:
@@ -94,7 +95,7 @@ def read_unlabelled(data_dir: str, option: str = "data_dir") -> pd.DataFrame:
     Raises:
         FractureMaeError: there is no file.
     """
-    root = _root(data_dir, option)
+    root = root_of(data_dir, option)
     table = _from_csv(root, labelled=False) if root.suffix.lower() == ".csv" else _from_tree(root)
     table = table.assign(label=UNLABELLED, label_name=UNLABELLED_NAME)
     table["label"] = table["label"].astype("int64")
@@ -114,7 +115,15 @@ def _from_tree(root: Path) -> pd.DataFrame:
     return _table(rows, ["path", "split_published", "scope"])
 
 
-def _root(data_dir: str, option: str = "data_dir") -> Path:
+def root_of(data_dir: str, option: str = "data_dir") -> Path:
+    """The folder or CSV that is meant, absolute; built-in X-rays are made where they are missing.
+
+    Args:
+        option: that named it, for errors.
+
+    Raises:
+        FractureMaeError: there is none.
+    """
     option = f"--{option.replace('_', '-')}"
     word, _, options = data_dir.partition(":")
     if word == "synthetic":
@@ -166,7 +175,7 @@ def _label_folders(root: Path) -> list[tuple[Path, str]]:
     Raises:
         FractureMaeError: folders of splits stand beside others.
     """
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    folders = sorted(path for path in root.iterdir() if _may_be_label(path))
     published = [folder for folder in folders if folder.name.lower() in SPLITS]
     if published and len(published) < len(folders):
         others = ", ".join(folder.name for folder in folders if folder not in published)
@@ -177,7 +186,7 @@ def _label_folders(root: Path) -> list[tuple[Path, str]]:
     return [
         (label, SPLITS[folder.name.lower()] if published else "")
         for folder in published or [root]
-        for label in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        for label in sorted(path for path in folder.iterdir() if _may_be_label(path))
     ]
 
 
@@ -188,6 +197,11 @@ def _table(rows: list[tuple[str, ...]], columns: list[str]) -> pd.DataFrame:
     except UnicodeEncodeError as error:
         raise FractureMaeError(f"the name of a file is not valid UTF-8: {error.object!a}. Rename it.") from None
     return table.assign(**{f"given_{name}": "" for name in _GIVEN})
+
+
+def _may_be_label(path: Path) -> bool:
+    """Whether it is a folder of X-rays, and neither hidden nor one of boxes."""
+    return path.is_dir() and not path.name.startswith(".") and not label_files.is_folder_of_boxes(path)
 
 
 def _scope(file: Path, label: Path) -> str:
@@ -244,7 +258,7 @@ def _from_csv(file: Path, labelled: bool = True) -> pd.DataFrame:
     unknown = ~column["split"].str.lower().isin([*SPLITS, ""])
     _refuse_rows(file, unknown, f"have a split other than {', '.join(SPLITS)}")
     column["split"] = column["split"].str.lower().map(SPLITS).fillna("")
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "path": paths.map(str),
             "label_name": given["label"],
@@ -253,6 +267,7 @@ def _from_csv(file: Path, labelled: bool = True) -> pd.DataFrame:
             **{f"given_{name}": values for name, values in column.items()},
         }
     )
+    return table.drop_duplicates(ignore_index=True) if csv_columns.has_boxes(list(given)) else table
 
 
 def _refuse_rows(file: Path, wrong: pd.Series, what: str) -> None:
