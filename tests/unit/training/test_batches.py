@@ -7,7 +7,16 @@ import torch
 from torch.testing import assert_close
 
 from fracture_mae.training import batches
-from fracture_mae.training.batches import Ahead, MappedPixels, ResidentPixels, gather, in_batches, pixels_of, to_device
+from fracture_mae.training.batches import (
+    Ahead,
+    ChangedPixels,
+    MappedPixels,
+    ResidentPixels,
+    gather,
+    in_batches,
+    pixels_of,
+    to_device,
+)
 
 CPU = torch.device("cpu")
 
@@ -32,6 +41,12 @@ def test_pixels_are_the_same_wherever_they_lie(xrays, kind):
     assert (found.pixels[:, 0] * 255).round().byte().equal(torch.from_numpy(xrays.pixels[[0, 8, 8]]))
     assert found.label.tolist() == xrays.label[[0, 8, 8]].tolist()
     assert found.weight.tolist() == [0.5, 1, 2]
+
+
+def test_pixels_are_changed_on_the_way(xrays):
+    found = gather(xrays, ChangedPixels(xrays, CPU, lambda images: 255 - images), np.array([3, 0])).batch()
+    assert (found.pixels[:, 0] * 255).round().byte().equal(255 - torch.from_numpy(xrays.pixels[[3, 0]]))
+    assert found.label.tolist() == xrays.label[[3, 0]].tolist()
 
 
 class Gpu:
