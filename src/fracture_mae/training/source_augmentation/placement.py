@@ -44,7 +44,8 @@ def after(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 def sampled(pixels: torch.Tensor, affine: torch.Tensor, uniform: torch.Tensor, strength: float) -> torch.Tensor:
     """Pixels where the maps say; outside of the picture black or, with the chance `strength`, what each X-ray has drawn.
 
-    That is black, white, one grey, or the picture mirrored at its edge, each as likely.
+    That is black, white, one grey, or, half as likely as each of these, the picture mirrored at its edge: where a bone runs over it, a
+    mirror bends the bone.
 
     Args:
         pixels: [B, 1, H, W] in [0, 1].
@@ -52,7 +53,7 @@ def sampled(pixels: torch.Tensor, affine: torch.Tensor, uniform: torch.Tensor, s
         uniform: [B, N_AROUND] in [0, 1).
     """
     coin, kind, grey = uniform.view(-1, N_AROUND, 1, 1, 1).unbind(dim=1)  # [B, 1, 1, 1]
-    kind = torch.where(coin < strength, (4 * kind).floor(), 0.0)  # black, white, grey, mirrored
+    kind = torch.where(coin < strength, (3.5 * kind).floor(), 0.0)  # black, white, grey, mirrored
     grid = F.affine_grid(affine, list(pixels.shape), align_corners=False)  # [B, H, W, 2]
     folded = 1 - ((grid + 1).remainder(4) - 2).abs()
     shown = F.grid_sample(pixels, torch.where(kind == 3, folded, grid), padding_mode="border", align_corners=False)
