@@ -170,7 +170,9 @@ def test_marks_cover_no_more_than_a_tenth(side):
     assert covered.max() < 0.1
 
 
-def test_a_letter_near_the_border_is_painted_out_and_nothing_else(marked, pictures):
+def test_a_letter_near_the_border_is_painted_out_and_nothing_in_the_middle(marked):
+    marked = cv2.rectangle(marked.copy(), (18, 18), (46, 46), 30, cv2.FILLED)
+    cv2.putText(marked, "L", (28, 36), cv2.FONT_HERSHEY_SIMPLEX, 0.4, 255)
     painted = draws(marks.paint_out, marked, 20)
     assert marked[3:16, 2:12].max() == 255
     assert painted[:, 3:16, 2:12].max() < 150
