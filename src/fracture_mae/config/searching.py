@@ -78,7 +78,7 @@ class Main(DataOptions):
 
     model: str = Masking.model_fields["model"]
     unlabelled_dir: str = FinetuneMae.model_fields["unlabelled_dir"]
-    recipe: Literal["default", "original"] = Optimisation.model_fields["recipe"]
+    recipe: Literal["default", "robust", "original"] = Optimisation.model_fields["recipe"]
     mae_epochs: Annotated[int, Field(ge=1, le=100_000)] | Literal["auto"] = Field(
         "auto", description="epochs of finetune_mae; auto: as the recipe says"
     )

@@ -74,6 +74,7 @@ class FinetuneMae(Masking, CopyOptions, Augmentation, Computing, Optimisation, D
             "rotation": 0,
             "flip": True,
             "intensity": 0.0,
+            "source_augmentation": 0.0,
         },
         "original": {
             "epochs": 10,
@@ -89,6 +90,7 @@ class FinetuneMae(Masking, CopyOptions, Augmentation, Computing, Optimisation, D
             "rotation": 0,
             "flip": False,
             "intensity": 0.0,
+            "source_augmentation": 0.0,
         },
     }
 
@@ -197,6 +199,7 @@ class TrainClassifier(OperatingOptions, CopyOptions, Augmentation, Computing, Op
             "rotation": 20,
             "flip": True,
             "intensity": 0.3,
+            "source_augmentation": 0.0,
         },
         "original": {
             "epochs": 10,
@@ -220,5 +223,6 @@ class TrainClassifier(OperatingOptions, CopyOptions, Augmentation, Computing, Op
             "rotation": 0,
             "flip": False,
             "intensity": 0.0,
+            "source_augmentation": 0.0,
         },
     }

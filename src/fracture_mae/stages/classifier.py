@@ -23,6 +23,7 @@ from fracture_mae.training.batches import Batch
 from fracture_mae.training.checkpoints import Checkpoints
 from fracture_mae.training.loss_weights import LossWeights, loss_weight
 from fracture_mae.training.schedule import Progress, Schedule
+from fracture_mae.training.source_augmentation.changes import SourceAugmentation
 from fracture_mae.training.step_options import StepOptions
 from fracture_mae.training.step_random import StepRandom
 from fracture_mae.training.trainer import StepLoss, Trainer, visiting_order
@@ -75,6 +76,7 @@ def train(
         step_loss=_step_loss(config, classifier.n_draws),
         accelerator=accelerator,
         step_options=StepOptions.of(config),
+        source_augmentation=SourceAugmentation.of(config, accelerator.device),
     )
 
     def validate(model: FractureClassifier) -> dict[str, float]:
@@ -162,7 +164,7 @@ def smoothed_cross_entropy(logit: torch.Tensor, label: torch.Tensor, label_smoot
 
 def _step_loss(config: TrainClassifier, n_draws: int) -> StepLoss:
     """The loss of each X-ray; `n_draws` are the random numbers that the classifier needs for it."""
-    augment = Augment(config.crop_scale, config.rotation, config.flip, config.intensity)
+    augment = Augment(config.crop_scale, config.rotation, config.flip, config.intensity, config.source_augmentation)
 
     def loss(model: FractureClassifier, batch: Batch, step_random: StepRandom) -> torch.Tensor:
         logit = model(augment(batch.pixels, step_random), step_random.uniform(n_draws))
