@@ -13,7 +13,7 @@ from fracture_mae.data import splits
 from fracture_mae.data.copies import groups, markers, named, originals, search
 from fracture_mae.data.copies.keypoints import KeypointStore
 from fracture_mae.data.copies.links import LinkStore, as_table
-from fracture_mae.data.reading import cache, decoding, index
+from fracture_mae.data.reading import cache, decoding, index, preprocessing
 from fracture_mae.data.reading.cache import ImageStore, cache_root
 from fracture_mae.data.reading.decoding import UnreadableImage, decode
 from fracture_mae.data.reading.hashes import sha256_of
@@ -33,6 +33,7 @@ def load(
     data_dir: str,
     *,
     image_size: int = 224,
+    preprocess: str = preprocessing.LETTERBOX,
     split: str = "grouped",
     split_seed: int = 0,
     group_by: str = "content",
@@ -46,7 +47,8 @@ def load(
 
     Args:
         data_dir: folder, CSV, or the word `synthetic`.
-        image_size: side of the letterboxed pictures [pixels].
+        image_size: side of the squares [pixels].
+        preprocess: how a picture becomes a square, one of `preprocessing.PREPROCESSINGS`. Copies are told by the whole pictures.
         split: "grouped", see `splits.grouped`, which keeps what a CSV's column split says; "published", as folders or CSV say; or
             "external": all of them are test, and one class alone is enough.
         group_by: what makes files copies of one X-ray, besides equal bytes and the columns xray and group of a CSV: "content", the
@@ -62,7 +64,7 @@ def load(
     table, label_names = index.read(data_dir, positive_label, label_names)
     if group_by == "column":
         _check_given_groups(table, data_dir)
-    table, pixels, unreadable = _read_pictures(table, image_size, num_workers)
+    table, pixels, unreadable = _read_pictures(table, image_size, preprocess, num_workers)
     links = as_table()
     if group_by == "content":
         links = find_links(table, num_workers)
@@ -103,11 +105,16 @@ def resplit(dataset: Dataset, train: XRays, validation: XRays, test: XRays) -> D
 
 
 def read_files(
-    data_dir: str, *, image_size: int = 224, positive_label: str = "fractured", num_workers: int | None = None
+    data_dir: str,
+    *,
+    image_size: int = 224,
+    preprocess: str = preprocessing.LETTERBOX,
+    positive_label: str = "fractured",
+    num_workers: int | None = None,
 ) -> Files:
     """Read and decode all files, and do nothing else with them; arguments and errors as of `load`."""
     table, label_names = index.read(data_dir, positive_label)
-    table, pixels, rejected = _read_pictures(table, image_size, num_workers or os.cpu_count())
+    table, pixels, rejected = _read_pictures(table, image_size, preprocess, num_workers or os.cpu_count())
     _warn_of(rejected, len(table) + len(rejected))
     return Files(_name_of(data_dir), table, rejected, label_names, pixels)
 
@@ -204,17 +211,25 @@ def _check_given_groups(table: pd.DataFrame, data_dir: str) -> None:
 
 
 def _read_pictures(
-    table: pd.DataFrame, image_size: int, num_workers: int
+    table: pd.DataFrame, image_size: int, preprocess: str, num_workers: int
 ) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
     """The readable files with sha256, bytes and the cache's list of them; the pixels that `row` points into; the rejected files."""
-    store = ImageStore(cache_root() / f"images-v{cache.VERSION}-decoder-v{decoding.VERSION}", image_size)
+    store = ImageStore(_images_folder(preprocess), image_size, preprocess)
     table["sha256"] = sha256_of(table["path"], cache_root() / "hashes.csv", num_workers)
     table, unreadable = _set_aside(table, table["sha256"] == "", "the file cannot be opened")
     table["bytes"] = table["path"].map(os.path.getsize)
     contents = table.drop_duplicates("sha256").set_index("sha256")["path"]
-    table = table.join(store.add(contents, num_workers), on="sha256")
+    table = table.join(store.add(contents, num_workers), on="sha256").assign(preprocess=preprocess)
     table, undecodable = _set_aside(table, table["reason"] != "", table["reason"])
     return table.drop(columns="reason"), store.pixels(), pd.concat([unreadable, undecodable])
+
+
+def _images_folder(preprocess: str) -> Path:
+    """Where squares are kept; the versions tell those of other methods apart."""
+    folder = f"images-v{cache.VERSION}-decoder-v{decoding.VERSION}"
+    if preprocess != preprocessing.LETTERBOX:
+        folder += f"-{preprocess}-v{preprocessing.VERSION}"
+    return cache_root() / folder
 
 
 def _group(table: pd.DataFrame, links: pd.DataFrame, *, by_name: bool) -> tuple[pd.DataFrame, pd.DataFrame]:

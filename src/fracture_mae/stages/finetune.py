@@ -35,7 +35,7 @@ def finetune_mae(config: FinetuneMae, run: Run) -> str:
     """
     accelerator = make_accelerator(config.precision, config.device)
     mae = load_mae(config.model, config)
-    dataset = inputs.load_training_data(config, mae.image_size)
+    dataset = inputs.load_training_data(config, mae.image_size, preprocess=mae.preprocess)
     run.dataset(dataset)
     run.tags({"model": mae.source})
     run.note(f"Fine-tuning **{mae.source}**, recipe `{config.recipe}`. {inputs.describe(dataset)}")

@@ -19,7 +19,9 @@ from fracture_mae.tracking import registry
 logger = logging.getLogger(__name__)
 
 
-def load_data(config: DataOptions, image_size: int, label_names: tuple[str, str] | None = None) -> Dataset:
+def load_data(
+    config: DataOptions, image_size: int, label_names: tuple[str, str] | None = None, *, preprocess: str
+) -> Dataset:
     """The data as `data.load` gives them; of several processes the first fills the cache for the others.
 
     Raises:
@@ -29,6 +31,7 @@ def load_data(config: DataOptions, image_size: int, label_names: tuple[str, str]
         dataset = loading.load(
             config.data_dir,
             image_size=image_size,
+            preprocess=preprocess,
             split=config.split,
             split_seed=config.split_seed,
             group_by=config.group_by,
@@ -52,9 +55,9 @@ def check_alike(dataset: Dataset) -> None:
         )
 
 
-def load_training_data(config: FinetuneMae | TrainClassifier, image_size: int) -> Dataset:
+def load_training_data(config: FinetuneMae | TrainClassifier, image_size: int, *, preprocess: str) -> Dataset:
     """The data as `load_data` gives them, of each X-ray as many files as `config` wants."""
-    dataset = load_data(config, image_size)
+    dataset = load_data(config, image_size, preprocess=preprocess)
     if config.copies == "all":
         return dataset
     return replace(dataset, **{xrays.name: one_of_each(xrays) for xrays in dataset.sides})
@@ -66,7 +69,8 @@ def describe(dataset: Dataset) -> str:
         f"{side.name} {len(side):,} files of {len(set(side.group)):,} X-rays" for side in dataset.sides if len(side)
     ]
     warning = f" **LEAKY: {dataset.leakage}.**" if dataset.leakage else ""
-    return f"Data `{dataset.name}` ({dataset.fingerprint}): {'; '.join(counts)}.{warning}"
+    preprocessed = f", preprocessed by `{dataset.preprocess}`"
+    return f"Data `{dataset.name}` ({dataset.fingerprint}){preprocessed}: {'; '.join(counts)}.{warning}"
 
 
 def check_encoder_split(encoder: str, dataset: Dataset) -> dict[str, str]:

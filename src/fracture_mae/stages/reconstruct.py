@@ -23,7 +23,7 @@ def reconstruct_baseline(config: ReconstructBaseline, run: Run) -> str:
     """Rebuild masked X-rays with the weights a model comes with; the metrics of each split, to print."""
     accelerator = make_accelerator(config.precision, config.device)
     mae = load_mae(config.model, config)
-    dataset = inputs.load_data(config, mae.image_size)
+    dataset = inputs.load_data(config, mae.image_size, preprocess=mae.preprocess)
     run.dataset(dataset)
     run.tags({"model": mae.source})
     run.note(f"Rebuilding X-rays with **{mae.source}**, as it comes. {inputs.describe(dataset)}")
