@@ -21,7 +21,7 @@ def main(config: Benchmark) -> None:
     with runs.run("benchmark", config) as run:
         accelerator = make_accelerator(config.precision, config.device)
         mae = load_mae(config.model, config)
-        dataset = inputs.load_data(config, mae.image_size)
+        dataset = inputs.load_data(config, mae.image_size, preprocess=mae.preprocess)
         xrays = workload.choose(dataset, config.n_images)
         outcome = Outcome()
         with workspace(cache_root()) as folder:  # where there is room for many X-rays

@@ -61,6 +61,7 @@ def xrays(name, label, group=None):
             "scale_y": 1.0,
             "left": 0.0,
             "top": 0.0,
+            "preprocess": "letterbox",
             "format": "PNG",
             "channels": 1,
             "bit_depth": 8,

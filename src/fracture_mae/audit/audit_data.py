@@ -14,6 +14,7 @@ def audit_data(config: AuditData, run: Run) -> Iterator[str]:
     files = loading.read_files(
         config.data_dir,
         image_size=224 if config.image_size == "auto" else config.image_size,
+        preprocess=config.preprocess,
         positive_label=config.positive_label,
         num_workers=config.num_workers or None,
         boxes=config.boxes,

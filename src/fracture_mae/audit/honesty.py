@@ -44,10 +44,15 @@ class FoundCopies:
 
 @dataclass(frozen=True)
 class Honesty:
-    """What the label can be guessed from, and what one classifier is worth by each kind of split: name → level → score."""
+    """What the label can be guessed from, and what one classifier is worth by each kind of split: name → level → score.
+
+    Attributes:
+        preprocess: how the pictures became the squares that were looked at.
+    """
 
     probe: ShortcutProbe
     claims: dict[str, dict[str, Score]]
+    preprocess: str
 
 
 def find_copies(files: Files, num_workers: int | None) -> FoundCopies:
@@ -111,12 +116,13 @@ def judge(copies: FoundCopies, files: Files, n_folds: int, certainty: Certainty)
     contents = files.xrays(copies.table.drop_duplicates("sha256"))
     features = references.gradient_histograms(contents, "Gradient histograms")
     row = pd.Index(contents.table["sha256"]).get_indexer(copies.table["sha256"])
-    return Honesty(probe, claims.compare(copies.table, features[row], n_folds, certainty))
+    return Honesty(probe, claims.compare(copies.table, features[row], n_folds, certainty), files.preprocess)
 
 
 def show_honesty(honesty: Honesty, copies: FoundCopies) -> Report:
     """Tables, numbers and figures of shortcuts and claims."""
     probe = honesty.probe
+    preprocessed = f"preprocess={honesty.preprocess} · {copies.title}"
     scores = {f"shortcut/{slug(name)}": levels for name, levels in probe.scores.items()} | honesty.claims
     rows = [_as_row(name, *level) for name, levels in scores.items() for level in levels.items()]
     return Report(
@@ -126,9 +132,10 @@ def show_honesty(honesty: Honesty, copies: FoundCopies) -> Report:
             "scores.csv": pd.DataFrame(rows),
         },
         figures={
-            "shortcuts.png": figures.shortcuts(probe, f"What the label can be guessed from · {copies.title}"),
+            "shortcuts.png": figures.shortcuts(probe, f"What the label can be guessed from · {preprocessed}"),
             "leaky_vs_honest.png": figures.leaky_vs_honest(
-                honesty.claims, f"The same classifier, the same files, other splits · {copies.title}"
+                honesty.claims,
+                f"The same classifier, the same files, other splits · {preprocessed}",
             ),
         },
     )

@@ -11,6 +11,7 @@ from fracture_mae.audit.claims import HONEST, LEAKY, PUBLISHED
 from fracture_mae.audit.exposures import Exposures
 from fracture_mae.audit.folds import Score
 from fracture_mae.audit.honesty import FoundCopies, Honesty
+from fracture_mae.audit.shortcuts import VISIBLE
 from fracture_mae.data import splits
 from fracture_mae.data.types import Files
 
@@ -75,7 +76,8 @@ def verdict(honesty: Honesty) -> str:
 
 def scores(honesty: Honesty) -> pd.DataFrame:
     """AUROC with intervals, as text: a row per set of properties and per kind of split."""
-    rows = {f"label told from {name}": levels for name, levels in honesty.probe.scores.items()}
+    told = {VISIBLE: f"{VISIBLE} ({honesty.preprocess})"}
+    rows = {f"label told from {told.get(name, name)}": levels for name, levels in honesty.probe.scores.items()}
     rows |= {f"gradient histograms, {_CLAIMS[name]}": levels for name, levels in honesty.claims.items()}
     texts = {name: {level: _text(score) for level, score in levels.items()} for name, levels in rows.items()}
     return pd.DataFrame.from_dict(texts, orient="index").rename(

@@ -6,6 +6,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from fracture_mae.config.options import (
     DEFAULT_MODEL,
+    PREPROCESSINGS,
     PROMOTION_METRICS,
     Config,
     CopyOptions,
@@ -101,7 +102,11 @@ class AuditData(Config):
     boxes: str = DataOptions.model_fields["boxes"]
     image_size: Annotated[int, Field(ge=32, le=1024, multiple_of=16)] | Literal["auto"] = Field(
         "auto",
-        description="side of the square that X-rays are letterboxed to before they are judged [pixels]; auto: 224",
+        description="side of the square that X-rays are preprocessed to before they are judged [pixels]; auto: 224",
+    )
+    preprocess: Literal[PREPROCESSINGS] = Field(
+        "letterbox",
+        description="after which preprocessing the label is guessed from the pixels; letterbox, film, film_equalised: as in training",
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of folds, forests, permutations and bootstrap draws")
     num_workers: int = DataOptions.model_fields["num_workers"]

@@ -15,6 +15,9 @@ THRESHOLD_OBJECTIVES = ("weighted_youden", "balanced_accuracy", "f1", "f2", "mcc
 Start = Literal["random", "weights"]  # what a model began as: random numbers, or weights that were pretrained elsewhere
 _RATED_BATCH = 256  # X-rays per step that base learning rates are told for
 _HIGHEST_RATE = 2.4e-3  # of 4096 images, the most that He et al. pre-train with
+PREPROCESSINGS = ("letterbox", "film", "film_equalised")  # see data.reading.preprocessing
+# Of models that do not say which they were made with, by recipe; entry points without recipes go by the default one.
+UNSTATED_PREPROCESSING = {"default": "letterbox", "robust": "letterbox", "original": "letterbox"}
 
 
 def _number_if_possible(value: Any) -> Any:
@@ -141,8 +144,14 @@ class DataOptions(Config):
     )
     image_size: Annotated[int, Field(ge=32, le=1024)] | Literal["auto"] = Field(
         "auto",
-        description="side of the square that X-rays are letterboxed to [pixels], a multiple of the model's patches (of presets 16); "
-        "auto: what the model takes (presets: 224)",
+        description="side of the square that X-rays become [pixels], a multiple of the model's patches (of presets 16); auto: what "
+        "the model takes (presets: 224)",
+    )
+    preprocess: Literal["auto", *PREPROCESSINGS] = Field(
+        "auto",
+        description="how an X-ray becomes a square; letterbox: whole, on black; film: the exposed field alone, without frames, bars "
+        "and corners of rotations, stretched; film_equalised: that with equal contrast and detail everywhere; auto: as the model was "
+        "made",
     )
     split: Literal["grouped", "published"] = Field(
         "grouped",
@@ -165,6 +174,16 @@ class DataOptions(Config):
         "auto", description="auto: the accelerator there is, else cpu"
     )
     num_workers: int = Field(0, ge=0, le=256, description="threads that decode files; 0: one for each core")
+
+    def preprocess_for(self, own: str | None) -> str:
+        """The preprocessing for a model: what is asked for, else its own, else what models get that state none.
+
+        Args:
+            own: that the model was made with, or None where it does not say.
+        """
+        if self.preprocess != "auto":
+            return self.preprocess
+        return own or UNSTATED_PREPROCESSING[getattr(self, "recipe", "default")]
 
     def shared(self) -> dict[str, Any]:
         """These options alone, for the config of another step on the same X-rays."""

@@ -14,7 +14,7 @@ from fracture_mae.data import splits
 from fracture_mae.data.copies import groups, markers, named, originals, search
 from fracture_mae.data.copies.keypoints import KeypointStore
 from fracture_mae.data.copies.links import LinkStore, as_table
-from fracture_mae.data.reading import cache, decoding, index
+from fracture_mae.data.reading import cache, decoding, index, preprocessing
 from fracture_mae.data.reading.box_files import reading as box_files
 from fracture_mae.data.reading.cache import ImageStore, cache_root
 from fracture_mae.data.reading.decoding import UnreadableImage, decode
@@ -35,6 +35,7 @@ def load(
     data_dir: str,
     *,
     image_size: int = 224,
+    preprocess: str = preprocessing.LETTERBOX,
     split: str = "grouped",
     split_seed: int = 0,
     group_by: str = "content",
@@ -50,7 +51,8 @@ def load(
 
     Args:
         data_dir: folder, CSV, or the word `synthetic`.
-        image_size: side of the letterboxed pictures [pixels].
+        image_size: side of the squares [pixels].
+        preprocess: how a picture becomes a square, one of `preprocessing.PREPROCESSINGS`. Copies are told by the whole pictures.
         split: "grouped", see `splits.grouped`, which keeps what a CSV's column split says; "published", as folders or CSV say; or
             "external": all of them are test, and one class alone is enough.
         group_by: what makes files copies of one X-ray, besides equal bytes and the columns xray and group of a CSV: "content", the
@@ -71,7 +73,7 @@ def load(
         table, label_names = index.read_if_labelled(data_dir, positive_label)
     if group_by == "column":
         _check_given_groups(table, data_dir)
-    table, pixels, unreadable = read_pictures(table, image_size, num_workers)
+    table, pixels, unreadable = read_pictures(table, image_size, preprocess, num_workers)
     table[box_column.COLUMN] = box_files.read(index.root_of(data_dir), table, boxes)
     links = as_table()
     if group_by == "content":
@@ -116,13 +118,14 @@ def read_files(
     data_dir: str,
     *,
     image_size: int = 224,
+    preprocess: str = preprocessing.LETTERBOX,
     positive_label: str = "fractured",
     num_workers: int | None = None,
     boxes: str = "auto",
 ) -> Files:
     """Read and decode all files, and do nothing else with them; arguments and errors as of `load`."""
     table, label_names = index.read(data_dir, positive_label)
-    table, pixels, rejected = read_pictures(table, image_size, num_workers or os.cpu_count())
+    table, pixels, rejected = read_pictures(table, image_size, preprocess, num_workers or os.cpu_count())
     table[box_column.COLUMN] = box_files.read(index.root_of(data_dir), table, boxes)
     warn_of(rejected, len(table) + len(rejected))
     return Files(_name_of(data_dir), table, rejected, label_names, pixels)
@@ -220,17 +223,25 @@ def _check_given_groups(table: pd.DataFrame, data_dir: str) -> None:
 
 
 def read_pictures(
-    table: pd.DataFrame, image_size: int, num_workers: int
+    table: pd.DataFrame, image_size: int, preprocess: str, num_workers: int
 ) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
     """The readable files with sha256, bytes and the cache's list of them; the pixels that `row` points into; the rejected files."""
-    store = ImageStore(cache_root() / f"images-v{cache.VERSION}-decoder-v{decoding.VERSION}", image_size)
+    store = ImageStore(_images_folder(preprocess), image_size, preprocess)
     table["sha256"] = sha256_of(table["path"], cache_root() / "hashes.csv", num_workers)
     table, unreadable = _set_aside(table, table["sha256"] == "", "the file cannot be opened")
     table["bytes"] = table["path"].map(os.path.getsize)
     contents = table.drop_duplicates("sha256").set_index("sha256")["path"]
-    table = table.join(store.add(contents, num_workers), on="sha256")
+    table = table.join(store.add(contents, num_workers), on="sha256").assign(preprocess=preprocess)
     table, undecodable = _set_aside(table, table["reason"] != "", table["reason"])
     return table.drop(columns="reason"), store.pixels(), pd.concat([unreadable, undecodable])
+
+
+def _images_folder(preprocess: str) -> Path:
+    """Where squares are kept; the versions tell those of other methods apart."""
+    folder = f"images-v{cache.VERSION}-decoder-v{decoding.VERSION}"
+    if preprocess != preprocessing.LETTERBOX:
+        folder += f"-{preprocess}-v{preprocessing.VERSION}"
+    return cache_root() / folder
 
 
 def _group(table: pd.DataFrame, links: pd.DataFrame, *, by_name: bool) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -32,8 +32,9 @@ class XRays:
     Attributes:
         name: "train", "validation" or "test"; "external" for test where all are somebody else's X-rays.
         table: a row per file: path, label, label_name, sha256, bytes, height, width, group, patient, source, boxes, where each lies in
-            its square (scale_x, scale_y, left, top, see `Placement`) and more. Group is equal for the files of one X-ray; patient for
-            those of one patient, whom no split, fold or draw may part: where nothing is known of patients, it is the X-ray.
+            its square (scale_x, scale_y, left, top, see `Placement`), preprocess (how it got there, the same for all) and more. Group
+            is equal for the files of one X-ray; patient for those of one patient, whom no split, fold or draw may part: where nothing
+            is known of patients, it is the X-ray.
         pixels: uint8 [N, image_size, image_size], memory-mapped, of all X-rays in the cache.
         rows: int64 [n], where in `pixels` each file of `table` stands.
     """
@@ -83,6 +84,11 @@ class XRays:
     def has_boxes(self) -> np.ndarray:
         """bool [n]: whether it is known where the fracture is. Without, a fractured X-ray's place is unknown; others need no box."""
         return ~np.isnan(self.boxes).all(axis=(1, 2))
+
+    @property
+    def preprocess(self) -> str:
+        """How the pictures became squares, see `preprocessing`."""
+        return str(self.table["preprocess"].iloc[0])
 
     def images(self, positions: np.ndarray) -> np.ndarray:
         """uint8 [len(positions), image_size, image_size]."""
@@ -179,6 +185,11 @@ class Dataset:
         return hashlib.sha256(contents.encode()).hexdigest()[:16] if contents else ""
 
     @property
+    def preprocess(self) -> str:
+        """How the pictures became squares, see `preprocessing`."""
+        return str(self.index["preprocess"].iloc[0])
+
+    @property
     def sides(self) -> tuple[XRays, XRays, XRays]:
         """Training, validation and test."""
         return self.train, self.validation, self.test
@@ -191,7 +202,7 @@ class Files:
     Attributes:
         name: short name of where they come from.
         table: a row per file: path, label, label_name, split_published, scope, given_patient, given_xray, given_group, given_split,
-            given_source, sha256, bytes, row, height, width and those of `Placement` and `Encoding`; index 0, 1, 2, …
+            given_source, sha256, bytes, row, height, width and preprocess and those of `Placement` and `Encoding`; index 0, 1, 2, …
         rejected: files that cannot be read: path and reason.
         label_names: of the negative and the positive class.
         pixels: uint8 [N, image_size, image_size] that `row` points into.
@@ -202,6 +213,11 @@ class Files:
     rejected: pd.DataFrame
     label_names: tuple[str, str]
     pixels: np.ndarray
+
+    @property
+    def preprocess(self) -> str:
+        """How the pictures became squares, see `preprocessing`."""
+        return str(self.table["preprocess"].iloc[0])
 
     def xrays(self, table: pd.DataFrame) -> XRays:
         """Rows of the table as X-rays."""

@@ -35,7 +35,7 @@ def add(dataset: Dataset, unlabelled_dir: str, *, image_size: int, num_workers: 
     """
     num_workers = num_workers or os.cpu_count()
     table = index.read_unlabelled(unlabelled_dir, "unlabelled_dir")
-    table, pixels, rejected = loading.read_pictures(table, image_size, num_workers)
+    table, pixels, rejected = loading.read_pictures(table, image_size, dataset.preprocess, num_workers)
     loading.warn_of(rejected, len(table) + len(rejected))
     union = pd.concat([dataset.index, table], ignore_index=True)
     links = loading.find_links(union, num_workers)

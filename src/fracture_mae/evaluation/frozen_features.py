@@ -1,7 +1,7 @@
 """Features of X-rays from an encoder that stays as it is: computed once, then read from the cache.
 
-They are kept by the encoder's weights and the file's content, so that a study of many heads pays for the encoder once, further
-files cost only themselves, and another encoder never answers for this one.
+They are kept by the encoder's weights, the file's content and its preprocessing, so that a study of many heads pays for the encoder
+once, further files cost only themselves, and another encoder never answers for this one.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from filelock import FileLock
 from torch import nn
 
-from fracture_mae.data.reading import decoding
+from fracture_mae.data.reading import decoding, preprocessing
 from fracture_mae.data.reading.cache import cache_root
 from fracture_mae.data.types import XRays
 from fracture_mae.models.autoencoder import Mae
@@ -70,6 +70,8 @@ def fingerprint(encoder: nn.Module, described: str) -> str:
 def features(encoder: Embedder, xrays: XRays, *, batch_size: int, accelerator: Accelerator) -> dict[str, np.ndarray]:
     """The features of every file by their name, float32 [n, d] each; what is in the cache is not computed again."""
     name = f"{fingerprint(encoder, encoder.described())}-{accelerator.mixed_precision}"
+    if xrays.preprocess != preprocessing.LETTERBOX:
+        name += f"-{xrays.preprocess}-v{preprocessing.VERSION}"
     store = FeatureStore(cache_root() / "features-v2" / name)
     contents = xrays.table["sha256"].to_numpy()
     with store.lock:

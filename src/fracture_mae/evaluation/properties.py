@@ -11,6 +11,9 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from fracture_mae.data.loading import read_picture
+from fracture_mae.data.reading.decoding import letterbox
+from fracture_mae.data.reading.preprocessing import LETTERBOX
 from fracture_mae.data.types import XRays
 
 _FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")  # any other comes after them
@@ -26,7 +29,7 @@ def of_files(xrays: XRays, progress: str = "") -> pd.DataFrame:
     """What each file tells without its bone: columns SIZE, ENCODING and BORDER, float64.
 
     Border: mean and standard deviation of the picture's outermost pixels, brightness of its corners, and share of black pixels in
-    it, 0 to 1; bars that letterboxing added are left out.
+    it, 0 to 1; bars that letterboxing added are left out. They are measured on the whole picture, however the X-rays are preprocessed.
 
     Args:
         progress: name of a progress bar; none if empty.
@@ -38,7 +41,7 @@ def of_files(xrays: XRays, progress: str = "") -> pd.DataFrame:
         *(size, height, width, width / height, size / (height * width)),
         *table[list(encoding)].assign(format=table["format"].map(_format_code)).to_numpy(float).T,
     ]
-    borders = [border(picture) for picture in map(without_bars, each_image(xrays, progress), height, width)]
+    borders = [border(picture) for picture in map(without_bars, _each_letterboxed(xrays, progress), height, width)]
     return pd.DataFrame(np.column_stack([*known, np.array(borders)]), columns=[*SIZE, *ENCODING, *BORDER])
 
 
@@ -55,6 +58,15 @@ def each_image(xrays: XRays, progress: str = "") -> Iterator[np.ndarray]:
     """Yield each picture, uint8 [image_size, image_size], under a progress bar of this name, if any."""
     for position in tqdm(range(len(xrays)), desc=progress, unit="X-ray", leave=False, disable=not progress or None):
         yield xrays.images(np.array([position]))[0]
+
+
+def _each_letterboxed(xrays: XRays, progress: str) -> Iterator[np.ndarray]:
+    """Yield each whole picture on black; from the files where the X-rays are preprocessed otherwise."""
+    if xrays.preprocess == LETTERBOX:
+        yield from each_image(xrays, progress)
+        return
+    for path in tqdm(xrays.table["path"], desc=progress, unit="X-ray", leave=False, disable=not progress or None):
+        yield letterbox(read_picture(path), xrays.pixels.shape[1])[0]
 
 
 def without_bars(image: np.ndarray, height: float, width: float) -> np.ndarray:

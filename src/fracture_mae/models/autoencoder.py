@@ -3,6 +3,7 @@
 He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022, in the implementation of Hugging Face transformers.
 """
 
+import json
 import os
 from collections.abc import Iterable
 from functools import partial
@@ -14,6 +15,7 @@ from torch import nn
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
+from fracture_mae.data.reading.preprocessing import PREPROCESSINGS
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.models import authors, hub
 from fracture_mae.models.pixels import IMAGENET, Normalisation
@@ -30,6 +32,8 @@ PRESETS = {
 # What a network began as.
 RANDOM, WEIGHTS = "random", "weights"
 _FLAT = 1e-6  # added to a patch's variance, as by He et al.
+PREPROCESSOR = "preprocessor_config.json"
+_PREPROCESS = "xray_preprocess"  # key there, beside those of transformers
 
 
 class Mae(nn.Module):
@@ -39,6 +43,7 @@ class Mae(nn.Module):
         source: where it comes from, to be told.
         start: what it began as, "random" numbers or "weights" that were pretrained elsewhere, whatever training it had here since.
         decoder_is_new: whether the decoder alone has random weights, since the checkpoint holds an encoder only.
+        preprocess: how X-rays become the squares that it takes, see `data.reading.preprocessing`; None: it does not say.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class Mae(nn.Module):
         *,
         start: str = RANDOM,
         decoder_is_new: bool = False,
+        preprocess: str | None = None,
     ):
         super().__init__()
         self.network = network
@@ -56,6 +62,7 @@ class Mae(nn.Module):
         self.source = source
         self.start = start
         self.decoder_is_new = decoder_is_new
+        self.preprocess = preprocess
 
     @property
     def n_patches(self) -> int:
@@ -223,7 +230,9 @@ def load(model: str, *, image_size: int | None = None, seed: int = 0) -> Mae:
         positions.requires_grad_(False)  # as in a network that was not loaded; transformers forgets it
     normalisation = _normalisation_of(model, network.config.num_channels)
     network = _at_image_size(network, image_size, model)
-    return Mae(network, normalisation, model, start=WEIGHTS, decoder_is_new=not has_decoder)
+    return Mae(
+        network, normalisation, model, start=WEIGHTS, decoder_is_new=not has_decoder, preprocess=_preprocess_of(model)
+    )
 
 
 def _read(model: str) -> tuple[ViTMAEForPreTraining, bool]:
@@ -241,20 +250,49 @@ def _normalisation_of(model: str, num_channels: int) -> Normalisation:
     return IMAGENET if authors.is_file(model) else load_normalisation(model, num_channels)
 
 
+def _preprocess_of(model: str) -> str | None:
+    return None if authors.is_file(model) else load_preprocess(model)
+
+
 def save(mae: Mae, folder: Path) -> None:
     """Write config.json, model.safetensors and preprocessor_config.json, as transformers reads them; no decoder that is not trained."""
     (mae.network.vit if mae.decoder_is_new else mae.network).save_pretrained(folder)
     size = {"height": mae.image_size, "width": mae.image_size}
     mean, std = list(mae.normalisation.mean), list(mae.normalisation.std)
     ViTImageProcessorPil(size=size, image_mean=mean, image_std=std).save_pretrained(folder)
+    described = json.loads((folder / PREPROCESSOR).read_text(encoding="utf-8"))
+    described[_PREPROCESS] = mae.preprocess
+    (folder / PREPROCESSOR).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
 
 
 def load_normalisation(model: str, num_channels: int) -> Normalisation:
     """The mean and standard deviation in a checkpoint's preprocessor_config.json, or ImageNet's where it has none."""
-    if hub.fetch_file(model, "preprocessor_config.json", PRESETS) is None:
+    if hub.fetch_file(model, PREPROCESSOR, PRESETS) is None:
         return IMAGENET if num_channels == 3 else Normalisation()
     processor = hub.fetch(partial(ViTImageProcessorPil.from_pretrained, model), model, PRESETS)
     return Normalisation(tuple(processor.image_mean), tuple(processor.image_std))
+
+
+def load_preprocess(model: str) -> str | None:
+    """The preprocessing of X-rays that `save` noted in a checkpoint's preprocessor_config.json; None where it notes none.
+
+    Raises:
+        FractureMaeError: this version knows no such preprocessing.
+    """
+    file = hub.fetch_file(model, PREPROCESSOR, PRESETS)
+    return (
+        None if file is None else known_preprocess(json.loads(file.read_text(encoding="utf-8")).get(_PREPROCESS), model)
+    )
+
+
+def known_preprocess(name: object, model: object) -> str | None:
+    """The preprocessing that a model states, or None where it states none; an error if this version does not know it."""
+    if name is None or name in PREPROCESSINGS:
+        return name
+    raise FractureMaeError(
+        f"{model} was made with X-rays preprocessed by {name!r}, but known are {', '.join(PREPROCESSINGS)}. Use the version of this "
+        "project that made it, or take another model."
+    )
 
 
 def random_start(config: ViTMAEConfig, seed: int) -> ViTMAEForPreTraining:

@@ -10,9 +10,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import ViTMAEConfig, ViTMAEModel
 
+from fracture_mae.data.reading.preprocessing import LETTERBOX
 from fracture_mae.errors import FractureMaeError, first_line
 from fracture_mae.metrics.decision import Decision
-from fracture_mae.models.autoencoder import Mae
+from fracture_mae.models.autoencoder import Mae, known_preprocess
 from fracture_mae.models.pixels import Normalisation
 from fracture_mae.models.vit import encode, is_decayed, patches_of
 
@@ -29,6 +30,7 @@ class FractureClassifier(nn.Module):
         patch_dropout: share of patches that are left out while training, which regularises and saves their time (Liu et al.,
             "PatchDropout", WACV 2023).
         hidden: width of a hidden layer (ReLU) in the head; 0: the head is linear.
+        preprocess: how X-rays become the squares that it takes, see `data.reading.preprocessing`.
 
     Raises:
         FractureMaeError: no patch would stay.
@@ -43,6 +45,7 @@ class FractureClassifier(nn.Module):
         drop_path: float = 0.0,
         patch_dropout: float = 0.0,
         hidden: int = 0,
+        preprocess: str = LETTERBOX,
     ):
         super().__init__()
         n_patches = encoder.embeddings.patch_embeddings.num_patches
@@ -54,6 +57,7 @@ class FractureClassifier(nn.Module):
         self.encoder = encoder
         self.patch_dropout = patch_dropout
         self.normalisation = normalisation
+        self.preprocess = preprocess
         self.pool = pool
         self.hidden = hidden
         width = encoder.config.hidden_size
@@ -117,6 +121,7 @@ def from_mae(
     """
     mae.network.vit.embeddings.position_embeddings.requires_grad_(True)
     options = {"pool": pool, "drop_path": drop_path, "patch_dropout": patch_dropout, "hidden": hidden}
+    options["preprocess"] = mae.preprocess or LETTERBOX
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return FractureClassifier(mae.network.vit, mae.normalisation, **options)
@@ -167,6 +172,7 @@ def save(classifier: FractureClassifier, decision: Decision, folder: Path) -> No
     described = {
         "pool": classifier.pool,
         "hidden": classifier.hidden,
+        "preprocess": classifier.preprocess,
         "normalisation": asdict(classifier.normalisation),
         "decision": asdict(decision),
     }
@@ -201,6 +207,9 @@ def _read(folder: Path) -> tuple[FractureClassifier, Decision]:
     normalisation = Normalisation(*(tuple(described["normalisation"][key]) for key in ("mean", "std")))
     encoder = ViTMAEModel(ViTMAEConfig.from_pretrained(folder))
     hidden = described.get("hidden", 0)  # not written before heads could have a hidden layer
-    classifier = FractureClassifier(encoder, normalisation, pool=described["pool"], hidden=hidden)
+    preprocess = known_preprocess(described.get("preprocess"), f"the classifier in {folder}") or LETTERBOX
+    classifier = FractureClassifier(
+        encoder, normalisation, pool=described["pool"], hidden=hidden, preprocess=preprocess
+    )
     classifier.load_state_dict(load_file(folder / "model.safetensors"))
     return classifier.eval(), Decision.restored(described["decision"])

@@ -11,7 +11,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from fracture_mae.data.reading.decoding import UnreadableImage, decode, letterbox
+from fracture_mae.data.reading.decoding import UnreadableImage, decode
+from fracture_mae.data.reading.preprocessing import preprocess
 from fracture_mae.metrics import thresholds
 from fracture_mae.models import autoencoder, classifier
 from fracture_mae.models.pixels import to_unit
@@ -48,7 +49,7 @@ class ServedClassifier(PythonModel):
         limit = self.decision.threshold if given is None else float(given)
         if not 0 <= limit <= 1:
             raise _BadRequest.invalid_parameter_value(f"threshold: found {limit}, expected a number from 0 to 1")
-        logit = _in_batches(self.classifier, _pixels(model_input["image"], self.classifier.image_size))
+        logit = _in_batches(self.classifier, _pixels(model_input["image"], self.classifier))
         probability = self.decision.probability(logit)
         names = np.array(self.decision.label_names)
         return pd.DataFrame(
@@ -71,19 +72,19 @@ class ServedFeatures(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict | None = None
     ) -> pd.DataFrame:
-        pixels = _pixels(model_input["image"], self.encoder.image_size)
+        pixels = _pixels(model_input["image"], self.encoder)
         return pd.DataFrame({"features": _in_batches(self.encoder.features, pixels).tolist()})
 
 
-def _pixels(column: pd.Series, image_size: int) -> np.ndarray:
-    """Base64 images → uint8 [n, image_size, image_size]; a bad one is an error that names its row, counted from 0."""
+def _pixels(column: pd.Series, network: classifier.FractureClassifier) -> np.ndarray:
+    """Base64 images → uint8 [n, image_size, image_size] for the network; a bad one is an error that names its row, counted from 0."""
     rows = []
     for row, text in enumerate(column):
         try:
-            rows.append(letterbox(decode(_content(text)), image_size)[0])
+            rows.append(preprocess(decode(_content(text)), network.image_size, network.preprocess)[0])
         except UnreadableImage as error:
             raise _BadRequest.invalid_parameter_value(f"row {row}: {error}") from None
-    return np.stack(rows) if rows else np.zeros((0, image_size, image_size), np.uint8)
+    return np.stack(rows) if rows else np.zeros((0, network.image_size, network.image_size), np.uint8)
 
 
 def _content(text: object) -> bytes:

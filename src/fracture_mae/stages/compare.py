@@ -43,11 +43,13 @@ class ComparedEncoder:
         name: as it was given, with its version where it is registered.
         embedder: pixels → features by pooling.
         image_size: side of the images that it takes [pixels].
+        preprocess: how X-rays become these.
     """
 
     name: str
     embedder: Embedder
     image_size: int
+    preprocess: str
 
     @property
     def n_parameters(self) -> int:
@@ -59,8 +61,8 @@ def compare(config: Compare, run: Run) -> str:
     accelerator = make_accelerator(config.precision, config.device)
     names = names_of(config.encoders)
     all_compared = [open_encoder(name, config) for name in names]  # before hours go into the first
-    load = cache(lambda image_size: inputs.load_data(config, image_size))
-    dataset = load(all_compared[0].image_size)
+    load = cache(lambda image_size, preprocess: inputs.load_data(config, image_size, preprocess=preprocess))
+    dataset = load(all_compared[0].image_size, all_compared[0].preprocess)
     run.dataset(dataset)
     judged = f"{config.n_folds} folds" + (", and each source held out" if config.cross_validate == "sources" else "")
     run.note(f"Frozen features, linear head, {judged}: {', '.join(names)}. {inputs.describe(dataset)}")
@@ -72,7 +74,7 @@ def compare(config: Compare, run: Run) -> str:
 
     predictions, by_source = {}, {}
     for compared in all_compared:
-        xrays = folds.joined(load(compared.image_size))
+        xrays = folds.joined(load(compared.image_size, compared.preprocess))
         with run.child(compared.name) as child:
             predictions[compared.name], told = probe(compared, xrays, fold, config, accelerator)
             if held:
@@ -126,13 +128,13 @@ def open_encoder(name: str, config: Compare) -> ComparedEncoder:
         )
     if name in PRESETS or authors.is_file(name) or encoders.type_of(place) == encoders.MAE_TYPE:
         mae = load_mae(name, config)
-        return ComparedEncoder(name, PooledEncoder(mae), mae.image_size)
+        return ComparedEncoder(name, PooledEncoder(mae), mae.image_size, mae.preprocess)
     encoder = encoders.load(place, size)
-    return ComparedEncoder(name, encoder, encoder.image_size)
+    return ComparedEncoder(name, encoder, encoder.image_size, config.preprocess_for(None))
 
 
 def with_sources(xrays: XRays, held: HeldOutSources) -> XRays:
-    """The same X-rays at another image size, with the sources that are held out."""
+    """The same X-rays at another image size or preprocessed otherwise, with the sources that are held out."""
     return XRays(xrays.name, xrays.table.assign(source=held.xrays.table["source"]), xrays.pixels, xrays.rows)
 
 
@@ -157,6 +159,7 @@ def probe(
     probed = linear_probe.out_of_fold(features, xrays.table, fold, seed=config.seed, by_source=by_source)
     told = {
         "image_size": compared.image_size,
+        "preprocess": compared.preprocess,
         "n_parameters": compared.n_parameters,
         "n_features": features.shape[1],
         "inverse_penalties": " ".join(f"{value:g}" for value in probed.inverse_penalties),

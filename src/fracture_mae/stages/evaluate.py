@@ -26,7 +26,9 @@ def evaluate(config: Evaluate, run: Run) -> str:
     loaded = load(config)
     is_external = config.split == external.SPLIT
     label_names = loaded.decision.label_names if is_external else None
-    dataset = inputs.load_data(config, loaded.classifier.image_size, label_names)
+    dataset = inputs.load_data(
+        config, loaded.classifier.image_size, label_names, preprocess=loaded.classifier.preprocess
+    )
     loaded.check(dataset)
     shown = loaded.shown_of(dataset)
     dataset = replace(dataset, leakage=leakage_of(shown, dataset))  # what this classifier was shown counts too
@@ -59,13 +61,18 @@ def load(config: Evaluate) -> LoadedClassifier:
     """The classifier that `config` names.
 
     Raises:
-        FractureMaeError: there is none, or it takes another image size than the one asked for.
+        FractureMaeError: there is none, or it takes another image size or preprocessing than the one asked for.
     """
     loaded = open_classifier(config.classifier)
     size = loaded.classifier.image_size
     if config.image_size not in ("auto", size):
         raise FractureMaeError(
             f"--image-size {config.image_size}: {loaded.name} takes {size} pixels. Leave it at auto, or train another."
+        )
+    if config.preprocess not in ("auto", loaded.classifier.preprocess):
+        raise FractureMaeError(
+            f"--preprocess {config.preprocess}: {loaded.name} takes X-rays preprocessed by {loaded.classifier.preprocess}. Leave it at "
+            "auto, or train another."
         )
     return loaded
 

@@ -38,7 +38,7 @@ def finetune_mae(config: FinetuneMae, run: Run) -> str:
     accelerator = make_accelerator(config.precision, config.device)
     mae = load_mae(config.model, config)
     config = start.settle(config, mae, run, norm_pix_loss=mae.norm_pix_loss)
-    dataset = inputs.load_training_data(config, mae.image_size)
+    dataset = inputs.load_training_data(config, mae.image_size, preprocess=mae.preprocess)
     run.dataset(dataset)
     run.tags({"model": mae.source, "norm_pix_loss": config.norm_pix_loss})
     told = reconstruct.told_of_units(mae.norm_pix_loss or config.norm_pix_loss)

@@ -24,6 +24,7 @@ def load_data(
     image_size: int,
     label_names: tuple[str, str] | None = None,
     *,
+    preprocess: str,
     labels_needed: bool = True,
     unlabelled_dir: str = "none",
 ) -> Dataset:
@@ -40,6 +41,7 @@ def load_data(
         dataset = loading.load(
             config.data_dir,
             image_size=image_size,
+            preprocess=preprocess,
             split=config.split,
             split_seed=config.split_seed,
             group_by=config.group_by,
@@ -69,12 +71,12 @@ def check_alike(dataset: Dataset) -> None:
         )
 
 
-def load_training_data(config: FinetuneMae | TrainClassifier, image_size: int) -> Dataset:
+def load_training_data(config: FinetuneMae | TrainClassifier, image_size: int, *, preprocess: str) -> Dataset:
     """The data as `load_data` gives them, of each X-ray as many files as `config` wants."""
     without = (
         {"labels_needed": False, "unlabelled_dir": config.unlabelled_dir} if isinstance(config, FinetuneMae) else {}
     )
-    dataset = load_data(config, image_size, **without)
+    dataset = load_data(config, image_size, preprocess=preprocess, **without)
     if config.copies == "all":
         return dataset
     taken = {xrays.name: one_of_each(xrays) for xrays in dataset.sides}
@@ -101,7 +103,8 @@ def describe(dataset: Dataset) -> str:
         if sentence := unlabelled.describe(dataset.unlabelled):
             counts.append(sentence.rstrip("."))
     warning = f" **LEAKY: {dataset.leakage}.**" if dataset.leakage else ""
-    return f"Data `{dataset.name}` ({dataset.fingerprint}): {'; '.join(counts)}.{warning}"
+    preprocessed = f", preprocessed by `{dataset.preprocess}`"
+    return f"Data `{dataset.name}` ({dataset.fingerprint}){preprocessed}: {'; '.join(counts)}.{warning}"
 
 
 def _with_boxes(xrays: XRays) -> set[str]:

@@ -224,10 +224,11 @@ def _is_at_home(loaded: LoadedClassifier, dataset: Dataset) -> bool:
 def _predictions(
     champion: LoadedClassifier, mine: pd.DataFrame, dataset: Dataset, config: Evaluate, accelerator: Accelerator
 ) -> pd.DataFrame:
-    """The champion's predictions for the files of `mine`, in their order, from pictures of its own size."""
+    """The champion's predictions for the files of `mine`, in their order, from pictures of its own size and preprocessing."""
     test = dataset.test
-    if test.pixels.shape[1] != champion.classifier.image_size:
+    network = champion.classifier
+    if (test.pixels.shape[1], test.preprocess) != (network.image_size, network.preprocess):
         names = champion.decision.label_names if test.name == "external" else None
-        test = inputs.load_data(config, champion.classifier.image_size, names).test
+        test = inputs.load_data(config, network.image_size, names, preprocess=network.preprocess).test
     theirs = predict(champion.classifier, test, batch_size=config.batch_size, accelerator=accelerator)
     return theirs.set_index("sha256").loc[mine["sha256"]].reset_index()

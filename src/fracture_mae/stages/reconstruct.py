@@ -29,7 +29,7 @@ def reconstruct_baseline(config: ReconstructBaseline, run: Run) -> str:
             f"{mae.source} holds an encoder alone, without the decoder that rebuilds: random weights would stand in its place. Take a "
             "checkpoint with a decoder, or train one: finetune_mae takes this one."
         )
-    dataset = inputs.load_data(config, mae.image_size, labels_needed=False)
+    dataset = inputs.load_data(config, mae.image_size, preprocess=mae.preprocess, labels_needed=False)
     run.dataset(dataset)
     run.tags({"model": mae.source, "norm_pix_loss": mae.norm_pix_loss})
     told = told_of_units(mae.norm_pix_loss)

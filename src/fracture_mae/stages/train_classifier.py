@@ -32,7 +32,7 @@ def train_classifier(config: TrainClassifier, run: Run) -> str:
     accelerator = make_accelerator(config.precision, config.device)
     mae = load_mae(config.encoder, config)
     config = start.settle(config, mae, run)
-    dataset = with_leakage_of(mae.source, inputs.load_training_data(config, mae.image_size))
+    dataset = with_leakage_of(mae.source, inputs.load_training_data(config, mae.image_size, preprocess=mae.preprocess))
     run.dataset(dataset)
     encoder_split = inputs.check_encoder_split(config.encoder, dataset)
     run.tags({"encoder": mae.source} | encoder_split)

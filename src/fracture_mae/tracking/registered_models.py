@@ -115,8 +115,21 @@ def with_leakage_of(encoder: str, dataset: Dataset) -> Dataset:
 
 
 def load_mae(name: str, config: DataOptions) -> Mae:
-    """An MAE by any of its names: MLflow's, a preset's, a folder's or the hub's; of several processes the first gets it for all."""
-    return collectives.from_first(lambda: _load_mae(name, config))
+    """An MAE by any of its names: MLflow's, a preset's, a folder's or the hub's; of several processes the first gets it for all.
+
+    Its preprocessing is the one that `config` asks for, else its own, with a warning where these differ.
+    """
+    mae = collectives.from_first(lambda: _load_mae(name, config))
+    own, mae.preprocess = mae.preprocess, config.preprocess_for(mae.preprocess)
+    if own not in (None, mae.preprocess):
+        logger.warning(
+            "%s was made with X-rays preprocessed by %s, and is now given %s: it has to learn them anew. Leave --preprocess at auto to "
+            "keep its own.",
+            mae.source,
+            own,
+            mae.preprocess,
+        )
+    return mae
 
 
 def _load_mae(name: str, config: DataOptions) -> Mae:

@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from fracture_mae.config import Computing, FinetuneMae, OperatingOptions, TrainClassifier
 from fracture_mae.data import boxes
 from fracture_mae.data.reading.cache import cache_root
+from fracture_mae.data.reading.preprocessing import LETTERBOX
 from fracture_mae.data.types import Dataset
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.processes import ranks
@@ -32,7 +33,17 @@ _SHARE = 0.1  # of the time that dearer checkpoints may take
 
 # Parameters that have no say in what weights a training ends with; the initial weights and the split are looked at themselves.
 _WITHOUT_SAY = {
-    *("data_dir", "positive_label", "boxes", "image_size", "num_workers", "device", "resume", "n_figures"),
+    *(
+        "data_dir",
+        "positive_label",
+        "boxes",
+        "image_size",
+        "preprocess",
+        "num_workers",
+        "device",
+        "resume",
+        "n_figures",
+    ),
     *("model", "encoder", "calibrate", "threshold", "cross_validate", "unlabelled_dir", *OperatingOptions.model_fields),
     *Computing.model_fields,
 }
@@ -215,5 +226,7 @@ def open_checkpoints(
     known = boxes.fingerprint(dataset.train.table)
     if known and isinstance(config, TrainClassifier):  # an autoencoder learns nothing from them
         settings["boxes"] = known
+    if dataset.preprocess != LETTERBOX:  # else as before there were others
+        settings["preprocess"] = dataset.preprocess
     name = training_name(type(config).__name__, model, settings)
     return Checkpoints(cache_root() / "checkpoints", name, resume=config.resume == "auto", run_id=run_id)

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from fracture_mae.config import Tune
 from fracture_mae.data import boxes
+from fracture_mae.data.reading.preprocessing import LETTERBOX
 from fracture_mae.data.types import Dataset
 from fracture_mae.models.autoencoder import Mae
 from fracture_mae.processes.accelerator import make_accelerator
@@ -47,7 +48,7 @@ def tune(config: Tune, run: Run) -> str:
     storage = open_database(config)
     accelerator = make_accelerator(config.precision, config.device)
     mae = load_mae(config.encoder, config)
-    dataset = with_leakage_of(mae.source, inputs.load_data(config, mae.image_size))
+    dataset = with_leakage_of(mae.source, inputs.load_data(config, mae.image_size, preprocess=mae.preprocess))
     run.dataset(dataset)
     run.tags({"encoder": mae.source, "start": mae.start} | inputs.check_encoder_split(config.encoder, dataset))
     run.note(
@@ -120,6 +121,8 @@ def _signature(depth: Depth, objective: Objective, space: Space, dataset: Datase
         "encoder": depth.encoder_fingerprint,
         "threshold": "mean over bootstrap draws",
     }
+    if dataset.preprocess != LETTERBOX:  # else as in studies from before there were others
+        signature["preprocess"] = dataset.preprocess
     held = depth.held if isinstance(depth, HeadDepth) else None
     signature |= {"sources held out": held.fingerprint} if held else {"n_folds": config.n_folds}
     if config.depth == "head":

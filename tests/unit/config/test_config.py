@@ -53,7 +53,7 @@ def test_recipes_leave_nothing_at_auto(kind, recipe, start):
 def test_recipes_set_exactly_the_fields_at_auto(kind):
     at_auto = {name for name, field in kind.model_fields.items() if field.default == "auto"}
     assert (
-        at_auto - {"image_size", "precision", "device", "boxes", *OWN_MEANING}
+        at_auto - {"image_size", "preprocess", "precision", "device", "boxes", *OWN_MEANING}
         == set(kind.recipes["default"])
         == set(kind.recipes["original"])
     )
@@ -65,6 +65,15 @@ def test_a_variant_is_the_default_but_for_its_own_values(kind):
     assert robust == usual | {"recipe": "robust", "source_augmentation": 0.5}
     assert kind(recipe="robust", source_augmentation=0.2).source_augmentation == 0.2
     assert usual["source_augmentation"] == kind(recipe="original").source_augmentation == 0
+
+
+def test_the_preprocessing_is_the_one_asked_for_or_the_models_own_or_a_letterbox():
+    assert TrainClassifier(preprocess="film").preprocess_for("film_equalised") == "film"
+    assert TrainClassifier().preprocess_for("film") == "film"
+    for asked in (TrainClassifier(), TrainClassifier(recipe="original"), config.ReconstructBaseline()):
+        assert asked.preprocess_for(None) == "letterbox"
+    with pytest.raises(ValidationError, match="preprocess"):
+        TrainClassifier(preprocess="stretch")
 
 
 def test_what_is_given_beats_the_recipe():

@@ -8,6 +8,7 @@ import pytest
 from fracture_mae.data import loading, splits
 from fracture_mae.data.types import Leakage
 from fracture_mae.errors import FractureMaeError
+from fracture_mae.evaluation import properties
 from tests.builders import csv_of, write_noise
 
 
@@ -328,3 +329,34 @@ def test_somebody_elses_xrays_may_be_of_one_class_and_have_other_names(folder, t
     dataset = loading.load(str(tmp_path / "healthy"), positive_label="Broken", **options)
     assert dataset.label_names == ("healthy", "fractured")
     assert dict(zip(dataset.test.table["label_name"], dataset.test.label, strict=True)) == {"Normal": 0, "Broken": 1}
+
+
+def framed(folder):
+    """A black frame around each X-ray of the folder."""
+    for path in folder.rglob("*.png"):
+        cv2.imwrite(str(path), np.pad(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), 20))
+
+
+def test_a_preprocessing_changes_pixels_and_places_alone(folder):
+    framed(folder)
+    whole, film, again = (
+        loading.load(str(folder), image_size=32, preprocess=how) for how in ("letterbox", "film", "letterbox")
+    )
+    assert [dataset.preprocess for dataset in (whole, film, again)] == ["letterbox", "film", "letterbox"]
+    assert film.train.preprocess == "film"
+    assert film.split_fingerprint == whole.split_fingerprint
+    assert film.index["group"].tolist() == whole.index["group"].tolist()
+    positions = np.arange(len(whole.train))
+    assert (whole.train.images(positions) == again.train.images(positions)).all()
+    assert whole.train.images(positions)[:, :5].max() == 0
+    assert (film.train.images(positions)[:, :3].max(axis=(1, 2)) > 0).all()
+    assert (film.train.table["left"] < -10).all()  # beyond the square: the frame
+    assert (whole.train.table["left"] >= 0).all()
+
+
+def test_the_properties_of_a_file_are_those_of_the_whole_picture_however_it_is_preprocessed(folder):
+    framed(folder)
+    whole, film = (loading.load(str(folder), image_size=32, preprocess=how).train for how in ("letterbox", "film"))
+    assert properties.of_files(film).equals(properties.of_files(whole))
+    assert properties.of_files(film)["border brightness"].max() == 0
+    assert properties.visible(film)["border brightness"].min() > 0.2

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from fracture_mae.data.reading import decoding
+from fracture_mae.data.types import XRays
 from fracture_mae.evaluation import frozen_features
 from fracture_mae.evaluation.frozen_features import PooledEncoder, features
 from fracture_mae.models import classifier as classifier_model
@@ -66,6 +67,15 @@ def test_features_of_pixels_decoded_otherwise_never_answer_for_these(compute, xr
     decoded_anew = Brightness()
     compute(decoded_anew, xrays)
     assert decoded_anew.shown == len(xrays)
+
+
+def test_features_of_pixels_preprocessed_otherwise_never_answer_for_these(compute, xrays):
+    compute(Brightness(), xrays)
+    for how in ("film", "film_equalised"):
+        otherwise = XRays(xrays.name, xrays.table.assign(preprocess=how), xrays.pixels // 2, xrays.rows)
+        darker = Brightness()
+        assert (compute(darker, otherwise)["mean"] < 0.6 * compute(Brightness(), xrays)["mean"]).all()
+        assert darker.shown == len(xrays)
 
 
 def test_a_killed_writer_leaves_nothing_and_a_damaged_file_is_made_anew(compute, xrays, tmp_path):

@@ -109,6 +109,31 @@ def test_save_and_load_give_the_same_network(tiny_mae, folder):
         assert_close(found, expected, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("how", [None, "letterbox", "film"])
+def test_the_preprocessing_is_kept(tiny_mae, tmp_path, how):
+    tiny_mae.preprocess = how
+    mae_model.save(tiny_mae, tmp_path)
+    assert mae_model.load(str(tmp_path)).preprocess == how
+
+
+def test_checkpoints_of_others_state_no_preprocessing(folder):
+    described = json.loads((folder / "preprocessor_config.json").read_text())
+    del described["xray_preprocess"]
+    (folder / "preprocessor_config.json").write_text(json.dumps(described))
+    assert mae_model.load(str(folder)).preprocess is None
+    (folder / "preprocessor_config.json").unlink()
+    assert mae_model.load(str(folder)).preprocess is None
+
+
+def test_a_preprocessing_that_is_not_known_is_refused(tiny_mae, tmp_path):
+    tiny_mae.preprocess = "sepia"
+    mae_model.save(tiny_mae, tmp_path)
+    with pytest.raises(
+        FractureMaeError, match="preprocessed by 'sepia', but known are letterbox, film, film_equalised"
+    ):
+        mae_model.load(str(tmp_path))
+
+
 def test_a_folder_in_the_home_directory(folder, monkeypatch):
     monkeypatch.setenv("HOME", str(folder.parent))
     assert mae_model.load("~/saved").source == str(folder)

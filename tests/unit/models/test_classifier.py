@@ -210,6 +210,21 @@ def test_save_and_load_give_the_same_classifier(tiny_mae, tmp_path, pool):
     assert loaded(random_pixels()).equal(classifier(random_pixels()))
 
 
+def test_the_preprocessing_comes_from_the_encoder_and_is_kept(tiny_mae, tmp_path):
+    decision = Decision(("not fractured", "fractured"), threshold=0.4, split_fingerprint="5a")
+    assert classifier_on(tiny_mae).preprocess == "letterbox"
+    tiny_mae.preprocess = "film"
+    classifier_model.save(classifier_on(tiny_mae), decision, tmp_path)
+    assert classifier_model.load(tmp_path)[0].preprocess == "film"
+    described = json.loads((tmp_path / "classifier.json").read_text())
+    del described["preprocess"]  # as before there was a choice
+    (tmp_path / "classifier.json").write_text(json.dumps(described))
+    assert classifier_model.load(tmp_path)[0].preprocess == "letterbox"
+    (tmp_path / "classifier.json").write_text(json.dumps(described | {"preprocess": "sepia"}))
+    with pytest.raises(FractureMaeError, match="preprocessed by 'sepia'"):
+        classifier_model.load(tmp_path)
+
+
 def test_an_isotonic_decision_survives_saving(tiny_mae, tmp_path):
     isotonic = Isotonic((-1.5, 0.1 + 0.2, 2.0), (1 / 7, 1 / 3, 6 / 7))
     decision = Decision(("not fractured", "fractured"), threshold=0.4, split_fingerprint="5a", isotonic=isotonic)

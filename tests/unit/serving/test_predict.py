@@ -12,6 +12,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from PIL import Image
 
+from fracture_mae.data.reading.preprocessing import preprocess
 from fracture_mae.metrics.calibration import Isotonic, apply
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import autoencoder, classifier
@@ -132,6 +133,20 @@ def test_pictures_of_any_size_are_letterboxed(served, probability):
     doubled = cv2.resize(PICTURES[0], (64, 64), interpolation=cv2.INTER_NEAREST)
     answers = served.predict(None, rows(as_base64(doubled)))
     assert answers["probability"][0] == pytest.approx(probability[0], rel=1e-4)
+
+
+@pytest.mark.parametrize("how", ["film", "film_equalised"])
+def test_pictures_are_preprocessed_as_the_classifier_was_made(network, tmp_path, how):
+    network.preprocess = how
+    folder = tmp_path / "artifacts" / "network"
+    classifier.save(network, DECISION, folder)
+    served = open_model(models.ServedClassifier(), folder)
+    picture = np.pad(cv2.resize(PICTURES[0], (90, 60)), 40)
+    square, _ = preprocess(picture, 32, how)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(square)[None, None] / 255).numpy().astype(float)
+    found = served.predict(None, rows(as_base64(picture)))["probability"][0]
+    assert found == pytest.approx(apply(expected, 2.0)[0], rel=1e-4)
 
 
 def test_features_are_the_mean_patch_tokens(tiny_mae, network, tmp_path):

@@ -68,6 +68,12 @@ def test_load_refuses_another_image_size(store, folder):
         evaluate.load(Evaluate(classifier=str(folder), image_size=64))
 
 
+def test_load_refuses_another_preprocessing(store, folder):
+    assert evaluate.load(Evaluate(classifier=str(folder), preprocess="letterbox")).classifier.preprocess == "letterbox"
+    with pytest.raises(FractureMaeError, match=r"--preprocess film: .* takes X-rays preprocessed by letterbox"):
+        evaluate.load(Evaluate(classifier=str(folder), preprocess="film"))
+
+
 @pytest.mark.parametrize("name", ["/nowhere", "models:/fracture-classifier@challenger"])
 def test_load_says_what_is_missing(store, name):
     with pytest.raises(FractureMaeError, match=r"holds no classifier|Registered there: nothing yet"):

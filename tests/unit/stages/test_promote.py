@@ -44,10 +44,19 @@ class Registry:
         monkeypatch.setattr(promote, "predict", self.predict)
         self.shown = []
 
-    def add(self, probability, *, image_size=builders.SIDE, seen=(), decision=DECISION, data_fingerprint="f" * 16):
+    def add(
+        self,
+        probability,
+        *,
+        image_size=builders.SIDE,
+        preprocess="letterbox",
+        seen=(),
+        decision=DECISION,
+        data_fingerprint="f" * 16,
+    ):
         version = str(self.store.create_model_version(NAME, source="/nowhere").version)
         self.store.set_model_version_tag(NAME, version, "data.fingerprint", data_fingerprint)
-        network = SimpleNamespace(image_size=image_size, version=version)
+        network = SimpleNamespace(image_size=image_size, preprocess=preprocess, version=version)
         self.subjects[version] = LoadedClassifier(
             f"models:/{NAME}/{version}", version, network, decision, builders.shown(seen), Path()
         )
@@ -327,17 +336,39 @@ def test_a_champion_that_cannot_be_loaded_is_said(versions, monkeypatch):
     )
 
 
-def test_a_champion_of_another_image_size_sees_the_same_xrays_at_its_own(versions, monkeypatch):
+@pytest.mark.parametrize("own", [{"image_size": 64}, {"image_size": 64, "preprocess": "film"}])
+def test_a_champion_of_another_image_size_sees_the_same_xrays_at_its_own(versions, monkeypatch, own):
     """And in another order, to show that files are found by their contents."""
     test = versions.dataset.test
     turned = test.subset(np.arange(len(test))[::-1])
     larger = replace(turned, pixels=np.zeros((len(test), 64, 64), np.uint8))
-    monkeypatch.setattr(inputs, "load_data", lambda config, size, label_names: SimpleNamespace(test=larger))
-    first, second = versions.add(WRONG, image_size=64), versions.add(PERFECT)
+    asked_for = []
+
+    def load_data(config, size, label_names, *, preprocess):
+        asked_for.append({"image_size": size, "preprocess": preprocess})
+        return SimpleNamespace(test=larger)
+
+    monkeypatch.setattr(inputs, "load_data", load_data)
+    first, second = versions.add(WRONG, **own), versions.add(PERFECT)
     versions.evaluate(first)
     verdict = versions.evaluate(second)
     assert versions.shown[-1] == 64
+    assert asked_for[-1] == {"preprocess": "letterbox"} | own
     assert (verdict.comparison["challenger"], verdict.comparison["champion"]) == (1, 0)
+
+
+def test_a_champion_of_another_preprocessing_alone_sees_the_xrays_anew(versions, monkeypatch):
+    asked_for = []
+
+    def load_data(config, size, label_names, *, preprocess):
+        asked_for.append(preprocess)
+        return versions.dataset
+
+    monkeypatch.setattr(inputs, "load_data", load_data)
+    first, second = versions.add(WRONG, preprocess="film_equalised"), versions.add(PERFECT)
+    versions.evaluate(first)
+    versions.evaluate(second)
+    assert asked_for == ["film_equalised"]
 
 
 def test_rolling_back_returns_step_by_step(versions):

@@ -9,7 +9,7 @@ import yaml
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
-from fracture_mae.config import DataOptions
+from fracture_mae.config import DataOptions, TrainClassifier
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import autoencoder as mae_model
@@ -210,3 +210,20 @@ def test_an_encoder_that_does_not_say_what_it_was_shown_is_warned_of(store, tmp_
 def test_a_picture_that_is_gone_ends_a_training_before_it_begins(dataset):
     with pytest.raises(FractureMaeError, match=r"/train/0.png cannot be read any more: .* Run again"):
         registered_models.made_from("vit-mae-nano", dataset, "with label")
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "expected"), [(None, "film", "film"), ("film", "auto", "film"), (None, "auto", "letterbox")]
+)
+def test_an_encoder_is_given_what_it_was_made_with(tmp_path, tiny_mae, caplog, own, asked, expected):
+    tiny_mae.preprocess = own
+    mae_model.save(tiny_mae, tmp_path)
+    assert registered_models.load_mae(str(tmp_path), TrainClassifier(preprocess=asked)).preprocess == expected
+    assert caplog.text == ""
+
+
+def test_another_preprocessing_than_the_encoders_own_is_warned_of(tmp_path, tiny_mae, caplog):
+    tiny_mae.preprocess = "film"
+    mae_model.save(tiny_mae, tmp_path)
+    assert registered_models.load_mae(str(tmp_path), TrainClassifier(preprocess="letterbox")).preprocess == "letterbox"
+    assert "was made with X-rays preprocessed by film, and is now given letterbox" in caplog.text

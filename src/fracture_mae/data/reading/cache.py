@@ -10,9 +10,10 @@ import pandas as pd
 from filelock import FileLock
 from tqdm import tqdm
 
-from fracture_mae.data.reading.decoding import UnreadableImage, decode, letterbox
+from fracture_mae.data.reading.decoding import UnreadableImage, decode
 from fracture_mae.data.reading.encoding import UNKNOWN, encoding_of
 from fracture_mae.data.reading.placement import Placement
+from fracture_mae.data.reading.preprocessing import LETTERBOX, preprocess
 from fracture_mae.errors import FractureMaeError
 
 # Of the list beside the pictures: raised when its columns change.
@@ -38,17 +39,19 @@ def cache_root() -> Path:
 
 
 class ImageStore:
-    """Letterboxed pictures of one size in one file of raw bytes, with a list of what stands where beside it.
+    """Preprocessed pictures of one size in one file of raw bytes, with a list of what stands where beside it.
 
     The list is written after the bytes it speaks of, under a lock; whatever a killed writer left behind is cut off by the next.
 
     Args:
         root: folder of the stores.
         size: side of the pictures [pixels].
+        how: their preprocessing; a folder for each.
     """
 
-    def __init__(self, root: Path, size: int):
+    def __init__(self, root: Path, size: int, how: str = LETTERBOX):
         self.size = size
+        self.how = how
         self.bytes_file = root / f"{size}.u8"
         self.list_file = root / f"{size}.csv"
         self.lock = FileLock(root / f"{size}.lock")
@@ -130,7 +133,7 @@ class ImageStore:
         return int(readable.sum())
 
     def _decode_one(self, path: str) -> tuple:
-        """Pixels, height and width before letterboxing, where they lie, how the file is encoded, and why there are none."""
+        """Pixels, height and width before preprocessing, where they lie, how the file is encoded, and why there are none."""
         try:
             content = Path(path).read_bytes()
             picture = decode(content)
@@ -138,5 +141,5 @@ class ImageStore:
             return None, 0, 0, *astuple(_NOWHERE), *UNKNOWN, str(error)
         except OSError as error:  # nothing to remember: the content could be read a moment ago
             raise FractureMaeError(f"{path} cannot be read any more: {error.strerror}. Run again.") from None
-        square, placement = letterbox(picture, self.size)
+        square, placement = preprocess(picture, self.size, self.how)
         return square.tobytes(), *picture.shape, *astuple(placement), *encoding_of(content), ""
