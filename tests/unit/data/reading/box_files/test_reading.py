@@ -85,9 +85,10 @@ def test_files_of_all_pictures_are_found_beside_them_or_above(folder, place):
     "place",
     ["fractured/a.txt", "fractured/labels/a.txt", "labels/fractured/a.txt", "labels/a.txt", "labels/other/a.txt"],
 )
-def test_texts_are_found_beside_their_pictures_or_in_labels(folder, place):
+def test_texts_are_found_beside_their_pictures_or_in_labels(folder, caplog, place):
     folder.write(place, YOLO)
     assert folder.read() == {A: IN_SHARES}
+    assert not caplog.text  # it is a stranger to none
 
 
 def test_texts_in_labels_of_pictures_in_images(tmp_path):
