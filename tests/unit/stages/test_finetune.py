@@ -96,6 +96,14 @@ def test_with_norm_pix_loss_the_error_in_its_own_units_decides(tiny_mae, dataset
     assert progress.kept[f"validation/{PER_PATCH}"] == min(history)
 
 
+@pytest.mark.parametrize(
+    ("norm_pix_loss", "monitor"), [(True, f"validation/{PER_PATCH}"), (False, "validation/masked_mse")]
+)
+def test_epochs_are_judged_in_the_units_of_the_loss(tiny_mae, accelerator, norm_pix_loss, monitor):
+    config = FinetuneMae(norm_pix_loss=norm_pix_loss).settled("random")
+    assert finetune.make_trainer(tiny_mae, config, accelerator).schedule.monitor == monitor
+
+
 def test_with_norm_pix_loss_the_error_falls(tiny_mae, dataset, accelerator, tmp_path):
     options = {"epochs": 10, "learning_rate": 0.01, "norm_pix_loss": True}
     progress = fine_tuned(tiny_mae, dataset, accelerator, tmp_path, **options)
