@@ -105,6 +105,7 @@ def test_unknown_parameters_are_refused_by_their_name(project, parsed, name):
 NO_VALUE = "no such value"  # of any parameter but those that take any text
 WRONG = {
     "data_dir": "",
+    "unlabelled_dir": "",
     "positive_label": "",
     "model": "",
     "encoder": "",

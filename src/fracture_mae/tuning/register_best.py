@@ -75,10 +75,12 @@ class Conclusion:
             f"{self.depth.judged_on.replace('_', ' ')} X-rays",
         )
         run.metrics({"threshold": decision.threshold, "temperature": decision.temperature})
+        run.tags({"threshold.choice": str(decision)})
         findings = self._judged(predictions, decision)
         run.report(findings)
         digests = [
             judging.digest(findings, [self.depth.judged_on]).to_string(),
+            str(decision),
             *self._beside_folds(best, predictions, run),
         ]
         contributed = results.contributions(self.depth, self.objective, best.params, predictions)
