@@ -116,6 +116,7 @@ def _signature(depth: Depth, objective: Objective, space: Space, dataset: Datase
     }
     held = depth.held if isinstance(depth, HeadDepth) else None
     signature |= {"sources held out": held.fingerprint} if held else {"n_folds": config.n_folds}
+    signature |= {"match": config.match} if config.match != "none" else {}  # older studies were not asked
     return signature | ({"batch_size": config.batch_size} if config.depth == "finetune" else {})
 
 
