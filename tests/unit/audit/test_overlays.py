@@ -116,7 +116,24 @@ def bright_stone(picture):
     return dotted
 
 
-@pytest.mark.parametrize("change", [metal, bright_frame, bright_pin, bright_stone])
+def soft_cross(picture):
+    """As bright as a mark and shaped like one, but with the edge of a thing in the body."""
+    drawn = np.zeros(picture.shape, np.float32)
+    cv2.line(drawn, (75, 260), (115, 260), 1, 8)
+    cv2.line(drawn, (95, 240), (95, 280), 1, 8)
+    drawn = cv2.GaussianBlur(drawn, (0, 0), 3)
+    return (picture + drawn * (255 - picture.astype(np.float32))).clip(0, 255).astype(np.uint8)
+
+
+def bright_corner(picture):
+    """Where a sheet or a collimator lies askew."""
+    cornered = picture.copy()
+    cv2.line(cornered, (0, 425), (70, 499), 255, 4)
+    cv2.line(cornered, (0, 465), (34, 465), 255, 4)
+    return cornered
+
+
+@pytest.mark.parametrize("change", [metal, bright_frame, bright_pin, bright_stone, soft_cross, bright_corner])
 def test_what_is_bright_and_no_mark_does_not_count(change):
     assert overlays.boxes_of(change(limb())) == []
 

@@ -37,11 +37,13 @@ def test_overlap_weights_of_the_true_propensity_make_labels_independent():
 
 
 def test_standardised_differences_by_hand():
-    values = np.array([[1.0, 7], [3, 7], [0, 7], [2, 7]])
-    label, even = np.array([1, 1, 0, 0]), np.ones(4)
-    # Means 2 and 1, variance 1 in both; weighted means 1.5 and 1, over the standard deviation of before.
-    np.testing.assert_allclose(balance.standardised_differences(values, label, even, even), [1, 0])
-    np.testing.assert_allclose(balance.standardised_differences(values, label, np.array([3, 1, 1, 1]), even), [0.5, 0])
+    values = np.array([[1.0, 7], [3, 7], [5, 7], [0, 7], [2, 7]])
+    label, even = np.array([1, 1, 1, 0, 0]), np.ones(5)
+    # Means 3 and 1, variances 8/3 and 1; weighted means 11/5 and 1, over the standard deviation of before.
+    deviation = np.sqrt((8 / 3 + 1) / 2)
+    np.testing.assert_allclose(balance.standardised_differences(values, label, even, even), [2 / deviation, 0])
+    weight = np.array([3, 1, 1, 1, 1])
+    np.testing.assert_allclose(balance.standardised_differences(values, label, weight, even), [1.2 / deviation, 0])
 
 
 def test_what_never_varies_has_no_difference_by_rounding():
