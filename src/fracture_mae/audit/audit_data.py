@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from fracture_mae.audit import exposures, honesty, leakage, places, report
+from fracture_mae.audit import exposures, honesty, leakage, overlays, places, report
 from fracture_mae.config import AuditData
 from fracture_mae.data import loading
 from fracture_mae.evaluation.judging import Certainty
@@ -34,9 +34,14 @@ def audit_data(config: AuditData, run: Run) -> Iterator[str]:
     run.report(exposures.show(further, copies.table, copies.name, loading.read_picture))
     yield exposures.sentence(further)
 
-    judged = honesty.judge(copies, files, config.n_folds, Certainty(config.n_draws, config.seed))
+    certainty = Certainty(config.n_draws, config.seed)
+    marks = overlays.find(copies.table, loading.read_picture, certainty, config.num_workers or None)
+    run.report(overlays.show(marks, copies.name, loading.read_picture))
+    yield overlays.sentence(marks)
+
+    judged = honesty.judge(copies, files, config.n_folds, certainty)
     run.report(honesty.show_honesty(judged, copies))
     run.tags({"shortcut_warning": judged.probe.warning or "none"})
     run.note(report.note(copies, judged))
-    run.json(report.document(copies, files, fingerprint, further, judged, config.model_dump()), "audit.json")
+    run.json(report.document(copies, files, fingerprint, further, marks, judged, config.model_dump()), "audit.json")
     yield report.verdict(judged)

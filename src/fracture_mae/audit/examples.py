@@ -63,6 +63,15 @@ class MarkedPair:
     box_b: Box
 
 
+@dataclass(frozen=True)
+class MarkedPicture:
+    """A picture uint8 [h, w] to be drawn, with boxes (left, top, right, bottom) in its pixels."""
+
+    title: str
+    picture: np.ndarray
+    boxes: list[Box]
+
+
 def largest_groups(table: pd.DataFrame, sizes: pd.DataFrame, picture: Callable[[int], np.ndarray]) -> list[Row]:
     """The X-rays with most files, and of each up to ten different files, spread over the published splits.
 

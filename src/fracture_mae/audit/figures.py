@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from fracture_mae.audit.claims import HONEST, LEAKY, PUBLISHED
-from fracture_mae.audit.examples import Example, MarkedPair, Row
+from fracture_mae.audit.examples import Example, MarkedPair, MarkedPicture, Row
 from fracture_mae.audit.folds import Score
 from fracture_mae.audit.leakage import UNITS
 from fracture_mae.audit.shortcuts import FILE, VISIBLE, ShortcutProbe
@@ -110,6 +110,26 @@ def boxes(pictures: np.ndarray, places: np.ndarray, captions: Sequence[str], tit
         for left, top, right, bottom in own[~np.isnan(own).any(axis=1)] * [width, height, width, height]:
             frame = Rectangle(
                 (left - 0.5, top - 0.5), right - left, bottom - top, fill=False, color=ORANGE, linewidth=1.2
+            )
+            axes.add_patch(frame)
+    return figure
+
+
+def marked_pictures(pictures: Sequence[MarkedPicture], title: str) -> Figure:
+    """Draw pictures, eight in a row, with a frame around each of their boxes."""
+    n_columns = min(8, len(pictures))
+    n_rows = -(-len(pictures) // n_columns)
+    figure = Figure(figsize=(0.2 + 1.7 * max(n_columns, 4), 0.5 + 1.9 * n_rows), dpi=DPI, layout="constrained")
+    figure.suptitle(title, fontsize=11, color=INK)
+    places = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
+    for axes in places:
+        axes.set_axis_off()
+    for axes, each in zip(places, pictures, strict=False):
+        axes.imshow(each.picture, cmap="gray", vmin=0, vmax=255)
+        axes.set_title(each.title if len(each.title) < 26 else f"{each.title[:24]}…", fontsize=6, color=INK)
+        for left, top, right, bottom in each.boxes:
+            frame = Rectangle(
+                (left - 0.5, top - 0.5), right - left, bottom - top, fill=False, color=ORANGE, linewidth=1
             )
             axes.add_patch(frame)
     return figure

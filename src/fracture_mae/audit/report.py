@@ -11,6 +11,7 @@ from fracture_mae.audit.claims import HONEST, LEAKY, PUBLISHED
 from fracture_mae.audit.exposures import Exposures
 from fracture_mae.audit.folds import Score
 from fracture_mae.audit.honesty import FoundCopies, Honesty
+from fracture_mae.audit.overlays import Overlays
 from fracture_mae.audit.shortcuts import VISIBLE
 from fracture_mae.data import splits
 from fracture_mae.data.types import Files
@@ -101,6 +102,7 @@ def document(
     files: Files,
     fingerprint: str,
     exposures: Exposures,
+    overlays: Overlays,
     honesty: Honesty,
     settings: dict[str, Any],
 ) -> dict[str, Any]:
@@ -127,6 +129,7 @@ def document(
                 "pairs": exposures.pairs[["a", "b", "inliers", "correlation"]].to_dict("records"),
                 "left_out_as_common": exposures.n_common,
             },
+            "overlays": {"tells_the_label": overlays.told, "by_source": overlays.by_source.to_dict("records")},
             "shortcuts": {
                 "warning": probe.warning,
                 "scores": {

@@ -43,6 +43,7 @@ class Tune(DataOptions):
         description="head: what trials are judged by; sources: each source, such as a hospital, by a head that never saw it, and the "
         "best trial in the folds too",
     )
+    match: Literal["none", "properties"] = Field("none", description=TrainClassifier.model_fields["match"].description)
     max_epochs: int = Field(12, ge=1, le=100_000, description="finetune: most epochs of a trial")
     study_name: str = Field(
         "auto",

@@ -119,6 +119,10 @@ class TrainClassifier(OperatingOptions, CopyOptions, Augmentation, Computing, Op
         description="file: each file once an epoch; class, xray, xray_class: drawn so that classes, X-rays, or X-rays "
         "within equally likely classes have the same chance",
     )
+    match: Literal["none", "properties"] = Field(
+        "auto",
+        description="properties: X-rays are weighed in the loss so that labels hang neither on file properties nor on the source",
+    )
     selection: Literal["best", "last"] = Field("auto", description="which epoch's weights are kept")
     monitor: Literal["auroc", "log_loss", "average_precision"] = Field(
         "auroc", description="validation metric, per X-ray, that picks the best epoch"
@@ -191,6 +195,7 @@ class TrainClassifier(OperatingOptions, CopyOptions, Augmentation, Computing, Op
             "label_smoothing": 0.1,
             "class_weight": "none",
             "sampler": "xray_class",
+            "match": "none",
             "selection": "best",
             "patience": 0,
             "calibrate": "temperature",
@@ -215,6 +220,7 @@ class TrainClassifier(OperatingOptions, CopyOptions, Augmentation, Computing, Op
             "label_smoothing": 0,
             "class_weight": "none",
             "sampler": "file",
+            "match": "none",
             "selection": "last",
             "patience": 0,
             "calibrate": "none",

@@ -8,8 +8,9 @@ import pandas as pd
 
 from fracture_mae import plots
 from fracture_mae.data.held_out_sources import FEWEST_XRAYS
-from fracture_mae.evaluation.judging import Certainty, drawn, levels, slug
+from fracture_mae.evaluation.judging import Certainty, drawn, levels, slug, within_strata
 from fracture_mae.evaluation.out_of_fold import over_folds
+from fracture_mae.evaluation.strata import WITHIN, Strata
 from fracture_mae.metrics import calibration
 from fracture_mae.metrics.intervals import bootstrap_intervals, paired_difference
 from fracture_mae.tracking.report import Report
@@ -17,7 +18,7 @@ from fracture_mae.tracking.report import Report
 PLACE = "held_out_sources"
 POOLED, MEAN = "all, pooled", "mean of sources"
 _SLUGS = {POOLED: "all", MEAN: "mean"}
-_COMPARED = ("auroc", "auroc_folds", "fall")
+_COMPARED = ("auroc", "auroc_folds", "fall", WITHIN)
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,12 @@ def answers(held_out: pd.DataFrame, folds: pd.DataFrame | None = None) -> Answer
 
 
 def judge(
-    models: Mapping[str, Answers], xrays: pd.DataFrame, sources: pd.DataFrame, certainty: Certainty, remark: str = ""
+    models: Mapping[str, Answers],
+    xrays: pd.DataFrame,
+    sources: pd.DataFrame,
+    certainty: Certainty,
+    remark: str = "",
+    strata: Strata | None = None,
 ) -> Report:
     """AUROC per X-ray of each model: in each source that can be judged alone, of all X-rays, and the mean of those sources.
 
@@ -58,12 +64,13 @@ def judge(
         xrays: a row per file: group and source.
         sources: `data.held_out_sources.HeldOutSources.sources`.
         remark: stands in every title; may be empty.
+        strata: of these X-rays, for the AUROC within them of the models that never saw the source; None: not wanted.
 
     Returns:
         The table held_out_sources/comparison.csv, a figure for each model, and metrics.
     """
     source = xrays.groupby("group")["source"].first()
-    tables = {name: _table(each, source, sources, certainty) for name, each in models.items()}
+    tables = {name: _table(each, source, sources, certainty, strata) for name, each in models.items()}
     whole = pd.concat([table.assign(model=name) for name, table in tables.items()]).reset_index()
     columns = ["model", *(name for name in whole if name != "model")]
     title = plots.heading(f"{len(sources)} sources, each held out", "per X-ray", len(xrays), len(source))
@@ -86,7 +93,10 @@ def digest(found: Report) -> str:
         "sources held out": [_text(row, "auroc") for _, row in shown.iterrows()],
         "ordinary folds": [_text(row, "auroc_folds") for _, row in shown.iterrows()],
         "fall": [_text(row, "fall", "+") for _, row in shown.iterrows()],
+        "within strata": [_text(row, WITHIN) for _, row in shown.iterrows()],
     }
+    if table[WITHIN].isna().all():
+        del columns["within strata"]
     index = pd.MultiIndex.from_frame(shown[["model", "source"]])
     lines = ["AUROC per X-ray, of models that never saw the source:", pd.DataFrame(columns, index=index).to_string()]
     other = table[table["not_alone"] != ""].drop_duplicates("source")
@@ -106,7 +116,9 @@ def _per_xray(predictions: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(probability=calibration.apply(rows["logit"], 1.0))
 
 
-def _table(each: Answers, source: pd.Series, sources: pd.DataFrame, certainty: Certainty) -> pd.DataFrame:
+def _table(
+    each: Answers, source: pd.Series, sources: pd.DataFrame, certainty: Certainty, strata: Strata | None
+) -> pd.DataFrame:
     """Index: source, then POOLED and MEAN. Columns: sizes, not_alone, and of each of _COMPARED the estimate, _low and _high."""
     held_out = each.held_out.set_index("group", drop=False)
     folds = None if each.folds is None else each.folds.set_index("group", drop=False).loc[held_out.index]
@@ -114,9 +126,9 @@ def _table(each: Answers, source: pd.Series, sources: pd.DataFrame, certainty: C
     rows = {}
     for name in sources.index[sources["not_alone"] == ""]:
         here = (source == name).to_numpy()
-        rows[name] = _measured(held_out[here], None if folds is None else folds[here], certainty)
+        rows[name] = _measured(held_out[here], None if folds is None else folds[here], certainty, strata)
     alone = pd.DataFrame.from_dict(rows, orient="index")
-    rows |= {POOLED: _measured(held_out, folds, certainty), MEAN: _mean(alone)}
+    rows |= {POOLED: _measured(held_out, folds, certainty, strata), MEAN: _mean(alone)}
     names = ["n_files", "n_xrays", "n_negative", "n_positive"]
     sizes = sources[names].copy()
     sizes.loc[POOLED] = sizes.sum()
@@ -134,7 +146,9 @@ def _table(each: Answers, source: pd.Series, sources: pd.DataFrame, certainty: C
 _ENDS = {"": "estimate", "_low": "low", "_high": "high"}
 
 
-def _measured(held_out: pd.DataFrame, folds: pd.DataFrame | None, certainty: Certainty) -> dict[str, float]:
+def _measured(
+    held_out: pd.DataFrame, folds: pd.DataFrame | None, certainty: Certainty, strata: Strata | None
+) -> dict[str, float]:
     options = {"n_draws": certainty.n_draws, "seed": certainty.seed}
 
     def auroc(rows: pd.DataFrame, name: str) -> dict[str, float]:
@@ -142,6 +156,8 @@ def _measured(held_out: pd.DataFrame, folds: pd.DataFrame | None, certainty: Cer
         return {f"{name}{end}": float(found[column]) for end, column in _ENDS.items()}
 
     measured = auroc(held_out, "auroc")
+    for within in within_strata(held_out, strata, certainty, "probability"):
+        measured |= {f"{WITHIN}{end}": float(within.loc[WITHIN, column]) for end, column in _ENDS.items()}
     if folds is None:
         return measured
     fall = paired_difference(
@@ -169,6 +185,8 @@ def _forest(table: pd.DataFrame) -> pd.DataFrame:
         if table["auroc_folds"].isna().all()
         else {" · held out": "auroc", " · ordinary folds": "auroc_folds"}
     )
+    if not table[WITHIN].isna().all():
+        parts |= {" · held out, within strata": WITHIN}
     sizes = ["n_files", "n_groups"]
     rows = [
         table.loc[[name], [*sizes, *(f"{column}{end}" for end in _ENDS)]]

@@ -9,6 +9,7 @@ import pandas as pd
 
 from fracture_mae import plots
 from fracture_mae.data.types import Leakage
+from fracture_mae.evaluation.strata import WITHIN, Strata
 from fracture_mae.metrics import calibration, scores, thresholds
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.metrics.intervals import bootstrap_intervals, intervals, paired_difference
@@ -16,6 +17,7 @@ from fracture_mae.tracking.report import Report
 
 SPLITS = ("train", "validation", "test")
 CLASSIFIER = "classifier"
+WITHIN_STRATA = "within strata"  # beside "all" and the names of sources
 WITH_INTERVAL = ("auroc", "average_precision", "balanced_accuracy", "sensitivity", "specificity")
 _ECE = "expected_calibration_error"
 _UNCALIBRATED_ECE = f"{_ECE}_uncalibrated"
@@ -53,20 +55,29 @@ def drawn(rows: pd.DataFrame) -> pd.Series:
     return rows["patient" if "patient" in rows else "group"]
 
 
-def judge_split(predictions: pd.DataFrame, decision: Decision, split: str, remark: str, certainty: Certainty) -> Report:
+def judge_split(
+    predictions: pd.DataFrame,
+    decision: Decision,
+    split: str,
+    remark: str,
+    certainty: Certainty,
+    strata: Strata | None = None,
+) -> Report:
     """Everything about one split.
 
     Args:
         predictions: one row per file: path, sha256, label, group, patient, source, logit and, where files differ in it, weight, see
             `levels`.
         remark: stands in every title, such as a warning of leakage; may be empty.
+        strata: of its X-rays, where the AUROC within them is wanted too.
     """
-    found = Report()
+    found = Report() if strata is None else Report(tags={f"within_strata.{split}": str(strata)})
     decided = _decided(predictions, decision)
     found.tables[f"{split}/predictions.csv"] = decided
     for level, rows in levels(predictions).items():
         title = title_of(split, level, rows if level == "image" else predictions, remark)
-        found.add(_judge_level(rows, decision, f"{split}/{level}", title, certainty))
+        of_xrays = strata if level == "xray" else None
+        found.add(_judge_level(rows, decision, f"{split}/{level}", title, certainty, of_xrays))
     return found
 
 
@@ -79,13 +90,15 @@ def _decided(predictions: pd.DataFrame, decision: Decision) -> pd.DataFrame:
     )
 
 
-def _judge_level(rows: pd.DataFrame, decision: Decision, place: str, title: str, certainty: Certainty) -> Report:
+def _judge_level(
+    rows: pd.DataFrame, decision: Decision, place: str, title: str, certainty: Certainty, strata: Strata | None
+) -> Report:
     label, logit = rows["label"].to_numpy(), rows["logit"].to_numpy()
     probability = decision.probability(logit)
     weight = weight_of(rows)
     options = {"n_draws": certainty.n_draws, "seed": certainty.seed, "weight": weight}
     table = bootstrap_intervals(label, probability, drawn(rows), decision.threshold, **options)
-    table = pd.concat([table, _uncalibrated_error(rows, certainty)])
+    table = pd.concat([table, _uncalibrated_error(rows, certainty), *within_strata(rows, strata, certainty)])
     report = scores.classification_report(label, probability, decision.threshold, decision.label_names, weight)
     matrix = scores.confusion(label, probability, decision.threshold, weight)
     at = f"threshold {decision.threshold:.3f}"
@@ -95,7 +108,7 @@ def _judge_level(rows: pd.DataFrame, decision: Decision, place: str, title: str,
         return {CLASSIFIER: _ends(table, metric)}
 
     return Report(
-        metrics=flat_metrics(table, place, (*WITH_INTERVAL, _ECE, _UNCALIBRATED_ECE)),
+        metrics=flat_metrics(table, place, (*shown_of(table), _ECE, _UNCALIBRATED_ECE)),
         tables={
             f"{place}/metrics.csv": table.reset_index(),
             f"{place}/classification_report.csv": report.rename_axis("class").reset_index(),
@@ -120,6 +133,20 @@ def _judge_level(rows: pd.DataFrame, decision: Decision, place: str, title: str,
             ),
         },
     )
+
+
+def within_strata(
+    rows: pd.DataFrame, strata: Strata | None, certainty: Certainty, column: str = "logit"
+) -> list[pd.DataFrame]:
+    """The AUROC within strata of X-rays ranked by a column, as a further row for `bootstrap_intervals`; none without strata."""
+    if strata is None:
+        return []
+    return [strata.measure({WITHIN: rows}, column=column, n_draws=certainty.n_draws, seed=certainty.seed)]
+
+
+def shown_of(table: pd.DataFrame) -> tuple[str, ...]:
+    """The main metrics that a table of metrics (index) has: WITH_INTERVAL, and after the plain AUROC that within strata."""
+    return tuple(name for name in (WITH_INTERVAL[0], WITHIN, *WITH_INTERVAL[1:]) if name in table.index)
 
 
 def weight_of(rows: pd.DataFrame) -> np.ndarray | None:
@@ -176,15 +203,22 @@ def per_file(counted: pd.DataFrame) -> str:
     return "per file, X-rays weighing the same" if counted["group"].duplicated().any() else "one file per X-ray"
 
 
-def compare(predictions: Mapping[str, pd.DataFrame], split: str, remark: str, certainty: Certainty) -> Report:
-    """The classifier beside the references, per X-ray: on all of a split and within each source.
+def compare(
+    predictions: Mapping[str, pd.DataFrame], split: str, remark: str, certainty: Certainty, strata: Strata | None = None
+) -> Report:
+    """The classifier beside the references, per X-ray: on all of a split, within each source and within strata.
 
     Args:
         predictions: name of the model (`classifier` first) → its predictions for the same files.
+        strata: of these X-rays; None: the split is not judged within strata.
     """
     parts = dict(_by_source(predictions))
-    table = pd.concat([_aurocs(part, certainty).assign(source=source) for source, part in parts.items()])
-    differences = pd.concat([_differences(part, certainty).assign(source=source) for source, part in parts.items()])
+    tables = {source: (_aurocs(part, certainty), _differences(part, certainty)) for source, part in parts.items()}
+    if strata is not None and strata.is_enough:
+        tables[WITHIN_STRATA] = _within(predictions, strata, certainty)
+    table, differences = (
+        pd.concat([both[number].assign(source=source) for source, both in tables.items()]) for number in (0, 1)
+    )
     overall = table[table["source"] == "all"]
     title = title_of(split, "xray", predictions[CLASSIFIER], remark)
     curves = {name: _label_and_probability(scores.per_group(rows)) for name, rows in predictions.items()}
@@ -233,6 +267,20 @@ def _differences(predictions: Mapping[str, pd.DataFrame], certainty: Certainty) 
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("classifier minus")
 
 
+def _within(
+    predictions: Mapping[str, pd.DataFrame], strata: Strata, certainty: Certainty
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What `_aurocs` and `_differences` say, within strata; sizes are those of the X-rays that are compared."""
+    per_xray = {name: scores.per_group(files) for name, files in predictions.items()}
+    found = strata.measure(per_xray, n_draws=certainty.n_draws, seed=certainty.seed).drop(columns="n_groups")
+    compared = per_xray[CLASSIFIER][per_xray[CLASSIFIER]["group"].isin(strata.compared)]
+    sizes = {"n_groups": len(compared), "n_files": compared["n_files"].sum()}
+    aurocs = found.loc[list(predictions)].assign(**sizes).rename_axis("model")
+    others = {f"{CLASSIFIER} - {name}": name for name in predictions if name != CLASSIFIER}
+    differences = found.loc[list(others)].rename(index=others).rename_axis("classifier minus")
+    return aurocs, differences
+
+
 def _by_source(predictions: Mapping[str, pd.DataFrame]) -> Iterator[tuple[str, dict[str, pd.DataFrame]]]:
     """Yields `all`, then every source that holds enough X-rays of both classes."""
     yield "all", dict(predictions)
@@ -264,9 +312,21 @@ def digest(findings: Report, splits: Sequence[str]) -> pd.DataFrame:
         files = per_file(levels(findings.tables[f"{split}/predictions.csv"])["image"]).removeprefix("per ")
         for level in ("image", "xray"):
             table = findings.tables[f"{split}/{level}/metrics.csv"].set_index("metric")
-            texts = {name: with_ends(table.loc[name]) for name in WITH_INTERVAL}
+            texts = {name: with_ends(table.loc[name]) for name in shown_of(table)}
             rows[split, files if level == "image" else "X-ray"] = texts
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["split", "per"])
+    return in_order(rows).rename_axis(["split", "per"])
+
+
+def in_order(rows: Mapping[tuple[str, str], Mapping[str, str]]) -> pd.DataFrame:
+    """Texts by row and by main metric, blank where one is not there; without the AUROC within strata if no row has it."""
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return table[list(shown_of(table.T))].fillna("")
+
+
+def strata_digest(findings: Report, splits: Sequence[str]) -> str:
+    """How many pairs stand behind each AUROC within strata, or why there is none; empty where none was asked for."""
+    told = {split: findings.tags.get(f"within_strata.{split}") for split in splits}
+    return "\n".join(f"{split}: {text}" for split, text in told.items() if text)
 
 
 def with_ends(row: pd.Series) -> str:

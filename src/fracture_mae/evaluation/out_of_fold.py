@@ -13,11 +13,15 @@ from fracture_mae.evaluation.judging import (
     Certainty,
     drawn,
     flat_metrics,
+    in_order,
     levels,
     per_file,
+    shown_of,
     weight_of,
     with_ends,
+    within_strata,
 )
+from fracture_mae.evaluation.strata import Strata
 from fracture_mae.metrics import scores, thresholds
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.metrics.intervals import bootstrap_intervals
@@ -77,7 +81,12 @@ def pool(folds: Iterable[tuple[pd.DataFrame, Decision]]) -> pd.DataFrame:
 
 
 def judge(
-    pooled: pd.DataFrame, decisions: Sequence[Decision], remark: str, certainty: Certainty, parts: Parts = FOLDS
+    pooled: pd.DataFrame,
+    decisions: Sequence[Decision],
+    remark: str,
+    certainty: Certainty,
+    parts: Parts = FOLDS,
+    strata: Strata | None = None,
 ) -> Report:
     """Pooled metrics with intervals, metrics of each fold, or source, and their mean with its interval, tables and figures.
 
@@ -89,13 +98,17 @@ def judge(
         pooled: see `pool`.
         decisions: of the folds, in their order.
         remark: stands in every title; may be empty.
+        strata: of the X-rays, for the AUROC within them, pooled alone; None: not wanted.
     """
     found = Report(tables={f"{parts.place}/predictions.csv": pooled})
+    if strata is not None:
+        found.tags[f"within_strata.{parts.place}"] = str(strata)
     for level, rows in calibrated_levels(pooled, decisions).items():
         unit, n_files = (per_file(rows), len(rows)) if level == "image" else ("per X-ray", None)
         title = plots.heading(parts.title(rows), unit, n_files, rows["group"].nunique())
         title = f"{title}\n{remark}".strip()
-        found.add(_judge_level(rows, parts, level, decisions[0].label_names, title, certainty))
+        of_xrays = strata if level == "xray" else None
+        found.add(_judge_level(rows, parts, level, decisions[0].label_names, title, certainty, of_xrays))
     return found
 
 
@@ -161,29 +174,39 @@ def digest(found: Report, parts: Parts = FOLDS) -> pd.DataFrame:
     files = per_file(levels(found.tables[f"{parts.place}/predictions.csv"])["image"]).removeprefix("per ")
     rows = {}
     for level, unit in (("image", files), ("xray", "X-ray")):
-        table = found.tables[f"{parts.place}/{level}/metrics.csv"].set_index("metric").loc[list(WITH_INTERVAL)]
-        means = table[["mean", "mean_low", "mean_high"]].set_axis(["estimate", "low", "high"], axis=1)
+        table = found.tables[f"{parts.place}/{level}/metrics.csv"].set_index("metric")
+        table = table.loc[list(shown_of(table))]
+        means = table.loc[list(WITH_INTERVAL), ["mean", "mean_low", "mean_high"]].set_axis(
+            ["estimate", "low", "high"], axis=1
+        )
         means = means.clip(0, 1)  # they are all shares, and of few sources an interval goes far beyond
         rows["pooled", unit] = {name: with_ends(row) for name, row in table.iterrows()}
         rows[f"mean of {parts.unit}s", unit] = {name: with_ends(row) for name, row in means.iterrows()}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis([f"out of {parts.unit}", "per"])
+    return in_order(rows).rename_axis([f"out of {parts.unit}", "per"])
 
 
 def _judge_level(
-    rows: pd.DataFrame, parts: Parts, level: str, label_names: Sequence[str], title: str, certainty: Certainty
+    rows: pd.DataFrame,
+    parts: Parts,
+    level: str,
+    label_names: Sequence[str],
+    title: str,
+    certainty: Certainty,
+    strata: Strata | None,
 ) -> Report:
     place, unit = f"{parts.place}/{level}", parts.unit
     values = _scores(rows)
     label, probability, limits, weight = values
     options = {"n_draws": certainty.n_draws, "seed": certainty.seed, "weight": weight}
     pooled = bootstrap_intervals(label, probability, drawn(rows), limits, **options)
+    pooled = pd.concat([pooled, *within_strata(rows, strata, certainty, "probability")])
     folds = per_fold(rows, parts)
     means = over_folds(folds.drop(columns="n"))
     matrix = scores.confusion(label, probability, limits, weight)
     chosen = list(WITH_INTERVAL)
     curves = {number: (*_scores(fold)[:2], _scores(fold)[3]) for number, fold in parts.alone(rows).groupby(unit)}
     return Report(
-        metrics=flat_metrics(pooled, place) | _flat_means(means, place),
+        metrics=flat_metrics(pooled, place, shown_of(pooled)) | _flat_means(means, place),
         tables={
             f"{place}/metrics.csv": pooled.join(means).reset_index(),
             f"{place}/{unit}s.csv": folds.reset_index(),

@@ -1,6 +1,6 @@
 """Two classifiers that never learn what a bone looks like: what a network adds over them is its worth."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import cv2
@@ -62,18 +62,22 @@ def fit_and_predict(dataset: Dataset, seed: int) -> dict[str, dict[str, np.ndarr
     return logits
 
 
-def out_of_fold(xrays: XRays, fold: np.ndarray, seed: int) -> dict[str, pd.DataFrame]:
-    """Predictions of both references for X-rays that they were not fitted on.
+def out_of_fold(
+    xrays: XRays, fold: np.ndarray, seed: int, names: Collection[str] | None = None
+) -> dict[str, pd.DataFrame]:
+    """Predictions of the references for X-rays that they were not fitted on.
 
     Args:
         fold: int64 [n], of each file; all files of an X-ray are in one.
+        names: of the references that are wanted; None: all.
 
     Returns:
         Name of the reference → a row per file: path, sha256, label, group, patient, source, fold and logit.
     """
     weight = equal_group_weight(xrays.group)
     found = {}
-    for name, reference in models(seed).items():
+    wanted = {name: each for name, each in models(seed).items() if names is None or name in names}
+    for name, reference in wanted.items():
         features, answers = reference.describe(xrays, f"References, {name}"), np.empty(len(xrays))
         for number in range(fold.max() + 1):
             training, held_out = fold != number, fold == number

@@ -205,4 +205,4 @@ def _forest_text(row: pd.Series) -> str:
 
 
 def _metric_name(name: str) -> str:
-    return "AUROC" if name == "auroc" else name.replace("_", " ").capitalize()
+    return "AUROC" if name == "auroc" else name.replace("_", " ").capitalize().replace("Auroc", "AUROC")

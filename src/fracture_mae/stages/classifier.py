@@ -12,12 +12,14 @@ from torch.nn import functional as F
 from fracture_mae.config import TrainClassifier
 from fracture_mae.data.types import Dataset, XRays
 from fracture_mae.evaluation.judging import drawn
+from fracture_mae.evaluation.matching import Matching, match_properties
 from fracture_mae.evaluation.prediction import predict
 from fracture_mae.metrics import bagged_thresholds, calibration, scores
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models.autoencoder import Mae
 from fracture_mae.models.classifier import FractureClassifier
+from fracture_mae.processes import collectives
 from fracture_mae.training.augmentation import Augment
 from fracture_mae.training.batches import Batch
 from fracture_mae.training.checkpoints import Checkpoints
@@ -38,6 +40,14 @@ def build(mae: Mae, config: TrainClassifier) -> FractureClassifier:
     return classifier
 
 
+def matched(xrays: XRays, config: TrainClassifier) -> Matching | None:
+    """The weights that `config.match` asks for, made by the first process for all; None where it asks for none."""
+    if config.match == "none":
+        return None
+    by_file = config.weight_by == "file" and not config.sampler.startswith("xray")
+    return collectives.from_first(lambda: match_properties(xrays, config.seed, by_file=by_file))
+
+
 def train(
     classifier: FractureClassifier,
     dataset: Dataset,
@@ -46,13 +56,16 @@ def train(
     accelerator: Accelerator,
     checkpoints: Checkpoints,
     log: Callable[[dict[str, float], int], None],
+    matching: Matching | None = None,
 ) -> Progress:
     """Train `classifier` in place on the training X-rays; validation decides which epoch's weights are kept.
 
     Args:
         config: settled.
+        matching: of the training X-rays, see `matched`.
     """
-    file_weight = loss_weight(dataset.train, config.weight_by, config.sampler)
+    of_match = None if matching is None else matching.weight
+    file_weight = loss_weight(dataset.train, config.weight_by, config.sampler, of_match)
     schedule = Schedule(
         epochs=config.epochs,
         batch_size=config.batch_size,
@@ -96,11 +109,13 @@ class Choice:
         progress: its curves, and the epoch that was kept.
         predictions: of the kept weights for validation, a row per file.
         decision: temperature, chosen on these, and threshold, chosen on these or on out-of-fold predictions.
+        matching: the weights that it was trained with; None: none.
     """
 
     progress: Progress
     predictions: pd.DataFrame
     decision: Decision
+    matching: Matching | None = None
 
 
 def train_and_choose(
@@ -118,9 +133,11 @@ def train_and_choose(
     Args:
         out_of_fold: what the threshold is chosen on instead, see `decide`.
     """
-    progress = train(classifier, dataset, config, accelerator=accelerator, checkpoints=checkpoints, log=log)
+    matching = matched(dataset.train, config)
+    options = {"accelerator": accelerator, "checkpoints": checkpoints, "log": log, "matching": matching}
+    progress = train(classifier, dataset, config, **options)
     predictions = predict(classifier, dataset.validation, batch_size=config.batch_size, accelerator=accelerator)
-    return Choice(progress, predictions, decide(predictions, config, dataset, out_of_fold))
+    return Choice(progress, predictions, decide(predictions, config, dataset, out_of_fold), matching)
 
 
 def positive_weight(xrays: XRays, class_weight: str | float, weight: np.ndarray | None = None) -> float:

@@ -17,7 +17,8 @@ from fracture_mae.data.types import PREDICTED, XRays
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import frozen_features, held_out_sources, linear_probe, references
 from fracture_mae.evaluation.frozen_features import Embedder, PooledEncoder
-from fracture_mae.evaluation.judging import Certainty, drawn, levels, slug
+from fracture_mae.evaluation.judging import Certainty, drawn, levels, slug, within_strata
+from fracture_mae.evaluation.strata import NO_REFERENCES, WITHIN, Strata
 from fracture_mae.metrics.calibration import apply
 from fracture_mae.metrics.intervals import bootstrap_intervals, paired_difference
 from fracture_mae.models import authors, encoders
@@ -87,10 +88,12 @@ def compare(config: Compare, run: Run) -> str:
         predictions |= references.out_of_fold(first, fold, config.seed)
         by_source |= references.out_of_fold(held.xrays, held.fold, config.seed) if held else {}
     what = f"{config.n_folds}-fold cross-validation per X-ray"
-    report = judge(predictions, plots.heading(what, first.name, len(first), len(set(first.group))), certainty)
-    digests = [digest(report)]
+    strata = Strata.of(predictions[references.FILE_PROPERTIES]) if config.references else None
+    title = plots.heading(what, first.name, len(first), len(set(first.group)))
+    report = judge(predictions, title, certainty, strata)
+    digests = [digest(report), str(strata) if strata else NO_REFERENCES]
     if held:
-        found = judge_sources(by_source, predictions, held, certainty)
+        found = judge_sources(by_source, predictions, held, certainty, strata)
         report.add(found)
         digests.append(f"{held}\n{held_out_sources.digest(found)}")
     run.report(report)
@@ -167,15 +170,21 @@ def probe(
     return xrays.table[PREDICTED].assign(fold=fold, logit=probed.logit), told
 
 
-def judge(predictions: Mapping[str, pd.DataFrame], title: str, certainty: Certainty) -> Report:
+def judge(
+    predictions: Mapping[str, pd.DataFrame], title: str, certainty: Certainty, strata: Strata | None = None
+) -> Report:
     """All models in one table, the first one the yardstick, with the figure of it.
 
     Args:
         predictions: name of the model → its out-of-fold predictions for the same files.
+        strata: of their X-rays; None, or too few pairs in them: nothing is judged within strata.
     """
+    within = strata if strata and strata.is_enough else None
     per_xray = {name: levels(files)["xray"] for name, files in predictions.items()}
     first, *_ = per_xray
-    table = pd.DataFrame({name: measure(rows, certainty) for name, rows in per_xray.items()}).T.rename_axis("model")
+    table = pd.DataFrame({name: measure(rows, certainty, within) for name, rows in per_xray.items()}).T.rename_axis(
+        "model"
+    )
     table[_DIFFERENCE_COLUMNS] = np.nan
     for name, rows in per_xray.items():
         if name != first:
@@ -184,7 +193,7 @@ def judge(predictions: Mapping[str, pd.DataFrame], title: str, certainty: Certai
     return Report(
         tables={"comparison.csv": table.reset_index()}
         | {f"predictions/{slug(name)}.csv": files for name, files in predictions.items()},
-        figures={"comparison.png": plots.encoders(table, METRICS[:3], DIFFERENCE, title)},
+        figures={"comparison.png": plots.encoders(table, _shown(table)[:3], DIFFERENCE, title)},
         metrics={
             f"{slug(name)}/xray/{column}": value
             for name, row in table.iterrows()
@@ -199,6 +208,7 @@ def judge_sources(
     predictions: Mapping[str, pd.DataFrame],
     held: HeldOutSources,
     certainty: Certainty,
+    strata: Strata | None = None,
 ) -> Report:
     """What is left of each model's figures where sources are held out.
 
@@ -207,23 +217,30 @@ def judge_sources(
         predictions: the same for the same files in ordinary folds.
     """
     models = {name: held_out_sources.answers(files, predictions[name]) for name, files in by_source.items()}
-    report = held_out_sources.judge(models, held.xrays.table, held.sources, certainty)
+    report = held_out_sources.judge(models, held.xrays.table, held.sources, certainty, strata=strata)
     report.tables |= {
         f"{held_out_sources.PLACE}/predictions/{slug(name)}.csv": files for name, files in by_source.items()
     }
     return report
 
 
-def measure(rows: pd.DataFrame, certainty: Certainty) -> dict[str, float]:
+def measure(rows: pd.DataFrame, certainty: Certainty, strata: Strata | None = None) -> dict[str, float]:
     """The metrics of a model, each with its interval: METRIC, METRIC_low, METRIC_high.
 
     Args:
         rows: a row per X-ray: group, label, logit and patient.
+        strata: for the AUROC within them besides.
     """
     options = {"n_draws": certainty.n_draws, "seed": certainty.seed}
     found = bootstrap_intervals(rows["label"], apply(rows["logit"], 1.0), drawn(rows), THRESHOLD, **options)
+    found = pd.concat([found, *within_strata(rows, strata, certainty)])
     ends = {"": "estimate", "_low": "low", "_high": "high"}
-    return {f"{name}{end}": float(found.loc[name, column]) for name in METRICS for end, column in ends.items()}
+    return {f"{name}{end}": float(found.loc[name, column]) for name in _shown(found.T) for end, column in ends.items()}
+
+
+def _shown(table: pd.DataFrame) -> list[str]:
+    """The metrics in a table (columns): METRICS and, where it is there, the AUROC within strata after the plain one."""
+    return [name for name in (METRICS[0], WITHIN, *METRICS[1:]) if name in table]
 
 
 def difference(rows: pd.DataFrame, others: pd.DataFrame, certainty: Certainty) -> dict[str, float]:
@@ -237,7 +254,7 @@ def digest(report: Report) -> str:
     """The table to print."""
     table = report.tables["comparison.csv"].set_index("model")
     columns: dict[str, Callable[[pd.Series], str]] = {
-        name.replace("_", " "): lambda row, name=name: _with_ends(row, name, "") for name in METRICS
+        name.replace("_", " "): lambda row, name=name: _with_ends(row, name, "") for name in _shown(table)
     }
     columns["AUROC minus the first's"] = lambda row: _with_ends(row, DIFFERENCE, "+")
     shown = {name: {column: text(row) for column, text in columns.items()} for name, row in table.iterrows()}

@@ -10,13 +10,14 @@ from accelerate import Accelerator
 from tqdm import tqdm
 
 from fracture_mae.config import TrainClassifier
-from fracture_mae.data.folds import cross_validation_sets
+from fracture_mae.data.folds import assign, cross_validation_sets
 from fracture_mae.data.held_out_sources import HeldOutSources
 from fracture_mae.data.types import PREDICTED, Dataset, XRays
 from fracture_mae.evaluation import held_out_sources, judging, out_of_fold, references
 from fracture_mae.evaluation.held_out_sources import Answers
 from fracture_mae.evaluation.judging import CLASSIFIER, Certainty
 from fracture_mae.evaluation.prediction import predict, weighed
+from fracture_mae.evaluation.strata import Strata
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.models.autoencoder import PRESETS, Mae
 from fracture_mae.processes import collectives, ranks
@@ -28,6 +29,7 @@ from fracture_mae.training.checkpoints import Checkpoints, open_checkpoints
 from fracture_mae.training.schedule import Progress
 
 N_DRAWS = 1000
+_N_FOLDS = 5  # of the propensity, where only sources are held out
 _BY_ENCODER_SPLIT = {
     "the same": "the encoder was fine-tuned, without labels, on X-rays of the folds held out here",
     "another": "the encoder may have been fine-tuned, without labels, on X-rays of the folds held out here",
@@ -130,17 +132,18 @@ def _train_each(
     return folds
 
 
-def report(folds: list[Fold], config: TrainClassifier, encoder_split: str, run: Run) -> str:
+def report(folds: list[Fold], xrays: XRays, config: TrainClassifier, encoder_split: str, run: Run) -> str:
     """Log what the folds say together; the main figures, to print.
 
     Args:
+        xrays: all that the folds hold out, `data.folds.joined`.
         encoder_split: as `pipeline.check_encoder_split` tells it.
     """
     tag, remark = remark_on_encoder(config.encoder, encoder_split)
-    found = judge(folds, config, remark)
+    found = judge(folds, config, remark, strata_of(xrays, _folds_of(xrays, folds), config.seed))
     run.report(found)
     run.tags({"cross_validation.encoder": tag})
-    return out_of_fold.digest(found).to_string()
+    return f"{out_of_fold.digest(found).to_string()}\n{judging.strata_digest(found, [out_of_fold.FOLDS.place])}"
 
 
 def pooled(folds: Sequence[Fold]) -> pd.DataFrame:
@@ -148,9 +151,21 @@ def pooled(folds: Sequence[Fold]) -> pd.DataFrame:
     return out_of_fold.pool((fold.predictions, fold.decision) for fold in folds)
 
 
-def judge(folds: list[Fold], config: TrainClassifier, remark: str) -> Report:
+def judge(folds: list[Fold], config: TrainClassifier, remark: str, strata: Strata | None = None) -> Report:
     """What the folds say together, see `out_of_fold.judge`."""
-    return out_of_fold.judge(pooled(folds), [fold.decision for fold in folds], remark, Certainty(N_DRAWS, config.seed))
+    certainty = Certainty(N_DRAWS, config.seed)
+    return out_of_fold.judge(pooled(folds), [fold.decision for fold in folds], remark, certainty, strata=strata)
+
+
+def strata_of(xrays: XRays, fold: np.ndarray, seed: int) -> Strata:
+    """By what file properties say of the X-rays of each fold, fitted on the other folds.
+
+    Args:
+        fold: int64 [n], of each file; of ordinary folds also where sources are held out: what never saw a source says little of how
+            labels hang on properties there.
+    """
+    found = references.out_of_fold(xrays, fold, seed, [references.FILE_PROPERTIES])
+    return Strata.of(found[references.FILE_PROPERTIES])
 
 
 def report_sources(
@@ -171,7 +186,8 @@ def report_sources(
     found = judge_sources(by_source, ordinary, folds, config, remark)
     run.report(found)
     run.tags({"cross_validation.encoder": tag})
-    return f"{out_of_fold.digest(found, folds.parts).to_string()}\n{held_out_sources.digest(found)}"
+    lines = out_of_fold.digest(found, folds.parts).to_string(), held_out_sources.digest(found)
+    return "\n".join([*lines, judging.strata_digest(found, [folds.parts.place])])
 
 
 def judge_sources(
@@ -179,12 +195,17 @@ def judge_sources(
 ) -> Report:
     """What the folds of sources say: every metric pooled and over sources, and AUROC beside ordinary folds and the references."""
     certainty, held = Certainty(N_DRAWS, config.seed), folds.held
-    report = out_of_fold.judge(pooled(by_source), [fold.decision for fold in by_source], remark, certainty, folds.parts)
     models = {CLASSIFIER: Answers(_calibrated(by_source), _calibrated(ordinary) if ordinary else None)}
     without = references.out_of_fold(held.xrays, held.fold, config.seed)
     beside = references.out_of_fold(held.xrays, _folds_of(held.xrays, ordinary), config.seed) if ordinary else {}
+    if ordinary:
+        strata = Strata.of(beside[references.FILE_PROPERTIES])
+    else:
+        strata = strata_of(held.xrays, assign(held.xrays.table, _N_FOLDS, config.split_seed), config.seed)
+    decisions = [fold.decision for fold in by_source]
+    report = out_of_fold.judge(pooled(by_source), decisions, remark, certainty, folds.parts, strata)
     models |= {name: held_out_sources.answers(files, beside.get(name)) for name, files in without.items()}
-    report.add(held_out_sources.judge(models, held.xrays.table, held.sources, certainty, remark))
+    report.add(held_out_sources.judge(models, held.xrays.table, held.sources, certainty, remark, strata))
     return report
 
 
@@ -222,6 +243,8 @@ def _train_fold(mae: Mae, data: Dataset, config: TrainClassifier, accelerator: A
         if finished is None:
             options = {"accelerator": accelerator, "checkpoints": checkpoints, "log": run.metrics}
             choice = classifier_stage.train_and_choose(classifier, data, config, **options)
+            if choice.matching and ranks.is_first():
+                run.report(choice.matching.report())
             held_out = predict(classifier, data.test, batch_size=config.batch_size, accelerator=accelerator)
             accelerator.free_memory()  # or the next fold's checkpoints would hold this one's model too
             finished = {

@@ -13,6 +13,7 @@ from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import judging, operating_points, references
 from fracture_mae.evaluation.judging import CLASSIFIER, SPLITS
 from fracture_mae.evaluation.prediction import predict, weighed
+from fracture_mae.evaluation.strata import NO_REFERENCES, Strata
 from fracture_mae.processes.accelerator import make_accelerator
 from fracture_mae.stages import external, inputs, promote
 from fracture_mae.tracking.registered_models import LoadedClassifier, open_classifier
@@ -54,7 +55,8 @@ def evaluate(config: Evaluate, run: Run) -> str:
 
 def digest(report: Report) -> str:
     """The figures of all splits to print."""
-    return "\n".join([judging.digest(report, SPLITS).to_string(), operating_points.digest(report, "test")])
+    parts = judging.digest(report, SPLITS).to_string(), judging.strata_digest(report, SPLITS[1:])
+    return "\n".join([*parts, operating_points.digest(report, "test")])
 
 
 def load(config: Evaluate) -> LoadedClassifier:
@@ -86,15 +88,22 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
         xrays.name: weighed(predict(loaded.classifier, xrays, **options), xrays, config) for xrays in dataset.sides
     }
     report = operating_points.judge(predictions, loaded.decision, config, remark, certainty, predictions["validation"])
+    logits = references.fit_and_predict(dataset, config.seed) if config.references else {}
     for split in SPLITS:
-        report.add(judging.judge_split(predictions[split], loaded.decision, split, remark, certainty))
-    if config.references:
-        logits = references.fit_and_predict(dataset, config.seed)
-        for split in SPLITS:
-            beside = {name: predictions[split].assign(logit=by_split[split]) for name, by_split in logits.items()}
+        beside = {name: predictions[split].assign(logit=by_split[split]) for name, by_split in logits.items()}
+        strata = _strata(split, beside)
+        report.add(judging.judge_split(predictions[split], loaded.decision, split, remark, certainty, strata))
+        if beside:
             models: dict[str, pd.DataFrame] = {CLASSIFIER: predictions[split], **beside}
-            report.add(judging.compare(models, split, remark, certainty))
+            report.add(judging.compare(models, split, remark, certainty, strata))
+        else:
+            report.tags[f"within_strata.{split}"] = NO_REFERENCES
     return report
+
+
+def _strata(split: str, beside: dict[str, pd.DataFrame]) -> Strata | None:
+    """None on training, where the references were fitted: what they say there is no propensity."""
+    return Strata.of(beside[references.FILE_PROPERTIES]) if beside and split != "train" else None
 
 
 def shortcut_warning(report: Report, split: str) -> str:

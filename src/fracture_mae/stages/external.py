@@ -14,10 +14,11 @@ from fracture_mae import plots
 from fracture_mae.config import Evaluate
 from fracture_mae.data.copies.originals import one_of_each
 from fracture_mae.data.types import Dataset, XRays
-from fracture_mae.evaluation import drift, judging, operating_points, properties
+from fracture_mae.evaluation import drift, judging, operating_points, properties, references
 from fracture_mae.evaluation.judging import CLASSIFIER, WITH_INTERVAL, Certainty, drawn, levels, with_ends
 from fracture_mae.evaluation.own_data import OwnData
 from fracture_mae.evaluation.prediction import features, predict, weighed
+from fracture_mae.evaluation.strata import NO_REFERENCES, Strata
 from fracture_mae.metrics import calibration
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.metrics.intervals import Sample, fall, intervals
@@ -43,7 +44,12 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
     predictions = weighed(predict(loaded.classifier, dataset.test, **options), dataset.test, config)
     decision = loaded.decision
 
-    report = judging.judge_split(predictions, decision, SPLIT, remark, certainty)
+    logits = own.reference_logits(dataset.test, config.seed) if own and config.references else {}
+    beside = {name: predictions.assign(logit=values) for name, values in logits.items()}
+    strata = Strata.of(beside[references.FILE_PROPERTIES]) if beside else None
+    report = judging.judge_split(predictions, decision, SPLIT, remark, certainty, strata)
+    if strata is None:
+        report.tags[f"within_strata.{SPLIT}"] = f"no AUROC within strata: {_NOT_KEPT}" if own is None else NO_REFERENCES
     chosen_on = None if own is None else own.validation
     report.add(operating_points.judge({SPLIT: predictions}, decision, config, remark, certainty, chosen_on))
     report.add(_prevalence(predictions))
@@ -52,10 +58,8 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
     if own is None:
         report.tags["references"] = _NOT_KEPT
     else:
-        if config.references:
-            logits = own.reference_logits(dataset.test, config.seed)
-            beside = {name: predictions.assign(logit=values) for name, values in logits.items()}
-            report.add(judging.compare({CLASSIFIER: predictions} | beside, SPLIT, remark, certainty))
+        if beside:
+            report.add(judging.compare({CLASSIFIER: predictions} | beside, SPLIT, remark, certainty, strata))
         sample = one_of_each(dataset.test)
         report.add(_drift(own, sample, features(loaded.classifier, sample, **options), remark, certainty))
     return report
@@ -66,6 +70,7 @@ def digest(report: Report) -> str:
     prevalence = report.tables[f"{SPLIT}/prevalence.csv"].iloc[0]
     lines = [
         judging.digest(report, [SPLIT]).to_string(),
+        judging.strata_digest(report, [SPLIT]),
         operating_points.digest(report, SPLIT),
         f"fractured: {prevalence['n_fractured']:.0f} of {prevalence['n_xrays']:.0f} X-rays, {with_ends(prevalence)}",
         "do probabilities agree with what came true, per X-ray (right: 1, 0, 1):",

@@ -4,6 +4,7 @@ from accelerate import Accelerator
 from tqdm import tqdm
 
 from fracture_mae.config import TrainClassifier
+from fracture_mae.data.folds import joined
 from fracture_mae.data.shown import WITH_LABEL
 from fracture_mae.data.types import Dataset
 from fracture_mae.evaluation import judging, operating_points
@@ -50,6 +51,9 @@ def train_classifier(config: TrainClassifier, run: Run) -> str:
             return ""
         report = _judged_on_validation(choice, dataset, config)
         run.report(report)
+        if choice.matching:
+            run.report(choice.matching.report())
+            tqdm.write(f"matched: {choice.matching}")
         options = {"batch_size": config.batch_size, "accelerator": accelerator, "seed": config.seed}
         own = OwnData.of(classifier, dataset, choice.predictions, **options)
         version = register_classifier(classifier, choice.decision, (shown, own), dataset, config, run)
@@ -69,7 +73,7 @@ def _cross_validate(
     source_folds = cross_validate.SourceFolds.of(dataset, config)  # before hours go into the others
     folds = cross_validate.train_folds(mae, dataset, config, accelerator=accelerator, run=run)
     if folds and ranks.is_first():
-        tqdm.write(cross_validate.report(folds, config, encoder_split, run))
+        tqdm.write(cross_validate.report(folds, joined(dataset), config, encoder_split, run))
     if source_folds is None:
         return folds, []
     by_source = cross_validate.train_on_other_sources(mae, source_folds, config, accelerator=accelerator, run=run)

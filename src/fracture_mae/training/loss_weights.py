@@ -30,16 +30,22 @@ class LossWeights:
         return self.weight[positions] / self.counts[positions].sum()
 
 
-def loss_weight(xrays: XRays, weight_by: str, sampler: str) -> np.ndarray:
-    """Weight of each training file in the loss: float64 [n], with the mean 1.
+def loss_weight(xrays: XRays, weight_by: str, sampler: str, matched: np.ndarray | None = None) -> np.ndarray:
+    """Weight of each training file in the loss: float64 [n], with the mean 1 over what is drawn.
 
     By "group" the loss is in expectation the mean over X-rays, whatever the number of their files: what the samplers `xray` and
     `xray_class` reach by drawing X-rays equally, weights reach by letting every file be seen. Where the sampler draws both classes
     equally, the mean is 1 within each class, so that they stay equal.
+
+    Args:
+        matched: [n], of each file besides, such as `evaluation.matching.Matching.weight`; None: 1. Not all 0 in a class.
     """
-    if weight_by == "file":
-        return np.ones(len(xrays))
-    weight = equal_group_weight(xrays.group)
-    drawn_from = xrays.label if sampler == "class" else np.zeros(len(xrays), dtype=np.int64)
-    total, n = np.bincount(drawn_from, weight), np.bincount(drawn_from)
+    weight = np.ones(len(xrays)) if matched is None else matched
+    drawn = np.ones(len(xrays))
+    if weight_by == "group":
+        weight = weight * equal_group_weight(xrays.group)
+    elif sampler.startswith("xray"):
+        drawn = equal_group_weight(xrays.group)
+    drawn_from = xrays.label if sampler.endswith("class") else np.zeros(len(xrays), dtype=np.int64)
+    total, n = np.bincount(drawn_from, weight * drawn), np.bincount(drawn_from, drawn)
     return weight * (n / total)[drawn_from]

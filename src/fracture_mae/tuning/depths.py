@@ -19,6 +19,7 @@ from fracture_mae.data.types import PREDICTED, Dataset, XRays
 from fracture_mae.errors import NonFiniteError
 from fracture_mae.evaluation import frozen_features
 from fracture_mae.evaluation.frozen_features import PooledEncoder
+from fracture_mae.evaluation.matching import Matching, match_properties
 from fracture_mae.evaluation.prediction import predict
 from fracture_mae.metrics.scores import equal_group_weight
 from fracture_mae.models import classifier as classifier_model
@@ -57,6 +58,9 @@ class Depth(Protocol):
     def refit(self, params: Mapping[str, Any]) -> FractureClassifier:
         """The classifier that these parameters make of all training and validation X-rays."""
 
+    def matching(self, params: Mapping[str, Any]) -> Matching | None:
+        """The weights of all training and validation X-rays that `refit` was made with; None without `match`."""
+
     def class_weights(self, best: float) -> Iterable[float]:
         """The class weights worth comparing with the best, itself and 1 among them."""
 
@@ -84,6 +88,7 @@ class HeadDepth:
         computed = frozen_features.features(encoder, self.xrays, batch_size=config.batch_size, accelerator=accelerator)
         self.normed = {pool: heads.layer_normed(values) for pool, values in computed.items()}
         self.weight = equal_group_weight(self.xrays.group)
+        self._matchings: dict[bytes, Matching] = {}
 
     def predict(self, params: Mapping[str, Any], report: Report | None = None) -> pd.DataFrame:
         return self._predict(params, self.fold)
@@ -106,6 +111,9 @@ class HeadDepth:
         head.install(classifier)
         return classifier.eval()
 
+    def matching(self, params: Mapping[str, Any]) -> Matching | None:
+        return self._matching(np.full(len(self.xrays), True))
+
     def class_weights(self, best: float) -> Iterable[float]:
         return sorted({*_WEIGHTS_SHOWN.round(3).tolist(), 1.0, best})
 
@@ -121,6 +129,7 @@ class HeadDepth:
         return TrainClassifier(
             **self.config.shared(),
             encoder=self.config.encoder,
+            match=self.config.match,
             **plain | {name: params[name] for name in ("pool", "class_weight")},
         )
 
@@ -129,7 +138,20 @@ class HeadDepth:
         with threadpool_limits(
             1, user_api="blas"
         ):  # products this small take longer with threads that wait for each other
-            return heads.fit(normed, label, self.weight[chosen], params, seed=self.config.seed)
+            return heads.fit(normed, label, self._weight(chosen), params, seed=self.config.seed)
+
+    def _weight(self, chosen: np.ndarray) -> np.ndarray:
+        matching = self._matching(chosen)
+        return self.weight[chosen] * (1.0 if matching is None else matching.weight)
+
+    def _matching(self, chosen: np.ndarray) -> Matching | None:
+        """Of the X-rays that a head is fitted on, made once for all trials."""
+        if self.config.match == "none":
+            return None
+        key = chosen.tobytes()
+        if key not in self._matchings:
+            self._matchings[key] = match_properties(self.xrays.subset(np.flatnonzero(chosen)), self.config.seed)
+        return self._matchings[key]
 
 
 @dataclass
@@ -149,6 +171,7 @@ class FinetuneDepth:
         encoder = PooledEncoder(self.mae)
         self.encoder_fingerprint = frozen_features.fingerprint(encoder, encoder.described())
         self.fold = _assign_folds(self.dataset.validation, self.config)
+        self._matchings: dict[tuple[int, bool], Matching | None] = {}
 
     def predict(self, params: Mapping[str, Any], report: Report | None = None) -> pd.DataFrame:
         classifier = self._train(params, self.dataset, report)
@@ -157,6 +180,9 @@ class FinetuneDepth:
 
     def refit(self, params: Mapping[str, Any]) -> FractureClassifier:
         return self._train(params, replace(self.dataset, train=folds.joined(self.dataset)), None)
+
+    def matching(self, params: Mapping[str, Any]) -> Matching | None:
+        return self._matching(folds.joined(self.dataset), self.training(params))
 
     def class_weights(self, best: float) -> Iterable[float]:
         return sorted({1.0, best})
@@ -167,6 +193,7 @@ class FinetuneDepth:
         return TrainClassifier(
             **self.config.shared(),
             encoder=self.config.encoder,
+            match=self.config.match,
             **chosen | augmentation(params["augmentation"]) | {"selection": "last", "monitor": self.monitor},
         )
 
@@ -199,9 +226,16 @@ class FinetuneDepth:
         log: Callable[[dict[str, float], int], None],
     ) -> None:
         with Checkpoints(folder, "trial", resume=False) as checkpoints:
-            classifier_stage.train(
-                classifier, dataset, training, accelerator=self.accelerator, checkpoints=checkpoints, log=log
-            )
+            options = {"accelerator": self.accelerator, "checkpoints": checkpoints, "log": log}
+            matching = self._matching(dataset.train, training)
+            classifier_stage.train(classifier, dataset, training, **options, matching=matching)
+
+    def _matching(self, xrays: XRays, training: TrainClassifier) -> Matching | None:
+        """Of the X-rays that a trial trains on, made once for all trials that count files, or X-rays, the same."""
+        key = hash(tuple(xrays.table["sha256"])), training.sampler.startswith("xray")
+        if key not in self._matchings:
+            self._matchings[key] = classifier_stage.matched(xrays, training)
+        return self._matchings[key]
 
 
 def depth_of(mae: Mae, dataset: Dataset, config: Tune, accelerator: Accelerator) -> HeadDepth | FinetuneDepth:

@@ -86,6 +86,9 @@ class Conclusion:
         contributed = results.contributions(self.depth, self.objective, best.params, predictions)
         self._log_contributions(contributed, best, run)
         classifier = self.depth.refit(best.params)
+        if matching := self.depth.matching(best.params):
+            run.report(matching.report())
+            digests.append(f"matched: {matching}")
         shown = made_from(self.encoder, self.dataset, WITH_LABEL)
         refitted = replace(self.dataset, train=folds.joined(self.dataset))
         options = {"batch_size": self.config.batch_size, "accelerator": self.accelerator, "seed": self.config.seed}

@@ -125,6 +125,7 @@ def _signature(depth: Depth, objective: Objective, space: Space, dataset: Datase
         signature["preprocess"] = dataset.preprocess
     held = depth.held if isinstance(depth, HeadDepth) else None
     signature |= {"sources held out": held.fingerprint} if held else {"n_folds": config.n_folds}
+    signature |= {"match": config.match} if config.match != "none" else {}  # older studies were not asked
     if config.depth == "head":
         return signature
     known = boxes.fingerprint(dataset.index)

@@ -8,6 +8,7 @@ from fracture_mae.data.held_out_sources import HeldOutSources
 from fracture_mae.evaluation import held_out_sources, linear_probe, references
 from fracture_mae.evaluation.held_out_sources import Answers, judge
 from fracture_mae.evaluation.judging import Certainty
+from fracture_mae.evaluation.strata import Strata
 from tests import builders
 
 CERTAINTY = Certainty(n_draws=200, seed=0)
@@ -146,3 +147,17 @@ def test_a_head_on_features_never_sees_the_source_nor_do_its_settings(marked, mo
     linear_probe.out_of_fold(features, table, marked.fold, seed=0, by_source=True)
     assert len(seen) == 4 * (3 + 1)
     assert all(not trained & held_out for trained, held_out in seen)
+
+
+def test_held_out_sources_are_judged_within_strata_too():
+    table = rows(0.0)
+    xrays = pd.DataFrame({"group": table["group"], "source": SOURCE})
+    # One stratum for each source: within strata is then within sources.
+    strata = Strata.of(table.assign(logit=0.0, source=SOURCE))
+    found = judge({"classifier": Answers(rows(0.1 + 0.8 * LABEL))}, xrays, sources(), CERTAINTY, "", strata)
+    told = found.tables["held_out_sources/comparison.csv"].set_index("source")["auroc_within_strata"]
+    assert told[["A", "B", "all, pooled", "mean of sources"]].tolist() == [1] * 4
+    assert found.metrics["held_out_sources/xray/auroc_within_strata/all/classifier"] == 1
+    assert "within strata" in held_out_sources.digest(found)
+    words = [text.get_text() for text in found.figures["held_out_sources/classifier.png"].findobj(Text)]
+    assert "A · held out, within strata" in words

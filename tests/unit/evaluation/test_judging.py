@@ -10,6 +10,7 @@ from scipy.special import expit
 from fracture_mae.data.types import Leakage
 from fracture_mae.evaluation import judging
 from fracture_mae.evaluation.judging import CLASSIFIER, Certainty
+from fracture_mae.evaluation.strata import Strata
 from fracture_mae.metrics.calibration import Isotonic, expected_calibration_error
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.tracking.report import Report
@@ -266,3 +267,64 @@ def test_references_are_compared_by_patients_and_counted_by_xrays():
         first, second = (each[f"test/{table}.csv"][ends] for each in found.values())
         np.testing.assert_allclose(first, second)
     assert found["two"]["test/comparison.csv"]["n_groups"].tolist() == [120, 120]
+
+
+def of_two_sources(seed=0, n=80):
+    """X-rays whose label hangs on a file property and on the source, and the scores of who knows just that, or the label in part."""
+    rng = np.random.default_rng(seed)
+    source = np.tile(["a", "b"], n // 2)
+    told = np.round(2 * rng.normal(size=n))
+    label = (rng.random(n) < expit(told + np.where(source == "a", 1, -1))).astype(int)
+    table = made_predictions(label, told, [f"x{i}" for i in range(n)], source)
+    return table, table.assign(logit=label + rng.normal(size=n))
+
+
+def test_within_strata_file_properties_are_worth_nothing_and_skill_remains():
+    file, skill = of_two_sources()
+    strata = Strata.of(file)
+    found = judging.compare({CLASSIFIER: skill, "file": file}, "test", "", CERTAINTY, strata)
+    table = found.tables["test/comparison.csv"].set_index(["source", "model"])
+    assert table.loc[("all", "file"), "estimate"] > 0.75
+    assert table.loc[("within strata", "file"), "estimate"] == pytest.approx(0.5, abs=0.1)
+    assert table.loc[("within strata", CLASSIFIER), "estimate"] > 0.6
+    assert table.loc[("within strata", CLASSIFIER), "n_groups"] == len(strata.compared) < 80
+    assert found.metrics["test/xray/auroc/within_strata/file"] == table.loc[("within strata", "file"), "estimate"]
+    difference = found.tables["test/comparison_differences.csv"].set_index("source").loc["within strata"]
+    both = table.loc["within strata", "estimate"]
+    assert difference["estimate"] == pytest.approx(both[CLASSIFIER] - both["file"])
+    words = " ".join(text.get_text() for text in found.figures["test/comparison.png"].findobj(Text))
+    assert "within strata · file" in words
+
+
+def test_strata_never_join_two_sources():
+    file, _ = of_two_sources()
+    strata = Strata.of(file.assign(logit=0.0))
+    assert strata.of_xray["stratum"].nunique() == 2
+    n = file.groupby(["source", "label"]).size()
+    assert strata.n_pairs == n["a", 0] * n["a", 1] + n["b", 0] * n["b", 1]
+
+
+def test_a_split_has_its_auroc_within_strata_per_xray_with_interval():
+    file, skill = of_two_sources()
+    strata = Strata.of(file)
+    found = judging.judge_split(skill, DECISION, "test", "", CERTAINTY, strata)
+    compared = judging.compare({CLASSIFIER: skill, "file": file}, "test", "", CERTAINTY, strata)
+    name = "test/xray/auroc_within_strata"
+    assert found.metrics[name] == pytest.approx(compared.metrics["test/xray/auroc/within_strata/classifier"])
+    assert found.metrics[f"{name}_low"] < found.metrics[name] < found.metrics[f"{name}_high"]
+    assert "test/image/auroc_within_strata" not in found.metrics
+    printed = judging.digest(found, ["test"])
+    assert printed.columns[1] == "auroc_within_strata"
+    assert printed["auroc_within_strata"].tolist()[0] == ""
+    assert printed["auroc_within_strata"].tolist()[1].startswith(f"{found.metrics[name]:.3f} [")
+    assert f"test: AUROC within strata: {strata.n_pairs:,} pairs" in judging.strata_digest(found, ["test"])
+
+
+def test_too_few_pairs_give_no_figure_and_say_why():
+    strata = Strata.of(FEW)
+    found = judging.judge_split(FEW, DECISION, "test", "", CERTAINTY, strata)
+    assert "test/xray/auroc_within_strata" not in found.metrics
+    assert "no AUROC within strata: found 0 pairs" in judging.strata_digest(found, ["test"])
+    assert judging.digest(found, ["test"])["auroc_within_strata"].tolist() == ["", "undefined"]
+    compared = judging.compare({CLASSIFIER: FEW}, "test", "", CERTAINTY, strata).tables["test/comparison.csv"]
+    assert set(compared["source"]) == {"all"}

@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import math
 from math import log
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from fracture_mae.config import TrainClassifier
+from fracture_mae.evaluation.matching import Matching
 from fracture_mae.evaluation.prediction import predict
 from fracture_mae.metrics import bagged_thresholds, calibration
 from fracture_mae.metrics.decision import Decision
@@ -219,3 +221,47 @@ def test_predictions_name_their_files(tiny_mae, dataset, accelerator):
     pixels = torch.from_numpy(dataset.train.pixels[3:4])[:, None] / 255
     assert tables[0]["logit"][3] == pytest.approx(classifier(pixels).item(), abs=1e-6)
     assert math.isfinite(tables[0]["logit"].sum())
+
+
+def matching_of(weight):
+    """A matching that weighs files so."""
+    return Matching(pd.DataFrame({"weight": np.float64(weight)}), pd.DataFrame(), {})
+
+
+def test_matching_is_made_from_the_training_xrays_alone_and_weighs_the_loss(
+    tiny_mae, dataset, accelerator, tmp_path, monkeypatch
+):
+    given = []
+
+    def match(xrays, seed, *, by_file):
+        given.append((xrays, seed, by_file))
+        return matching_of([1, 1, 1, 0, 1, 1, 1, 1, 0])
+
+    monkeypatch.setattr(classifier_stage, "match_properties", match)
+
+    def trained(data, folder, **settings):
+        config = TrainClassifier(batch_size=3, epochs=2, seed=3, class_weight=2.0, **settings)
+        classifier = classifier_stage.build(copy.deepcopy(tiny_mae), config)
+        with Checkpoints(tmp_path / folder, "training", resume=False) as checkpoints:
+            options = {"accelerator": accelerator, "checkpoints": checkpoints, "log": lambda row, epoch: None}
+            choice = classifier_stage.train_and_choose(classifier, data, config, **options)
+        return choice, predict(classifier, dataset.test, batch_size=6, accelerator=accelerator)["logit"].to_numpy()
+
+    choice, matched = trained(dataset, "a", match="properties", sampler="file")
+    assert [(xrays is dataset.train, seed, by_file) for xrays, seed, by_file in given] == [(True, 3, True)]
+    assert choice.matching.weight[3] == 0
+    # What weighs nothing may show anything.
+    other = dataclasses.replace(dataset.train, pixels=dataset.train.pixels.copy())
+    other.pixels[[3, 8]] = 255 - other.pixels[[3, 8]]
+    np.testing.assert_allclose(
+        trained(dataclasses.replace(dataset, train=other), "b", match="properties", sampler="file")[1],
+        matched,
+        atol=1e-6,
+    )
+    unmatched, plain = trained(dataset, "c", sampler="file")
+    assert unmatched.matching is None
+    assert np.abs(plain - matched).max() > 1e-4
+    trained(dataset, "d", match="properties")
+    assert not given[-1][2]  # the recipe's sampler draws X-rays, so X-rays count the same
+    trained(dataset, "e", match="properties", weight_by="group")
+    assert not given[-1][2]

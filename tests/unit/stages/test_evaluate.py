@@ -100,6 +100,12 @@ def test_every_split_is_judged_and_compared_if_asked(folder, dataset, accelerato
         assert len(found.tables[f"{split}/predictions.csv"]) == len(getattr(dataset, split))
         assert (f"{split}/comparison.csv" in found.tables) == references
     assert found.metrics["train/xray/accuracy"] <= 1
+    why = found.tags["within_strata.test"]
+    assert why.startswith(
+        "no AUROC within strata: found " if references else "no AUROC within strata: references=false"
+    )
+    assert why in judging.strata_digest(found, ["validation", "test"])
+    assert "train/xray/auroc_within_strata" not in found.metrics
     if references:
         compared = found.tables["test/comparison.csv"].set_index("model")
         assert compared.loc["classifier", "estimate"] == pytest.approx(found.metrics["test/xray/auroc"])

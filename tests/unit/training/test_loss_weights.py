@@ -65,3 +65,32 @@ def test_training_hands_each_file_its_weight(xrays):
     found = batch_of(xrays, np.array([4, 2]), torch.device("cpu"), weight[[4, 2]])
     assert found.weight.tolist() == [4.0, 2.0]
     assert found.label.tolist() == xrays.label[[4, 2]].tolist()
+
+
+@pytest.mark.parametrize(
+    ("weight_by", "sampler"),
+    [
+        ("file", "file"),
+        ("file", "class"),
+        ("file", "xray"),
+        ("file", "xray_class"),
+        ("group", "file"),
+        ("group", "class"),
+    ],
+)
+def test_matched_weights_have_the_mean_one_over_what_is_drawn(xrays, weight_by, sampler):
+    matched = np.array([1.0, 1, 1, 0.5, 2, 2, 0, 1, 4])
+    weight = loss_weight(xrays, weight_by, sampler, matched)
+    order = visiting_order(xrays, sampler)
+    rng = np.random.default_rng(0)
+    visits = np.concatenate([order(rng) for _ in range(3000)])
+    assert weight[visits].mean() == pytest.approx(1, rel=0.03)
+    if sampler.endswith("class"):
+        of_class = [weight[visits][xrays.label[visits] == value].mean() for value in (0, 1)]
+        assert of_class == pytest.approx([1, 1], rel=0.03)
+    even = loss_weight(xrays, weight_by, sampler)
+    ratio = weight / np.where(matched > 0, matched * even, 1)
+    for value in (0, 1):
+        here = (xrays.label == value) & (matched > 0)
+        np.testing.assert_allclose(ratio[here], ratio[here][0])  # in proportion to what was given
+    assert weight[6] == 0

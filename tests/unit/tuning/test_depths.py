@@ -2,12 +2,15 @@ import dataclasses
 
 import numpy as np
 import optuna
+import pandas as pd
 import pytest
 
 from fracture_mae.config import TrainClassifier, Tune
 from fracture_mae.data import folds
 from fracture_mae.errors import NonFiniteError
-from fracture_mae.tuning import heads
+from fracture_mae.evaluation.matching import Matching
+from fracture_mae.stages import classifier as classifier_stage
+from fracture_mae.tuning import depths, heads
 from fracture_mae.tuning.depths import FinetuneDepth, HeadDepth
 from fracture_mae.tuning.results import command
 from tests import builders
@@ -159,3 +162,33 @@ def test_the_ordinary_folds_are_there_to_be_told_beside(by_source):
     table = by_source.predict_in_folds(HEAD)
     assert set(table["fold"]) == {0, 1}
     assert table.groupby("source")["fold"].nunique().eq(2).all()
+
+
+@pytest.mark.parametrize("kind", ["head", "finetune"])
+def test_matching_is_made_from_what_is_fitted_on_and_weighs_it(kind, tiny_mae, dataset, accelerator, monkeypatch):
+    given = []
+
+    def match(xrays, seed, **options):
+        given.append(sorted(xrays.table["sha256"]))
+        return Matching(pd.DataFrame({"weight": 1.0 + 3 * (np.arange(len(xrays)) == 0)}), pd.DataFrame(), {})
+
+    monkeypatch.setattr(depths if kind == "head" else classifier_stage, "match_properties", match)
+    config = Tune(n_folds=2, depth=kind, batch_size=4, match="properties")
+    depth = depths.depth_of(tiny_mae, dataset, config, accelerator)
+    params = HEAD if kind == "head" else FINETUNE
+    matched, _ = depth.predict(params), depth.predict(params)
+    everything = sorted(folds.joined(dataset).table["sha256"])
+    if kind == "head":
+        fitted_on = [sorted(matched["sha256"][matched["fold"] != number]) for number in range(2)]
+    else:
+        fitted_on = [sorted(dataset.train.table["sha256"])]
+    assert given == fitted_on  # once, not for each trial
+    depth.refit(params)
+    assert given[-1] == everything
+    assert depth.matching(params).weight[0] == 4
+    assert len(given) == len(fitted_on) + 1
+    plain = depths.depth_of(tiny_mae, dataset, config.model_copy(update={"match": "none"}), accelerator)
+    assert plain.matching(params) is None
+    assert not np.allclose(plain.predict(params)["logit"], matched["logit"], atol=1e-6)
+    assert plain.training(params).match == "none"
+    assert depth.training(params).match == "properties"
