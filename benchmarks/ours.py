@@ -55,7 +55,7 @@ def step_of(trainer: Trainer, xrays: XRays, positions: np.ndarray) -> Callable[[
     """
     device, n = trainer.accelerator.device, len(positions)
     batch, own = batch_of(xrays, positions, device, weight=1 / n), xrays.subset(positions)
-    trainer.settle(own, pixels_of(own, device), n_epochs=1)
+    trainer.settle(own, pixels_of(own, device), n_visits=len(own), n_epochs=1)
     return lambda: trainer.step(batch, StepRandom(0, n, device=device))
 
 

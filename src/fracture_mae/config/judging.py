@@ -106,7 +106,8 @@ class AuditData(Config):
     )
     preprocess: Literal[PREPROCESSINGS] = Field(
         "letterbox",
-        description="after which preprocessing the label is guessed from the pixels; letterbox, film, film_equalised: as in training",
+        description="after which preprocessing the label is guessed from the pixels; letterbox, film, film_equalised, film_squares: as "
+        "in training (of several squares the middle one is looked at)",
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of folds, forests, permutations and bootstrap draws")
     num_workers: int = DataOptions.model_fields["num_workers"]

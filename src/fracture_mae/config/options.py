@@ -15,7 +15,7 @@ THRESHOLD_OBJECTIVES = ("weighted_youden", "balanced_accuracy", "f1", "f2", "mcc
 Start = Literal["random", "weights"]  # what a model began as: random numbers, or weights that were pretrained elsewhere
 _RATED_BATCH = 256  # X-rays per step that base learning rates are told for
 _HIGHEST_RATE = 2.4e-3  # of 4096 images, the most that He et al. pre-train with
-PREPROCESSINGS = ("letterbox", "film", "film_equalised")  # see data.reading.preprocessing
+PREPROCESSINGS = ("letterbox", "film", "film_equalised", "film_squares")  # see data.reading.preprocessing
 # Of models that do not say which they were made with, by recipe; entry points without recipes go by the default one.
 UNSTATED_PREPROCESSING = {"default": "letterbox", "robust": "letterbox", "original": "letterbox"}
 
@@ -150,8 +150,8 @@ class DataOptions(Config):
     preprocess: Literal["auto", *PREPROCESSINGS] = Field(
         "auto",
         description="how an X-ray becomes a square; letterbox: whole, on black; film: the exposed field alone, without frames, bars "
-        "and corners of rotations, stretched; film_equalised: that with equal contrast and detail everywhere; auto: as the model was "
-        "made",
+        "and corners of rotations, stretched; film_equalised: that with equal contrast and detail everywhere; film_squares: "
+        "so, but three squares along its longer side, over which answers are averaged; auto: as the model was made",
     )
     split: Literal["grouped", "published"] = Field(
         "grouped",

@@ -9,6 +9,7 @@ import pandas as pd
 
 from fracture_mae.data import boxes
 from fracture_mae.data.copies.links import as_table
+from fracture_mae.data.reading import preprocessing
 from fracture_mae.errors import FractureMaeError
 
 PREDICTED = [
@@ -23,6 +24,7 @@ PREDICTED = [
 
 UNLABELLED = -1  # label of a file that nobody labelled; never a class
 UNLABELLED_NAME = "unlabelled"
+_SQUARE = "square"  # column of tables that have a row for each square of a file: its number
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class XRays:
             is equal for the files of one X-ray; patient for those of one patient, whom no split, fold or draw may part: where nothing
             is known of patients, it is the X-ray.
         pixels: uint8 [N, image_size, image_size], memory-mapped, of all X-rays in the cache.
-        rows: int64 [n], where in `pixels` each file of `table` stands.
+        rows: int64 [n], where in `pixels` each file of `table` stands: its middle square where it became several, see `squares`.
     """
 
     name: str
@@ -89,6 +91,33 @@ class XRays:
     def preprocess(self) -> str:
         """How the pictures became squares, see `preprocessing`."""
         return str(self.table["preprocess"].iloc[0])
+
+    @property
+    def n_squares(self) -> int:
+        """How many squares became of each file, k; of those that `squares` tells apart, each is one."""
+        if _SQUARE in self.table or "preprocess" not in self.table or not len(self):
+            return 1
+        return preprocessing.n_squares(self.preprocess)
+
+    def squares(self) -> "XRays":
+        """The same files with a row for each of their squares, those of a file in a row: n · k rows."""
+        if self.n_squares == 1:
+            return self
+        number = np.tile(np.arange(self.n_squares), len(self))
+        offset = number - self.n_squares // 2
+        table = self.table.loc[np.repeat(self.table.index, self.n_squares)].reset_index(drop=True)
+        for side, step in (("left", "step_x"), ("top", "step_y")):
+            table[side] += offset * table[step]
+        table[_SQUARE] = number
+        return XRays(self.name, table, self.pixels, np.repeat(self.rows, self.n_squares) + offset)
+
+    @property
+    def shown_label(self) -> np.ndarray:
+        """`known_label`, but 0 for a square that shows none of the boxes of its X-ray: what it shows is not broken."""
+        if _SQUARE not in self.table:
+            return self.known_label
+        elsewhere = (boxes.texts_of(self.table) != "").to_numpy() & ~self.has_boxes
+        return np.where(elsewhere, np.float32(0), self.known_label)
 
     def images(self, positions: np.ndarray) -> np.ndarray:
         """uint8 [len(positions), image_size, image_size]."""

@@ -21,6 +21,7 @@ from torch import nn
 from fracture_mae.data.reading import decoding, preprocessing
 from fracture_mae.data.reading.cache import cache_root
 from fracture_mae.data.types import XRays
+from fracture_mae.evaluation.prediction import mean_of_squares
 from fracture_mae.models.autoencoder import Mae
 from fracture_mae.models.vit import encode, patches_of
 from fracture_mae.training.batches import in_batches, to_device
@@ -86,10 +87,10 @@ def features(encoder: Embedder, xrays: XRays, *, batch_size: int, accelerator: A
 def _compute(encoder: Embedder, xrays: XRays, batch_size: int, accelerator: Accelerator) -> dict[str, np.ndarray]:
     to_device(encoder, accelerator.device).eval()
     parts = []
-    for batch in in_batches(xrays, batch_size, accelerator.device, f"Features, {xrays.name}"):
+    for batch in in_batches(xrays.squares(), batch_size, accelerator.device, f"Features, {xrays.name}"):
         with accelerator.autocast():
             parts.append({name: value.float().cpu().numpy() for name, value in encoder(batch.pixels).items()})
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return {name: mean_of_squares(np.concatenate([part[name] for part in parts]), len(xrays)) for name in parts[0]}
 
 
 class FeatureStore:

@@ -18,27 +18,34 @@ from fracture_mae.training.batches import in_batches, to_device
 def predict(classifier: FractureClassifier, xrays: XRays, *, batch_size: int, accelerator: Accelerator) -> pd.DataFrame:
     """One row per file: path, sha256, label, group, patient, source and float64 logit; above 0 means the positive class.
 
-    Several processes share the files, and each gets the whole table.
+    Where a file became several squares, its logit is the mean of theirs. Several processes share the files, and each gets the whole
+    table.
     """
     to_device(classifier, accelerator.device).eval()
-    own = xrays.subset(collectives.share(len(xrays)))
+    own = xrays.subset(collectives.share(len(xrays))).squares()
     logits = []
     for batch in in_batches(own, batch_size, accelerator.device, f"Classifying {xrays.name}"):
         with accelerator.autocast():
             logits.append(classifier(batch.pixels).cpu().numpy())
     whole = [values for part in collectives.gather(logits) for values in part]
-    return xrays.table[PREDICTED].assign(logit=np.concatenate(whole).astype(np.float64))
+    logit = np.concatenate(whole).astype(np.float64).reshape(len(xrays), -1).mean(axis=1)
+    return xrays.table[PREDICTED].assign(logit=logit)
 
 
 @torch.inference_mode()
 def features(classifier: FractureClassifier, xrays: XRays, *, batch_size: int, accelerator: Accelerator) -> np.ndarray:
-    """What the classifier's head reads: pooled features, float32 [n, hidden size]. For one process."""
+    """What the classifier's head reads: pooled features, float32 [n, hidden size], the mean over a file's squares. For one process."""
     to_device(classifier, accelerator.device).eval()
     found = []
-    for batch in in_batches(xrays, batch_size, accelerator.device, f"Features, {xrays.name}"):
+    for batch in in_batches(xrays.squares(), batch_size, accelerator.device, f"Features, {xrays.name}"):
         with accelerator.autocast():
             found.append(classifier.features(batch.pixels).float().cpu().numpy())
-    return np.concatenate(found)
+    return mean_of_squares(np.concatenate(found), len(xrays))
+
+
+def mean_of_squares(features: np.ndarray, n: int) -> np.ndarray:
+    """Features of all squares of n files [n · k, d], those of a file in a row → of each file [n, d]."""
+    return features.reshape(n, -1, features.shape[-1]).mean(axis=1)
 
 
 def weighed(predictions: pd.DataFrame, xrays: XRays, config: CopyOptions) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 import base64
 import reprlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ class ServedClassifier(PythonModel):
         limit = self.decision.threshold if given is None else float(given)
         if not 0 <= limit <= 1:
             raise _BadRequest.invalid_parameter_value(f"threshold: found {limit}, expected a number from 0 to 1")
-        logit = _in_batches(self.classifier, _pixels(model_input["image"], self.classifier))
+        logit = _answers(self.classifier, self.classifier, model_input["image"])
         probability = self.decision.probability(logit)
         names = np.array(self.decision.label_names)
         return pd.DataFrame(
@@ -72,19 +73,27 @@ class ServedFeatures(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict | None = None
     ) -> pd.DataFrame:
-        pixels = _pixels(model_input["image"], self.encoder)
-        return pd.DataFrame({"features": _in_batches(self.encoder.features, pixels).tolist()})
+        return pd.DataFrame({"features": _answers(self.encoder.features, self.encoder, model_input["image"]).tolist()})
+
+
+def _answers(
+    network: Callable[[torch.Tensor], torch.Tensor], made_for: classifier.FractureClassifier, column: pd.Series
+) -> np.ndarray:
+    """What the network says of each image, float64 [n] or [n, d]: the mean over its squares, where it becomes several."""
+    pixels = _pixels(column, made_for)
+    of_squares = _in_batches(network, pixels.reshape(-1, *pixels.shape[2:]))
+    return of_squares.reshape(len(pixels), pixels.shape[1], *of_squares.shape[1:]).mean(axis=1)
 
 
 def _pixels(column: pd.Series, network: classifier.FractureClassifier) -> np.ndarray:
-    """Base64 images → uint8 [n, image_size, image_size] for the network; a bad one is an error that names its row, counted from 0."""
+    """Base64 images → uint8 [n, k, image_size, image_size], k squares of each; a bad one is an error that names its row, from 0."""
     rows = []
     for row, text in enumerate(column):
         try:
             rows.append(preprocess(decode(_content(text)), network.image_size, network.preprocess)[0])
         except UnreadableImage as error:
             raise _BadRequest.invalid_parameter_value(f"row {row}: {error}") from None
-    return np.stack(rows) if rows else np.zeros((0, network.image_size, network.image_size), np.uint8)
+    return np.stack(rows) if rows else np.zeros((0, 1, network.image_size, network.image_size), np.uint8)
 
 
 def _content(text: object) -> bytes:

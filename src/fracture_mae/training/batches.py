@@ -26,7 +26,7 @@ class Batch:
 
     Attributes:
         pixels: grey, float32 [B, 1, H, W] in [0, 1].
-        label: float32 [B], 1 is positive, NaN where there is none.
+        label: float32 [B], 1 is positive, NaN where there is none; see `XRays.shown_label`.
         weight: float32 [B], of each X-ray's loss in the loss of its step.
         boxes: around its fractures, float32 [B, M, 4] as `XRays.boxes` has them: shares of the square, NaN where there are fewer.
     """
@@ -117,7 +117,7 @@ def gather(xrays: XRays, pixels: Pixels, positions: np.ndarray, weight: np.ndarr
     """X-rays at `positions`; `weight` is theirs: [len(positions)], or one for all."""
     there = pixels(positions)
     edges = xrays.boxes[positions].reshape(len(positions), 4 * xrays.boxes.shape[1])
-    numbers = np.vstack([xrays.known_label[positions], np.broadcast_to(weight, len(positions)), edges.T]).astype(
+    numbers = np.vstack([xrays.shown_label[positions], np.broadcast_to(weight, len(positions)), edges.T]).astype(
         np.float32
     )
     return Gathered(there, sent(torch.from_numpy(numbers), there.device))

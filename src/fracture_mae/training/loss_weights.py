@@ -25,6 +25,10 @@ class LossWeights:
         """The plain mean."""
         return cls(np.ones(n), np.ones(n))
 
+    def repeated(self, n: int) -> "LossWeights":
+        """The same for n rows of each X-ray, one after the other."""
+        return LossWeights(np.repeat(self.weight, n), np.repeat(self.counts, n))
+
     def within(self, positions: np.ndarray) -> np.ndarray:
         """Of each X-ray's loss in a step that holds those at `positions`: float64 [len(positions)]."""
         return self.weight[positions] / self.counts[positions].sum()

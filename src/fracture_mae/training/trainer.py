@@ -102,6 +102,7 @@ class Trainer:
         from a checkpoint ends with the weights of one that was never interrupted, and several processes with those of one.
 
         Args:
+            xrays: where a file became several squares, each visit shows one of them, drawn.
             order: positions of the training X-rays to visit in an epoch.
             validate: metrics of the model in evaluation mode, `schedule.monitor` among them.
             log: takes an epoch's metrics and its number; of a resumed run, the earlier epochs' first.
@@ -111,6 +112,9 @@ class Trainer:
             NonFiniteError: the loss is no longer finite.
         """
         weights = LossWeights.equal(len(xrays)) if weights is None else weights
+        if xrays.n_squares > 1:
+            order, weights = drawn_square(order, xrays.n_squares), weights.repeated(xrays.n_squares)
+        n_files, xrays = len(xrays), xrays.squares()
         progress = self._restore(checkpoints)
         for number, row in enumerate(progress.history, start=1):
             log(row, number)
@@ -118,7 +122,7 @@ class Trainer:
             # Pixels that are changed anew for each step gain nothing by staying on the device.
             pixels = (MappedPixels if self.source_augmentation else pixels_of)(xrays, self.accelerator.device)
             if not self.computed_by:
-                self.settle(xrays, pixels, self.schedule.epochs - progress.epochs_done)
+                self.settle(xrays, pixels, n_files, self.schedule.epochs - progress.epochs_done)
             progress.computed_by = self.computed_by
         while not self.schedule.is_over(progress):
             row = self._train_epoch(xrays, pixels, weights, order, progress.epochs_done)
@@ -134,16 +138,17 @@ class Trainer:
         self.model.eval()
         return progress
 
-    def settle(self, xrays: XRays, pixels: Pixels, n_epochs: int) -> None:
+    def settle(self, xrays: XRays, pixels: Pixels, n_visits: int, n_epochs: int) -> None:
         """Choose how steps are computed, by trying where that was left open; `computed_by` says what was chosen.
 
         Args:
-            xrays: of the training.
+            xrays: of the training, a row for each square.
+            n_visits: of an epoch.
             n_epochs: that are to come.
         """
         self.prepared.train()
-        steps = n_steps(len(xrays), self.schedule.batch_size)
-        visits = np.arange(math.ceil(len(xrays) / steps))  # as many as the largest step of an epoch has
+        steps = n_steps(n_visits, self.schedule.batch_size)
+        visits = np.arange(math.ceil(n_visits / steps))  # as many as the largest step of an epoch has
         part = next(self._parts(visits, LossWeights.equal(len(xrays)), seed=0))
         batch = cache(lambda: self._gather(xrays, pixels, part).batch())  # only where it is needed
 
@@ -285,6 +290,16 @@ class Trainer:
             f"epoch {progress.epochs_done}/{self.schedule.epochs}: train/loss {row['train/loss']:.4f}, "
             f"{self.schedule.monitor} {row[self.schedule.monitor]:.4f}, {row['train/images_per_second']:.0f} X-rays/s{kept}"
         )
+
+
+def drawn_square(order: Order, n: int) -> Order:
+    """Of each X-ray that `order` visits one of its n squares, where these stand one after the other."""
+
+    def squares(rng: np.random.Generator) -> np.ndarray:
+        visits = order(rng)
+        return visits * n + rng.integers(n, size=len(visits))
+
+    return squares
 
 
 def visiting_order(xrays: XRays, sampler: str) -> Callable[[np.random.Generator], np.ndarray]:

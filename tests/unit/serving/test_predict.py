@@ -142,7 +142,7 @@ def test_pictures_are_preprocessed_as_the_classifier_was_made(network, tmp_path,
     classifier.save(network, DECISION, folder)
     served = open_model(models.ServedClassifier(), folder)
     picture = np.pad(cv2.resize(PICTURES[0], (90, 60)), 40)
-    square, _ = preprocess(picture, 32, how)
+    (square,), _ = preprocess(picture, 32, how)
     with torch.inference_mode():
         expected = network(torch.from_numpy(square)[None, None] / 255).numpy().astype(float)
     found = served.predict(None, rows(as_base64(picture)))["probability"][0]

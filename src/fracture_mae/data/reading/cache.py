@@ -13,11 +13,11 @@ from tqdm import tqdm
 from fracture_mae.data.reading.decoding import UnreadableImage, decode
 from fracture_mae.data.reading.encoding import UNKNOWN, encoding_of
 from fracture_mae.data.reading.placement import Placement
-from fracture_mae.data.reading.preprocessing import LETTERBOX, preprocess
+from fracture_mae.data.reading.preprocessing import LETTERBOX, n_squares, preprocess
 from fracture_mae.errors import FractureMaeError
 
 # Of the list beside the pictures: raised when its columns change.
-VERSION = 3
+VERSION = 4
 _CHUNK = 256  # files decoded between two writes
 _ENCODING = {"format": str, "channels": "int64", "bit_depth": "int64", "jpeg_quality": float, "jpeg_deviation": float}
 _PLACEMENT = {field.name: float for field in fields(Placement)}
@@ -28,6 +28,8 @@ _COLUMNS = {
     "height": "int64",
     "width": "int64",
     **_PLACEMENT,
+    "step_x": float,
+    "step_y": float,
     **_ENCODING,
     "reason": str,
 }
@@ -41,6 +43,9 @@ def cache_root() -> Path:
 class ImageStore:
     """Preprocessed pictures of one size in one file of raw bytes, with a list of what stands where beside it.
 
+    Where a picture becomes several squares, these stand one after the other; the list tells of the middle one, and of the step to
+    the next.
+
     The list is written after the bytes it speaks of, under a lock; whatever a killed writer left behind is cut off by the next.
 
     Args:
@@ -52,6 +57,7 @@ class ImageStore:
     def __init__(self, root: Path, size: int, how: str = LETTERBOX):
         self.size = size
         self.how = how
+        self.n_squares = n_squares(how)
         self.bytes_file = root / f"{size}.u8"
         self.list_file = root / f"{size}.csv"
         self.lock = FileLock(root / f"{size}.lock")
@@ -69,17 +75,17 @@ class ImageStore:
             files: index sha256, values paths; each content once.
 
         Returns:
-            Index sha256; columns row (-1 where unreadable), height, width, those of `Placement` and `Encoding`, and reason (empty
-            where readable).
+            Index sha256; columns row (of the middle square; -1 where unreadable), height, width, those of `Placement`, step_x and
+            step_y (what left and top change by from one square to the next), those of `Encoding`, and reason (empty where readable).
         """
         with self.lock:
             known = self._mend()
             missing = files[~files.index.isin(known.index)]
-            self._decode(missing, int(known["row"].max()) + 1 if len(known) else 0, num_workers)
+            self._decode(missing, self._n_stored(known), num_workers)
             return self._read_list().loc[files.index]
 
     def pixels(self) -> np.ndarray:
-        """All pictures, uint8 [n, size, size], memory-mapped and read-only."""
+        """All squares, uint8 [n, size, size], memory-mapped and read-only."""
         n = self.bytes_file.stat().st_size // self.size**2
         if n == 0:
             return np.zeros((0, self.size, self.size), np.uint8)
@@ -91,7 +97,7 @@ class ImageStore:
             text = self.list_file.read_bytes()
             os.truncate(self.list_file, text.rfind(b"\n") + 1)
             listed = self._read_list()
-            n_bytes = (int(listed["row"].max()) + 1) * self.size**2
+            n_bytes = self._n_stored(listed) * self.size**2
             if n_bytes <= self.bytes_file.stat().st_size:
                 os.truncate(self.bytes_file, n_bytes)
                 return listed
@@ -102,6 +108,11 @@ class ImageStore:
         self.bytes_file.touch()
         self.list_file.write_text(",".join(_COLUMNS) + "\n", encoding="utf-8")
         return self._read_list()
+
+    def _n_stored(self, listed: pd.DataFrame) -> int:
+        """Squares that the list speaks of."""
+        readable = listed["row"][listed["row"] >= 0]
+        return int(readable.max()) + 1 + self.n_squares // 2 if len(readable) else 0
 
     def _read_list(self) -> pd.DataFrame:
         listed = pd.read_csv(self.list_file, keep_default_na=False, index_col="sha256", dtype=_COLUMNS)
@@ -121,16 +132,17 @@ class ImageStore:
                 bar.update(len(chunk))
 
     def _append(self, contents: pd.Index, decoded: pd.DataFrame, next_row: int) -> int:
-        """Write pictures and then their list; returns how many pictures there were."""
+        """Write squares and then their list; returns how many squares there were."""
         readable = decoded["picture"].notna()
         with open(self.bytes_file, "ab") as file:
             file.writelines(decoded["picture"][readable])
             file.flush()
             os.fsync(file.fileno())  # the list may not reach the disk before them
-        row = (next_row + readable.cumsum() - 1).where(readable, -1)
+        first = next_row + (readable.cumsum() - 1) * self.n_squares
+        row = (first + self.n_squares // 2).where(readable, -1)
         listed = decoded.assign(sha256=contents, row=row)[list(_COLUMNS)]
         listed.to_csv(self.list_file, mode="a", header=False, index=False)
-        return int(readable.sum())
+        return int(readable.sum()) * self.n_squares
 
     def _decode_one(self, path: str) -> tuple:
         """Pixels, height and width before preprocessing, where they lie, how the file is encoded, and why there are none."""
@@ -138,8 +150,11 @@ class ImageStore:
             content = Path(path).read_bytes()
             picture = decode(content)
         except UnreadableImage as error:
-            return None, 0, 0, *astuple(_NOWHERE), *UNKNOWN, str(error)
+            return None, 0, 0, *astuple(_NOWHERE), 0.0, 0.0, *UNKNOWN, str(error)
         except OSError as error:  # nothing to remember: the content could be read a moment ago
             raise FractureMaeError(f"{path} cannot be read any more: {error.strerror}. Run again.") from None
-        square, placement = preprocess(picture, self.size, self.how)
-        return square.tobytes(), *picture.shape, *astuple(placement), *encoding_of(content), ""
+        squares, placements = preprocess(picture, self.size, self.how)
+        middle = placements[self.n_squares // 2]
+        after = placements[self.n_squares // 2 + 1] if self.n_squares > 1 else middle
+        step = after.left - middle.left, after.top - middle.top
+        return squares.tobytes(), *picture.shape, *astuple(middle), *step, *encoding_of(content), ""

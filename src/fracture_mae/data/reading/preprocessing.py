@@ -1,4 +1,4 @@
-"""From a decoded picture to the square that a network is shown, in one of several ways that a model is made with."""
+"""From a decoded picture to the square, or squares, that a network is shown, in one of several ways that a model is made with."""
 
 from collections.abc import Callable
 
@@ -9,9 +9,10 @@ from fracture_mae.data.reading import film
 from fracture_mae.data.reading.decoding import letterbox
 from fracture_mae.data.reading.placement import Placement
 
-# Raised when `film` or `film_equalised` make other pixels of a picture.
+# Raised when anything but the letterbox makes other pixels of a picture.
 VERSION = 1
-LETTERBOX, FILM, FILM_EQUALISED = "letterbox", "film", "film_equalised"
+LETTERBOX, FILM, FILM_EQUALISED, FILM_SQUARES = "letterbox", "film", "film_equalised", "film_squares"
+_N_SQUARES = {FILM_SQUARES: 3}  # that become of a picture; of the others one
 _NEIGHBOURHOOD = (
     1 / 8
 )  # of the side: standard deviation of the Gaussian in which brightness and contrast are made equal
@@ -23,13 +24,19 @@ _N_HALVINGS = 5  # of the interval in which the blur is looked for
 _COARSE = 56  # pixels; a neighbourhood's mean is worked out in a square shrunk to this
 
 
-def preprocess(picture: np.ndarray, size: int, how: str) -> tuple[np.ndarray, Placement]:
-    """A picture, uint8 [height, width], as a square, uint8 [size, size], and where it lies there.
+def n_squares(how: str) -> int:
+    """How many squares become of each picture, an odd number k."""
+    return _N_SQUARES.get(how, 1)
+
+
+def preprocess(picture: np.ndarray, size: int, how: str) -> tuple[np.ndarray, list[Placement]]:
+    """A picture, uint8 [height, width], as k squares, uint8 [k, size, size], and where it lies in each.
 
     Args:
         how: one of `PREPROCESSINGS`.
     """
-    return PREPROCESSINGS[how](picture, size)
+    squares, placements = zip(*PREPROCESSINGS[how](picture, size), strict=True)
+    return np.stack(squares), list(placements)
 
 
 def stretched_film(picture: np.ndarray, size: int) -> tuple[np.ndarray, Placement]:
@@ -38,13 +45,7 @@ def stretched_film(picture: np.ndarray, size: int) -> tuple[np.ndarray, Placemen
     What is empty within, such as the corners that a rotation leaves, is filled smoothly with the brightness around.
     """
     field = film.find(picture)
-    part = field.of(picture)
-    height, width = part.shape
-    interpolation = cv2.INTER_AREA if max(height, width) > size else cv2.INTER_LINEAR
-    square = cv2.resize(part, (size, size), interpolation=interpolation)
-    empty = cv2.resize(field.empty.astype(np.uint8), (size, size), interpolation=cv2.INTER_NEAREST) > 0
-    scale_x, scale_y = size / width, size / height
-    return _filled(square, empty), Placement(scale_x, scale_y, -field.left * scale_x, -field.top * scale_y)
+    return _cut_out(picture, field, (field.left, field.top, field.right, field.bottom), size)
 
 
 def equalised_film(picture: np.ndarray, size: int) -> tuple[np.ndarray, Placement]:
@@ -55,14 +56,57 @@ def equalised_film(picture: np.ndarray, size: int) -> tuple[np.ndarray, Placemen
     strongly compressed ones.
     """
     square, placement = stretched_film(picture, size)
-    return _with_less_detail(_locally_normalised(square), _DETAIL), placement
+    return _equalised(square), placement
 
 
-PREPROCESSINGS: dict[str, Callable[[np.ndarray, int], tuple[np.ndarray, Placement]]] = {
-    LETTERBOX: letterbox,
-    FILM: stretched_film,
-    FILM_EQUALISED: equalised_film,
+def squares_of_film(picture: np.ndarray, size: int) -> list[tuple[np.ndarray, Placement]]:
+    """Three squares along the longer side of the field, as wide as its shorter side, each equalised as by `equalised_film`.
+
+    They begin at its ends and in its middle, so bones keep their proportions, and are shown larger than in one square of the whole.
+    Of a field more than three times as long as wide, parts between them would be missing: there they overlap no more, and are as
+    long as a third of it.
+    """
+    field = film.find(picture)
+    height, width = field.bottom - field.top, field.right - field.left
+    upright, longest = height >= width, max(height, width)
+    side = max(min(height, width), -(-longest // _N_SQUARES[FILM_SQUARES]))
+    side += (longest - side) % 2  # so that the middle one lies at a whole pixel
+    found = []
+    for number in range(_N_SQUARES[FILM_SQUARES]):
+        start = (longest - side) * number // (_N_SQUARES[FILM_SQUARES] - 1)
+        left, top = (field.left, field.top + start) if upright else (field.left + start, field.top)
+        right, bottom = (field.right, top + side) if upright else (left + side, field.bottom)
+        square, placement = _cut_out(picture, field, (left, top, right, bottom), size)
+        found.append((_equalised(square), placement))
+    return found
+
+
+PREPROCESSINGS: dict[str, Callable[[np.ndarray, int], list[tuple[np.ndarray, Placement]]]] = {
+    LETTERBOX: lambda picture, size: [letterbox(picture, size)],
+    FILM: lambda picture, size: [stretched_film(picture, size)],
+    FILM_EQUALISED: lambda picture, size: [equalised_film(picture, size)],
+    FILM_SQUARES: squares_of_film,
 }
+
+
+def _cut_out(
+    picture: np.ndarray, field: film.Field, box: tuple[int, int, int, int], size: int
+) -> tuple[np.ndarray, Placement]:
+    """A part of the field (left, top, right, bottom in pixels of the picture) as a square, filled where it is empty."""
+    left, top, right, bottom = box
+    width, height = right - left, bottom - top
+    interpolation = cv2.INTER_AREA if max(height, width) > size else cv2.INTER_LINEAR
+    square = cv2.resize(picture[top:bottom, left:right], (size, size), interpolation=interpolation)
+    shape = field.bottom - field.top, field.right - field.left
+    empty = cv2.resize(field.empty.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST)
+    empty = empty[top - field.top : bottom - field.top, left - field.left : right - field.left]
+    empty = cv2.resize(empty, (size, size), interpolation=cv2.INTER_NEAREST) > 0
+    scale_x, scale_y = size / width, size / height
+    return _filled(square, empty), Placement(scale_x, scale_y, -left * scale_x, -top * scale_y)
+
+
+def _equalised(square: np.ndarray) -> np.ndarray:
+    return _with_less_detail(_locally_normalised(square), _DETAIL)
 
 
 def _filled(square: np.ndarray, empty: np.ndarray) -> np.ndarray:
