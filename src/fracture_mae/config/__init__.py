@@ -16,6 +16,7 @@ from fracture_mae.config.options import (
     DataOptions,
     NumberOrWord,
     OperatingOptions,
+    ReferenceOptions,
 )
 from fracture_mae.config.searching import Main, Tune
 from fracture_mae.config.training import FinetuneMae, ReconstructBaseline, TrainClassifier
@@ -38,6 +39,7 @@ __all__ = [
     "NumberOrWord",
     "OperatingOptions",
     "ReconstructBaseline",
+    "ReferenceOptions",
     "RollBack",
     "TrainClassifier",
     "Tune",

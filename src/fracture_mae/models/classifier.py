@@ -1,4 +1,4 @@
-"""A fractured / not fractured classifier on the encoder of a masked autoencoder."""
+"""A fractured / not fractured classifier on an encoder: that of a masked autoencoder, or any other that transformers loads."""
 
 import json
 from dataclasses import asdict
@@ -9,10 +9,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import ViTMAEConfig, ViTMAEModel
 
 from fracture_mae.errors import FractureMaeError, first_line
 from fracture_mae.metrics.decision import Decision
+from fracture_mae.models import encoders
 from fracture_mae.models.autoencoder import Mae
 from fracture_mae.models.encoders import Encoder, MaeEncoder, Tokens
 from fracture_mae.models.pixels import Normalisation
@@ -37,8 +37,7 @@ class FractureClassifier(nn.Module):
         super().__init__()
         if pool == "cls" and not encoder.has_cls:
             raise FractureMaeError(
-                f"--pool cls: {encoder.source or type(encoder.network).__name__} has no CLS token. Take --pool mean, the mean of its "
-                "patch tokens."
+                f"--pool cls: {encoder.named} has no CLS token. Take --pool mean, the mean of its patch tokens."
             )
         self.encoder = encoder
         self.pool = pool
@@ -110,11 +109,7 @@ def from_encoder(
 
 
 def from_mae(mae: Mae, **options: Any) -> FractureClassifier:
-    """A classifier on the encoder of `mae`, which it takes over; options as in `from_encoder`.
-
-    Position embeddings, fixed in the autoencoder, are trained here, as by He et al.
-    """
-    mae.network.vit.embeddings.position_embeddings.requires_grad_(True)
+    """A classifier on the encoder of `mae`, which it takes over; options as in `from_encoder`."""
     return from_encoder(MaeEncoder.of(mae), **options)
 
 
@@ -129,16 +124,19 @@ def layerwise_groups(
     """Parameter groups for an optimizer: the deeper a layer lies below the head, the smaller its learning rate.
 
     The head has `learning_rate`, the last of N layers `learning_rate · layer_decay`, the patch embedding
-    `learning_rate · layer_decay^(N + 1)`, as in He et al. (MAE, appendix A.2; introduced by Clark et al., ELECTRA, 2020). Biases,
-    norms and tokens are not decayed.
+    `learning_rate · layer_decay^(N + 1)`, as in He et al. (MAE, appendix A.2; introduced by Clark et al., ELECTRA, 2020). Layers
+    are the encoder's blocks, see `models.blocks`. Biases, norms and tokens are not decayed.
     """
-    n_layers = len(classifier.encoder.blocks)
+    encoder = classifier.encoder
+    n_layers = len(encoder.blocks)
     groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for name, parameter in classifier.named_parameters():
         if parameter.requires_grad:
-            is_encoders = name.startswith(_NETWORK)
-            depth = classifier.encoder.depth_of(name.removeprefix(_NETWORK)) if is_encoders else n_layers + 1
-            decays = parameter.ndim > 1 and not name.endswith("cls_token")
+            if name.startswith(_NETWORK):
+                own = name.removeprefix(_NETWORK)
+                depth, decays = encoder.depth_of(own), encoder.decays(own, parameter)
+            else:
+                depth, decays = n_layers + 1, parameter.ndim > 1
             groups.setdefault((depth, decays), []).append(parameter)
     return [
         {
@@ -157,6 +155,7 @@ def save(classifier: FractureClassifier, decision: Decision, folder: Path) -> No
     described = {
         "pool": classifier.pool,
         "hidden": classifier.hidden,
+        "image_size": classifier.image_size,
         "normalisation": asdict(classifier.normalisation),
         "decision": asdict(decision),
     }
@@ -191,7 +190,8 @@ def load(folder: Path) -> tuple[FractureClassifier, Decision]:
 def _read(folder: Path) -> tuple[FractureClassifier, Decision]:
     described = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
     normalisation = Normalisation(*(tuple(described["normalisation"][key]) for key in ("mean", "std")))
-    encoder = MaeEncoder(ViTMAEModel(ViTMAEConfig.from_pretrained(folder)), normalisation)
+    # Not written before there were encoders that take another size than their config says.
+    encoder = encoders.built(folder, normalisation, described.get("image_size"))
     hidden = described.get("hidden", 0)  # not written before heads could have a hidden layer
     classifier = FractureClassifier(encoder, pool=described["pool"], hidden=hidden)
     stored = load_file(folder / "model.safetensors")

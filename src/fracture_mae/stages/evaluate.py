@@ -82,7 +82,9 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
     for split in SPLITS:
         report.add(judging.judge_split(predictions[split], loaded.decision, split, remark, certainty))
     if config.references:
-        logits = references.fit_and_predict(dataset, config.seed)
+        frozen, tags = inputs.load_reference(config, accelerator)
+        report.tags |= tags
+        logits = references.fit_and_predict(dataset, config.seed, frozen)
         for split in SPLITS:
             beside = {name: predictions[split].assign(logit=by_split[split]) for name, by_split in logits.items()}
             models: dict[str, pd.DataFrame] = {CLASSIFIER: predictions[split], **beside}

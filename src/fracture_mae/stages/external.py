@@ -5,6 +5,8 @@ keeps of them, see `own_data`. Beside all that an evaluation says stand how comm
 what came true, how far the X-rays differ from its own, and by how much it does worse than on its own test.
 """
 
+import logging
+
 import numpy as np
 import pandas as pd
 from accelerate import Accelerator
@@ -15,16 +17,19 @@ from fracture_mae.config import Evaluate
 from fracture_mae.data.copies.originals import one_of_each
 from fracture_mae.data.types import Dataset, XRays
 from fracture_mae.evaluation import drift, judging, operating_points, properties
+from fracture_mae.evaluation.frozen_network import FrozenNetwork
 from fracture_mae.evaluation.judging import CLASSIFIER, WITH_INTERVAL, Certainty, drawn, levels, with_ends
 from fracture_mae.evaluation.own_data import OwnData
 from fracture_mae.evaluation.prediction import features, predict, weighed
 from fracture_mae.metrics import calibration
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.metrics.intervals import Sample, fall, intervals
-from fracture_mae.stages import promote
+from fracture_mae.stages import inputs, promote
 from fracture_mae.tracking import runs
 from fracture_mae.tracking.registered_models import LoadedClassifier
 from fracture_mae.tracking.report import Report
+
+logger = logging.getLogger(__name__)
 
 SPLIT = "external"
 _NOT_KEPT = "not at hand: this classifier keeps nothing of its own data. Train it anew"
@@ -53,12 +58,25 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
         report.tags["references"] = _NOT_KEPT
     else:
         if config.references:
-            logits = own.reference_logits(dataset.test, config.seed)
+            frozen = _kept_reference(own, config, accelerator, report)
+            logits = own.reference_logits(dataset.test, config.seed, frozen)
             beside = {name: predictions.assign(logit=values) for name, values in logits.items()}
             report.add(judging.compare({CLASSIFIER: predictions} | beside, SPLIT, remark, certainty))
         sample = one_of_each(dataset.test)
         report.add(_drift(own, sample, features(loaded.classifier, sample, **options), remark, certainty))
     return report
+
+
+def _kept_reference(own: OwnData, config: Evaluate, accelerator: Accelerator, report: Report) -> FrozenNetwork | None:
+    """The network that is asked for as a reference, where the classifier keeps what was fitted on its features; tags say so."""
+    frozen, tags = inputs.load_reference(config, accelerator)
+    if frozen and not own.keeps(frozen):
+        kept = f"keeps that on {own.frozen_by[0]}" if own.frozen_by[0] else "keeps none"
+        reason = f"the classifier {kept}; train it with --reference-encoder {frozen.name}"
+        logger.warning("The reference on frozen features of %s is left out: %s.", frozen.name, reason)
+        frozen, tags = None, {"reference_encoder.used": f"none: {reason}"}
+    report.tags |= tags
+    return frozen
 
 
 def digest(report: Report) -> str:

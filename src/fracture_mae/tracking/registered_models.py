@@ -14,10 +14,11 @@ from fracture_mae.data.shown import Shown, leakage_of
 from fracture_mae.data.types import Dataset, Leakage
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics.decision import Decision
-from fracture_mae.models import autoencoder
+from fracture_mae.models import autoencoder, encoders
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models.autoencoder import Mae
 from fracture_mae.models.classifier import FractureClassifier
+from fracture_mae.models.encoders import Encoder, MaeEncoder
 from fracture_mae.processes import collectives, ranks
 from fracture_mae.tracking import registry
 from fracture_mae.tracking.runs import Run
@@ -117,6 +118,32 @@ def with_leakage_of(encoder: str, dataset: Dataset) -> Dataset:
 def load_mae(name: str, config: DataOptions) -> Mae:
     """An MAE by any of its names: MLflow's, a preset's, a folder's or the hub's; of several processes the first gets it for all."""
     return collectives.from_first(lambda: _load_mae(name, config))
+
+
+def load_encoder(name: str, config: DataOptions) -> Encoder:
+    """An encoder by any of its names, whatever its architecture; of several processes the first gets it for all.
+
+    Raises:
+        FractureMaeError: there is none, it makes no tokens of pictures, or it is a classifier's, which has seen labels.
+    """
+    return collectives.from_first(lambda: _load_encoder(name, config))
+
+
+def _load_encoder(name: str, config: DataOptions) -> Encoder:
+    if name in autoencoder.PRESETS:
+        return MaeEncoder.of(_load_mae(name, config))
+    name = registry.exact(name)
+    place = str(registry.fetch(name)) if registry.is_model_uri(name) else name
+    if (Path(place).expanduser() / "classifier.json").exists():
+        raise FractureMaeError(
+            f"{name} is a classifier: it has seen labels of X-rays that are held out here, and would seem good for that. Take the "
+            "encoders that classifiers start from, such as models:/xray-mae/latest."
+        )
+    if encoders.type_of(place) == encoders.MAE_TYPE:
+        return MaeEncoder.of(_load_mae(name, config))
+    encoder = encoders.load(place, None if config.image_size == "auto" else config.image_size)
+    encoder.source = name
+    return encoder
 
 
 def _load_mae(name: str, config: DataOptions) -> Mae:

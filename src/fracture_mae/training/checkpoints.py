@@ -32,7 +32,15 @@ _SHARE = 0.1  # of the time that dearer checkpoints may take
 # Parameters that have no say in what weights a training ends with; the initial weights and the split are looked at themselves.
 _WITHOUT_SAY = {
     *("data_dir", "positive_label", "image_size", "num_workers", "device", "resume", "n_figures"),
-    *("model", "encoder", "calibrate", "threshold", "cross_validate", *OperatingOptions.model_fields),
+    *(
+        "model",
+        "encoder",
+        "reference_encoder",
+        "calibrate",
+        "threshold",
+        "cross_validate",
+        *OperatingOptions.model_fields,
+    ),
     *Computing.model_fields,
 }
 
@@ -189,7 +197,7 @@ def training_name(kind: str, model: nn.Module, settings: Mapping[str, Any]) -> s
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     for name, value in sorted(_state_of(model).items()):
         digest.update(name.encode())
-        digest.update(value.cpu().contiguous().view(torch.uint8).numpy())
+        digest.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return f"{kind}-{digest.hexdigest()[:16]}"
 
 

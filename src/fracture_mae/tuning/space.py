@@ -14,6 +14,7 @@ from optuna.distributions import (
 
 from fracture_mae.config import Tune
 from fracture_mae.evaluation.frozen_features import POOLS
+from fracture_mae.models.encoders import Encoder
 
 HEADS = ("logistic", "ridge", "mlp")
 SAMPLERS = ("file", "class", "xray", "xray_class")
@@ -21,9 +22,17 @@ SAMPLERS = ("file", "class", "xray", "xray_class")
 Space = dict[str, BaseDistribution]
 
 
-def space_of(config: Tune) -> Space:
-    """The parameters of a trial and their ranges; `class_weight` is the weight of a fractured X-ray beside 1."""
+def space_of(config: Tune, encoder: Encoder | None = None) -> Space:
+    """The parameters of a trial and their ranges; `class_weight` is the weight of a fractured X-ray beside 1.
+
+    Args:
+        encoder: what its architecture knows nothing of does not vary; None: one that knows all.
+    """
     space = _HEAD if config.depth == "head" else _FINETUNE | {"epochs": _epochs(config.max_epochs)}
+    if encoder and not encoder.has_cls and "pool" in space:
+        space = space | {"pool": CategoricalDistribution(("mean",))}
+    if encoder and not encoder.can_skip_blocks:
+        space = {name: distribution for name, distribution in space.items() if name != "drop_path"}
     # Where both rates are wanted at once, each trial stands for one place on the curve between them.
     return space | ({"aimed_sensitivity": FloatDistribution(0.5, 1)} if config.objective == "pareto" else {})
 

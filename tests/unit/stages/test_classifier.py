@@ -8,9 +8,12 @@ import pytest
 import torch
 
 from fracture_mae.config import TrainClassifier
+from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation.prediction import predict
 from fracture_mae.metrics import calibration
 from fracture_mae.metrics.decision import Decision
+from fracture_mae.models import encoders
+from fracture_mae.models.encoders import MaeEncoder
 from fracture_mae.stages import classifier as classifier_stage
 from fracture_mae.stages.classifier import (
     decide,
@@ -19,7 +22,9 @@ from fracture_mae.stages.classifier import (
     smoothed_cross_entropy,
     validation_metrics,
 )
-from fracture_mae.training.checkpoints import Checkpoints
+from fracture_mae.training.checkpoints import Checkpoints, training_name
+from tests import builders
+from tests.unit.models.networks import save_network
 
 
 @pytest.mark.parametrize(("class_weight", "expected"), [("none", 1.0), ("balanced", 5 / 4), (3.0, 3.0)])
@@ -119,7 +124,7 @@ def test_a_given_threshold_is_taken_and_the_data_is_named(dataset):
 
 def train(mae, dataset, accelerator, root, **settings):
     config = TrainClassifier(**{"batch_size": 3, "epochs": 4} | settings)
-    classifier = classifier_stage.build(mae, config)
+    classifier = classifier_stage.build(MaeEncoder.of(mae), config)
     with Checkpoints(root, "training", resume=True) as checkpoints:
         progress = classifier_stage.train(
             classifier, dataset, config, accelerator=accelerator, checkpoints=checkpoints, log=lambda row, epoch: None
@@ -167,7 +172,7 @@ def test_a_frozen_encoder_stays(tiny_mae, dataset, accelerator, tmp_path):
 
 
 def test_predictions_name_their_files(tiny_mae, dataset, accelerator):
-    classifier = classifier_stage.build(tiny_mae, TrainClassifier())
+    classifier = classifier_stage.build(MaeEncoder.of(tiny_mae), TrainClassifier())
     tables = [predict(classifier, dataset.train, batch_size=size, accelerator=accelerator) for size in (2, 9)]
     assert tables[0].columns.tolist() == ["path", "sha256", "label", "group", "patient", "source", "logit"]
     assert tables[0]["path"].tolist() == dataset.train.table["path"].tolist()
@@ -176,3 +181,34 @@ def test_predictions_name_their_files(tiny_mae, dataset, accelerator):
     pixels = torch.from_numpy(dataset.train.pixels[3:4])[:, None] / 255
     assert tables[0]["logit"][3] == pytest.approx(classifier(pixels).item(), abs=1e-6)
     assert math.isfinite(tables[0]["logit"].sum())
+
+
+def test_what_only_the_recipe_asks_for_gives_way_to_the_architecture(tmp_path, tiny_mae):
+    save_network(tmp_path, "swin")
+    swin = encoders.load(str(tmp_path), 64)
+    config, said = classifier_stage.obeyable(TrainClassifier(), swin)
+    assert (config.patch_dropout, config.drop_path) == (0, TrainClassifier().drop_path)
+    assert said == {"patch_dropout.obeyed": f"0: SwinModel ({tmp_path}) cannot do as the recipe says"}
+    assert classifier_stage.build(swin, config).encoder.patch_dropout == 0
+    asked = TrainClassifier(patch_dropout=0.25)
+    assert classifier_stage.obeyable(asked, swin) == (asked, {})
+    with pytest.raises(FractureMaeError, match=r"--patch-dropout 0\.25: SwinModel"):
+        classifier_stage.build(swin, asked)
+    assert classifier_stage.obeyable(TrainClassifier(), MaeEncoder.of(tiny_mae)) == (TrainClassifier(), {})
+
+
+def test_a_convolutional_encoder_is_trained_saved_and_resumed(tmp_path, dataset, accelerator):
+    """Batch normalisation counts its batches in tensors without a dimension."""
+    save_network(tmp_path / "network", "resnet")
+    config = TrainClassifier(batch_size=3, epochs=2, patch_dropout=0)
+    states = []
+    for _ in range(2):  # the second one finds the checkpoint of the last epoch
+        classifier = classifier_stage.build(encoders.load(str(tmp_path / "network"), builders.SIDE), config)
+        name = training_name("TrainClassifier", classifier, {})
+        with Checkpoints(tmp_path, name, resume=True) as checkpoints:
+            options = {"checkpoints": checkpoints, "log": lambda row, epoch: None}
+            progress = classifier_stage.train(classifier, dataset, config, accelerator=accelerator, **options)
+        states.append(classifier.state_dict())
+    assert progress.epochs_done == 2
+    assert len(progress.run_ids) == 2
+    assert all(value.equal(states[0][key]) for key, value in states[1].items())

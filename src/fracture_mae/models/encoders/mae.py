@@ -16,6 +16,8 @@ class MaeEncoder(Encoder):
     """A ViTMAEModel; but for `patch_dropout`, all patches are shown to it."""
 
     has_cls = True
+    can_skip_blocks = True
+    can_leave_out_patches = True
 
     def __init__(self, network: ViTMAEModel, normalisation: Normalisation, source: str = ""):
         super().__init__(network, normalisation, network.config.image_size, source)
@@ -25,7 +27,11 @@ class MaeEncoder(Encoder):
 
     @classmethod
     def of(cls, mae: Mae) -> "MaeEncoder":
-        """The encoder of `mae`, not a copy of it."""
+        """The encoder of `mae`, which it takes over.
+
+        Position embeddings, fixed in the autoencoder, can be trained here, as by He et al.
+        """
+        mae.network.vit.embeddings.position_embeddings.requires_grad_(True)
         return cls(mae.network.vit, mae.normalisation, mae.source)
 
     @property
@@ -47,6 +53,9 @@ class MaeEncoder(Encoder):
         if name.startswith("layers."):
             return int(name.split(".")[1]) + 1
         return len(self.network.layers) + 1
+
+    def decays(self, name: str, parameter: nn.Parameter) -> bool:
+        return parameter.ndim > 1 and not name.endswith("cls_token")
 
     def described(self) -> str:
         config = self.network.config

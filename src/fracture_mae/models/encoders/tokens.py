@@ -56,6 +56,11 @@ class Encoder(nn.Module):
         self.patch_dropout = 0.0
 
     @property
+    def named(self) -> str:
+        """The kind of network and where it is from."""
+        return f"{type(self.network).__name__} ({self.source})" if self.source else type(self.network).__name__
+
+    @property
     def n_patches(self) -> int:
         """Cells of a picture: L = rows · columns."""
         return self.grid[0] * self.grid[1]
@@ -63,6 +68,16 @@ class Encoder(nn.Module):
     @property
     def blocks(self) -> list[nn.Module]:
         """What follows each other in the network and adds to its input, such as the layers of a transformer."""
+        raise NotImplementedError
+
+    @property
+    def can_skip_blocks(self) -> bool:
+        """Whether `drop_path` can be obeyed."""
+        raise NotImplementedError
+
+    @property
+    def can_leave_out_patches(self) -> bool:
+        """Whether `patch_dropout` can be obeyed."""
         raise NotImplementedError
 
     @property
@@ -88,8 +103,17 @@ class Encoder(nn.Module):
                 WACV 2023).
 
         Raises:
-            FractureMaeError: no cell would stay.
+            FractureMaeError: the architecture cannot do so, or no cell would stay.
         """
+        if patch_dropout and not self.can_leave_out_patches:
+            raise FractureMaeError(
+                f"--patch-dropout {patch_dropout}: {self.named} cannot leave out patches, since it reckons with all of them being "
+                "there. Take 0, or auto."
+            )
+        if drop_path and not self.can_skip_blocks:
+            raise FractureMaeError(
+                f"--drop-path {drop_path}: {self.named} has no layer that could be skipped, as far as can be seen. Take 0, or auto."
+            )
         if int(self.n_patches * (1 - patch_dropout)) < 1:
             raise FractureMaeError(
                 f"--patch-dropout {patch_dropout} leaves none of the {self.n_patches} patches of an image; at least one must stay. "
@@ -104,6 +128,10 @@ class Encoder(nn.Module):
         Args:
             name: of a parameter of `network`.
         """
+        raise NotImplementedError
+
+    def decays(self, name: str, parameter: nn.Parameter) -> bool:
+        """Whether weight decay is for a parameter of `network`: not for biases, norms and tokens."""
         raise NotImplementedError
 
     def shown(self, chance: torch.Tensor | None) -> torch.Tensor | None:
