@@ -14,6 +14,7 @@ import torch
 from benchmarks.workload import Workload, cache_in
 from fracture_mae.config import FinetuneMae, Tune
 from fracture_mae.data.types import XRays
+from fracture_mae.models.encoders import MaeEncoder
 from fracture_mae.stages import finetune
 from fracture_mae.tracking.runs import Run
 from fracture_mae.training.batches import Ahead, batch_of, gather, pixels_of
@@ -90,7 +91,7 @@ def tuning_seconds(workload: Workload, run: Run, url: str, n_trials: int) -> tup
     folder = workload.temporary()
     started = time.perf_counter()
     with cache_in(folder):
-        depth = HeadDepth(copy.deepcopy(workload.mae), workload.dataset, config, workload.accelerator)
+        depth = HeadDepth(MaeEncoder.of(copy.deepcopy(workload.mae)), workload.dataset, config, workload.accelerator)
     computed = time.perf_counter()
     storage = open_storage(url, config.heartbeat)
     lock = Lock(storage, folder.name)

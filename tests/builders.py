@@ -41,6 +41,13 @@ def tiny_mae():
     return Mae(random_start(config, seed=0), Normalisation(), "tiny")
 
 
+def tiny_encoder():
+    """That of `tiny_mae`."""
+    from fracture_mae.models.encoders import MaeEncoder
+
+    return MaeEncoder.of(tiny_mae())
+
+
 def xrays(name, label, group=None):
     """A bright bone on black in each, which a dark line breaks where the label is 1; each of its own group unless told."""
     label = np.asarray(label)

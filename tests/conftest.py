@@ -42,6 +42,11 @@ def tiny_mae():
 
 
 @pytest.fixture
+def tiny_encoder():
+    return builders.tiny_encoder()
+
+
+@pytest.fixture
 def xrays():
     return builders.training_xrays()
 

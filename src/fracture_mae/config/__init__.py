@@ -18,6 +18,7 @@ from fracture_mae.config.options import (
     NumberOrWord,
     OperatingOptions,
     Optimisation,
+    ReferenceOptions,
     Start,
 )
 from fracture_mae.config.searching import Main, Tune
@@ -42,6 +43,7 @@ __all__ = [
     "OperatingOptions",
     "Optimisation",
     "ReconstructBaseline",
+    "ReferenceOptions",
     "RollBack",
     "Start",
     "TrainClassifier",

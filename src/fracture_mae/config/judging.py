@@ -12,11 +12,12 @@ from fracture_mae.config.options import (
     CopyOptions,
     DataOptions,
     OperatingOptions,
+    ReferenceOptions,
 )
 
 
-class Evaluate(OperatingOptions, CopyOptions, DataOptions):
-    """Judge a registered classifier on every split, beside two references."""
+class Evaluate(OperatingOptions, CopyOptions, ReferenceOptions, DataOptions):
+    """Judge a registered classifier on every split, beside references."""
 
     classifier: str = Field(
         "models:/fracture-classifier@challenger",
@@ -29,7 +30,7 @@ class Evaluate(OperatingOptions, CopyOptions, DataOptions):
         "data that it had no part of; nothing is fitted or chosen on them, and one class alone is enough",
     )
     n_draws: int = Field(1000, ge=100, le=100_000, description="bootstrap draws over X-rays behind each 95 % interval")
-    references: bool = Field(True, description="also fit and judge the two reference classifiers")
+    references: bool = Field(True, description="also fit and judge the reference classifiers")
     promote: Literal["auto", "always", "never"] = Field(
         "auto",
         description="move the alias champion to this version; auto: if it is the better one on the same test X-rays",
@@ -67,14 +68,14 @@ class Evaluate(OperatingOptions, CopyOptions, DataOptions):
         return promote_on
 
 
-class Compare(DataOptions):
+class Compare(ReferenceOptions, DataOptions):
     """Compare encoders by what a linear head reads from their frozen features, cross-validated."""
 
     encoders: str = Field(
         f"{DEFAULT_MODEL},models:/xray-mae/latest",
         min_length=1,
-        description="names with commas between them, the first is the yardstick: hub names and local folders of MAE, ViT, DeiT, "
-        "DINOv2 and BEiT, models:/NAME/VERSION, presets",
+        description="names with commas between them, the first is the yardstick: hub names and local folders of any encoder "
+        "that transformers loads, models:/NAME/VERSION, presets",
     )
     pool: Literal["mean", "cls"] = Field("mean", description="what the head reads: mean of the patch tokens, or CLS")
     n_folds: int = Field(5, ge=2, le=20, description="folds over the training and validation X-rays; test is not read")
@@ -83,7 +84,7 @@ class Compare(DataOptions):
         description="sources: also hold out each source, such as a hospital, once, and show what is left of the folds' figures",
     )
     n_draws: int = Evaluate.model_fields["n_draws"]
-    references: bool = Field(True, description="also judge the two reference classifiers in the same folds")
+    references: bool = Field(True, description="also judge the reference classifiers in the same folds")
 
 
 class RollBack(Config):

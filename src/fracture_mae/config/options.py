@@ -3,7 +3,17 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 DEFAULT_MODEL = "facebook/vit-mae-base"
 # Of these a lower value is better for the last two.
@@ -89,12 +99,30 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     recipes: ClassVar[dict[str, dict[str, Any]]] = {}
     variants: ClassVar[dict[str, dict[str, Any]]] = {}  # recipes that are `default` but for these values
+    _from_recipe: frozenset[str] = PrivateAttr(frozenset())
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _fill_from_recipe(cls, values: dict[str, Any]) -> dict[str, Any]:
+    def _fill_from_recipe(cls, values: Any, make: ModelWrapValidatorHandler[Self]) -> Self:
+        if not isinstance(values, dict):
+            return make(values)
         known = {name: value for name, value in cls._recipe(values).items() if not isinstance(value, ByStart)}
-        return {**values, **{name: value for name, value in known.items() if values.get(name, "auto") == "auto"}}
+        recipe = {name: value for name, value in known.items() if values.get(name, "auto") == "auto"}
+        config = make({**values, **recipe})
+        config._from_recipe = frozenset(recipe)
+        return config
+
+    @property
+    def from_recipe(self) -> frozenset[str]:
+        """Names of the fields that were left at `auto` and that the recipe has filled."""
+        return self._from_recipe
+
+    def __eq__(self, other: object) -> bool:
+        """The same values, whoever chose them."""
+        return type(other) is type(self) and dict(self) == dict(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(dict(self).items()))
 
     @classmethod
     def _recipe(cls, values: dict[str, Any]) -> dict[str, Any]:
@@ -209,6 +237,17 @@ class CopyOptions(Config):
                 "and weighing them too would correct for their copies twice"
             )
         return sampler
+
+
+class ReferenceOptions(Config):
+    """What a network is judged beside."""
+
+    reference_encoder: str = Field(
+        "none",
+        min_length=1,
+        description="hub name or folder of a network pretrained on photographs, whose frozen features with a logistic regression are a "
+        "third reference; one of the hub that cannot be had is left out with a sentence; none: no such reference",
+    )
 
 
 class Augmentation(Config):

@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from fracture_mae.config.judging import Evaluate
-from fracture_mae.config.options import DataOptions, Masking, OperatingOptions, Optimisation
+from fracture_mae.config.options import DataOptions, Masking, OperatingOptions, Optimisation, ReferenceOptions
 from fracture_mae.config.training import FinetuneMae, TrainClassifier
 
 
-class Tune(DataOptions):
+class Tune(ReferenceOptions, DataOptions):
     """Search class weight, threshold and more with Optuna; register the best."""
 
     encoder: str = TrainClassifier.model_fields["encoder"]

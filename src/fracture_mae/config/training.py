@@ -17,6 +17,7 @@ from fracture_mae.config.options import (
     NumberOrWord,
     OperatingOptions,
     Optimisation,
+    ReferenceOptions,
     Start,
     WholeNumber,
 )
@@ -95,21 +96,28 @@ class FinetuneMae(Masking, CopyOptions, Augmentation, Computing, Optimisation, D
     }
 
 
-class TrainClassifier(OperatingOptions, CopyOptions, Augmentation, Computing, Optimisation, DataOptions):
+class TrainClassifier(
+    OperatingOptions, CopyOptions, Augmentation, Computing, Optimisation, ReferenceOptions, DataOptions
+):
     """Train a fractured / not fractured classifier on the encoder."""
 
     encoder: str = Field(
         "models:/xray-mae/latest",
         min_length=1,
-        description="whose encoder to use: models:/NAME/VERSION, runs:/ID/PATH, a folder, a hub name or a preset",
+        description="whose encoder to use: models:/NAME/VERSION, runs:/ID/PATH, a preset, or a folder or hub name of any encoder "
+        "of pictures that transformers loads: ViTMAE, ViT, DeiT, BEiT, DINOv2, DINOv3, Swin, ConvNeXt, EfficientNet, ResNet, timm's",
     )
     pool: Literal["mean", "cls"] = Field("auto", description="what the head reads: mean of the patch tokens, or CLS")
     freeze: bool = Field(False, description="train the head alone")
     layer_decay: Annotated[Literal["auto"] | Annotated[float, Field(gt=0, le=1)], NumberOrWord] = Field(
-        "auto", description="factor of the learning rate from layer to layer downwards"
+        "auto", description="factor of the learning rate from layer to layer, or block to block, downwards"
     )
-    drop_path: float = Field("auto", ge=0, lt=1, description="stochastic depth: chance that the last layer is skipped")
-    patch_dropout: float = Field("auto", ge=0, lt=1, description="share of patches left out while training")
+    drop_path: float = Field(
+        "auto", ge=0, lt=1, description="stochastic depth: chance that the last layer, or block, is skipped"
+    )
+    patch_dropout: float = Field(
+        "auto", ge=0, lt=1, description="share of patches left out while training, if the encoder can"
+    )
     label_smoothing: float = Field("auto", ge=0, lt=1, description="share of the label spread over both classes")
     class_weight: Annotated[Literal["none", "balanced"] | Annotated[float, Field(gt=0, le=1000)], NumberOrWord] = Field(
         "auto", description="weight of the positive class in the loss: none (1), balanced, or a number"

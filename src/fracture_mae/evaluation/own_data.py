@@ -4,7 +4,7 @@ On somebody else's X-rays nothing may be fitted or chosen. So the thresholds of 
 X-rays of the classifier, the references are fitted on its training X-rays, and both are compared with what it meets there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -12,11 +12,13 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 from accelerate import Accelerator
+from sklearn.pipeline import Pipeline
 
 from fracture_mae.data.copies.originals import one_of_each
 from fracture_mae.data.types import Dataset, XRays
 from fracture_mae.errors import FractureMaeError, first_line
 from fracture_mae.evaluation import properties, references
+from fracture_mae.evaluation.frozen_network import FrozenNetwork
 from fracture_mae.evaluation.prediction import features
 from fracture_mae.metrics.scores import equal_group_weight
 from fracture_mae.models.classifier import FractureClassifier
@@ -36,6 +38,8 @@ class OwnData:
         label: int64 [n], of these files; group: [n], their X-rays; original: bool [n], true for one file of each X-ray.
         gradients: float64 [d + 1], weights and intercept of the reference on gradient histograms, fitted on these files.
         features: float32 [m, hidden size], pooled features of one file of each training X-ray, of 1,000 of them at most.
+        frozen: float64 [d + 1], the same as `gradients` of the reference on frozen features; None where none was asked for.
+        frozen_by: name and fingerprint of the network whose features they are.
     """
 
     validation: pd.DataFrame
@@ -45,6 +49,8 @@ class OwnData:
     original: np.ndarray
     gradients: np.ndarray
     features: np.ndarray
+    frozen: np.ndarray | None = None
+    frozen_by: tuple[str, str] = ("", "")
 
     @classmethod
     def of(
@@ -56,6 +62,7 @@ class OwnData:
         batch_size: int,
         accelerator: Accelerator,
         seed: int,
+        frozen: FrozenNetwork | None = None,
     ) -> "OwnData":
         """Of a trained classifier.
 
@@ -63,6 +70,7 @@ class OwnData:
             dataset: whose training X-rays it was trained on.
             validation: its predictions for X-rays that it was not trained on, those that its threshold was chosen on.
             seed: by which the X-rays are drawn whose features are kept, where there are too many.
+            frozen: the network whose frozen features are a reference.
         """
         train = dataset.train
         rng = np.random.default_rng(seed)
@@ -75,8 +83,10 @@ class OwnData:
             label=train.label,
             group=train.group.astype(str),
             original=train.table["sha256"].isin(originals.table["sha256"]).to_numpy(),
-            gradients=_fit_gradients(train),
+            gradients=_fitted(references.gradient_classifier(), references.gradient_histograms, train),
             features=features(classifier, originals.subset(kept), **options),
+            frozen=_fitted(references.feature_classifier(), frozen.describe, train) if frozen else None,
+            frozen_by=(frozen.name, frozen.fingerprint) if frozen else ("", ""),
         )
 
     def save(self, folder: Path) -> None:
@@ -92,6 +102,7 @@ class OwnData:
             original=self.original,
             gradients=self.gradients,
             features=self.features,
+            **({} if self.frozen is None else {"frozen": self.frozen, "frozen_by": np.array(self.frozen_by)}),
         )
 
     @classmethod
@@ -107,6 +118,7 @@ class OwnData:
             with np.load(folder / _FILE, allow_pickle=False) as stored:
                 kept = dict(stored)
             predicted = {name: kept.pop(f"validation_{name}") for name in _PREDICTED}
+            kept["frozen_by"] = tuple(map(str, kept.get("frozen_by", ("", ""))))
             columns = [*properties.SIZE, *properties.ENCODING, *properties.BORDER]
             of_files = pd.DataFrame(kept.pop("properties"), columns=columns)
             return cls(validation=pd.DataFrame(predicted), properties=of_files, **kept)
@@ -116,27 +128,38 @@ class OwnData:
                 "classifier anew, or take another."
             ) from error
 
-    def reference_logits(self, xrays: XRays, seed: int) -> Mapping[str, np.ndarray]:
+    def keeps(self, frozen: FrozenNetwork) -> bool:
+        """Whether the reference on this network's features was fitted."""
+        return self.frozen is not None and self.frozen_by[1] == frozen.fingerprint
+
+    def reference_logits(
+        self, xrays: XRays, seed: int, frozen: FrozenNetwork | None = None
+    ) -> Mapping[str, np.ndarray]:
         """Name of each reference → its logits [n] for X-rays that it was not fitted on.
 
         Args:
             seed: of the forest that reads file properties, which is grown anew from those of the training files.
+            frozen: a network that it keeps the reference of, see `keeps`.
         """
         weight = equal_group_weight(self.group)
         forest = references.fit(references.forest(seed), self.properties.to_numpy(), self.label, weight)
         described = properties.of_files(xrays, "References, file properties").to_numpy()
-        *weights, intercept = self.gradients
         histograms = references.gradient_histograms(xrays, "References, gradient histograms")
-        return {
+        logits = {
             references.FILE_PROPERTIES: references.logit(forest, described),
-            references.GRADIENT_HISTOGRAMS: references.bounded(histograms @ np.array(weights) + intercept),
+            references.GRADIENT_HISTOGRAMS: _mapped(self.gradients, histograms),
         }
+        return logits | ({frozen.title: _mapped(self.frozen, frozen.describe(xrays))} if frozen else {})
 
 
-def _fit_gradients(train: XRays) -> np.ndarray:
-    """Scaling and logistic regression as one affine map of the histograms."""
-    histograms = references.gradient_histograms(train, "Gradient histograms of the training files")
-    weight = equal_group_weight(train.group)
-    scaler, model = references.fit(references.gradient_classifier(), histograms, train.label, weight)
+def _mapped(affine: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Logits [n] of features [n, d] by weights and intercept [d + 1]."""
+    return references.bounded(values @ affine[:-1] + affine[-1])
+
+
+def _fitted(classifier: Pipeline, describe: Callable[[XRays, str], np.ndarray], train: XRays) -> np.ndarray:
+    """Scaling and logistic regression as one affine map of what `describe` makes of the training files."""
+    described = describe(train, "References, training files")
+    scaler, model = references.fit(classifier, described, train.label, equal_group_weight(train.group))
     weights = model.coef_[0] / scaler.scale_
     return np.append(weights, model.intercept_[0] - weights @ scaler.mean_)

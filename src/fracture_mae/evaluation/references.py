@@ -1,4 +1,4 @@
-"""Two classifiers that never learn what a bone looks like: what a network adds over them is its worth."""
+"""Classifiers that never learn what a bone looks like: what a trained network adds over them is its worth."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from fracture_mae.data.types import PREDICTED, Dataset, XRays
 from fracture_mae.evaluation import properties
+from fracture_mae.evaluation.frozen_network import FrozenNetwork
 from fracture_mae.metrics.scores import equal_group_weight
 
 _HOG_SIZE = 128  # pixels
@@ -37,22 +38,33 @@ class Reference:
 
 
 def models(seed: int) -> dict[str, Reference]:
-    """Both references by their names, not fitted yet."""
+    """The two references that need no network, by their names, not fitted yet."""
     return {
         FILE_PROPERTIES: Reference(_file_properties, forest(seed)),
         GRADIENT_HISTOGRAMS: Reference(gradient_histograms, gradient_classifier()),
     }
 
 
-def fit_and_predict(dataset: Dataset, seed: int) -> dict[str, dict[str, np.ndarray]]:
-    """Fit both references on training alone, every X-ray weighing the same, and apply them to every split.
+def all_models(seed: int, frozen: FrozenNetwork | None = None) -> dict[str, Reference]:
+    """All references by their names, with that on frozen features where there is such a network."""
+    third = {frozen.title: Reference(frozen.describe, feature_classifier())} if frozen else {}
+    return models(seed) | third
+
+
+def fit_and_predict(
+    dataset: Dataset, seed: int, frozen: FrozenNetwork | None = None
+) -> dict[str, dict[str, np.ndarray]]:
+    """Fit the references on training alone, every X-ray weighing the same, and apply them to every split.
+
+    Args:
+        frozen: see `all_models`.
 
     Returns:
         Name of the reference → name of the split → logits [n] of its files.
     """
     train = dataset.train
     logits: dict[str, dict[str, np.ndarray]] = {}
-    for name, reference in models(seed).items():
+    for name, reference in all_models(seed, frozen).items():
         features = {
             xrays.name: reference.describe(xrays, f"References, {xrays.name}")
             for xrays in (train, dataset.validation, dataset.test)
@@ -63,12 +75,18 @@ def fit_and_predict(dataset: Dataset, seed: int) -> dict[str, dict[str, np.ndarr
 
 
 def out_of_fold(
-    xrays: XRays, fold: np.ndarray, seed: int, names: Collection[str] | None = None
+    xrays: XRays,
+    fold: np.ndarray,
+    seed: int,
+    frozen: FrozenNetwork | None = None,
+    *,
+    names: Collection[str] | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Predictions of the references for X-rays that they were not fitted on.
 
     Args:
         fold: int64 [n], of each file; all files of an X-ray are in one.
+        frozen: see `all_models`.
         names: of the references that are wanted; None: all.
 
     Returns:
@@ -76,7 +94,7 @@ def out_of_fold(
     """
     weight = equal_group_weight(xrays.group)
     found = {}
-    wanted = {name: each for name, each in models(seed).items() if names is None or name in names}
+    wanted = {name: each for name, each in all_models(seed, frozen).items() if names is None or name in names}
     for name, reference in wanted.items():
         features, answers = reference.describe(xrays, f"References, {name}"), np.empty(len(xrays))
         for number in range(fold.max() + 1):
@@ -95,6 +113,11 @@ def forest(seed: int) -> Pipeline:
 def gradient_classifier() -> Pipeline:
     """What guesses a label from `gradient_histograms`."""
     return make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=2000))
+
+
+def feature_classifier() -> Pipeline:
+    """What guesses a label from frozen features; penalised like `gradient_classifier`, so that the two differ by what they read."""
+    return gradient_classifier()
 
 
 def fit(model: Pipeline, features: np.ndarray, label: np.ndarray, weight: np.ndarray) -> Pipeline:

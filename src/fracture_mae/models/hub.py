@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 from fracture_mae.errors import FractureMaeError, first_line
 
 T = TypeVar("T")
+TIMM_TYPE = "timm_wrapper"
 REACH_TIMEOUT = 5.0  # seconds until a silent hub counts as out of reach
 
 logger = logging.getLogger(__name__)
@@ -89,13 +90,18 @@ def _load(
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()  # not its report of weights that are left over; what is missing is told below
     config = fetch(lambda **options: kind.config_class.get_config_dict(name, **options)[0], name, presets)
-    if config.get("model_type") != kind.config_class.model_type:
+    if model_type_in(config) != kind.config_class.model_type:
         raise FractureMaeError(
-            f"{name} is a model of type {config.get('model_type')!r}, but {kind.config_class.model_type!r} is needed here "
+            f"{name} is a model of type {model_type_in(config)!r}, but {kind.config_class.model_type!r} is needed here "
             "(such as facebook/vit-mae-base)."
         )
     network, info = fetch(load, name, presets)
     return network, set(info["missing_keys"])
+
+
+def model_type_in(config: dict[str, Any]) -> str | None:
+    """The model_type of a config.json; timm's own name none."""
+    return config.get("model_type") or (TIMM_TYPE if "pretrained_cfg" in config else None)
 
 
 def fetch_file(name: str, filename: str, presets: Iterable[str]) -> Path | None:

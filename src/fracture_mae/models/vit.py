@@ -9,7 +9,9 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AttentionInterface, PreTrainedModel, ViTMAEModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.models.vit_mae.modeling_vit_mae import ViTMAEAttention
+from transformers.models.vit_mae.modeling_vit_mae import ViTMAEAttention, ViTMAEPreTrainedModel
+
+from fracture_mae.models.blocks import recompute_blocks
 
 _FUSED, _SHORT = "fracture_mae_sdpa", 64  # tokens
 # What the names of parameters end with that are values by themselves, not factors of an input, whatever their shape.
@@ -97,11 +99,17 @@ def is_decayed(name: str, parameter: nn.Parameter) -> bool:
 
 
 def use_attention(model: nn.Module, implementation: str) -> None:
-    """Let all attention in the model be computed by "sdpa" (fused) or "eager" (plain matrix products); the results agree."""
+    """Let all attention in the model be computed by "sdpa" (fused) or "eager" (plain matrix products); the results agree.
+
+    A network that knows only one of them keeps it.
+    """
     for module in model.modules():
         if isinstance(module, ViTMAEAttention):
             # The decoder's config is one of its own.
             module.config._attn_implementation = _FUSED if implementation == "sdpa" else implementation
+        elif isinstance(module, PreTrainedModel) and not isinstance(module, ViTMAEPreTrainedModel):
+            knows_it = implementation == "eager" or module._supports_sdpa
+            module.config._attn_implementation = implementation if knows_it else "eager"
 
 
 def _fused_attention(module: nn.Module, query: torch.Tensor, *others: Any, **options: Any) -> tuple[torch.Tensor, None]:
@@ -122,7 +130,11 @@ AttentionInterface.register(_FUSED, _fused_attention)
 def recompute_activations(model: nn.Module, recompute: bool) -> None:
     """Whether layers forget their activations and compute them again in the backward pass, which saves memory."""
     for module in model.modules():
-        if isinstance(module, PreTrainedModel) and recompute:
+        if not isinstance(module, PreTrainedModel):
+            continue
+        if not module.supports_gradient_checkpointing:
+            recompute_blocks(module, recompute)
+        elif recompute:
             module.activation_checkpointing_enable()
-        elif isinstance(module, PreTrainedModel):
+        else:
             module.activation_checkpointing_disable()

@@ -17,8 +17,8 @@ from fracture_mae.evaluation.prediction import predict
 from fracture_mae.metrics import bagged_thresholds, calibration, scores
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import classifier as classifier_model
-from fracture_mae.models.autoencoder import Mae
 from fracture_mae.models.classifier import FractureClassifier
+from fracture_mae.models.encoders import Encoder
 from fracture_mae.processes import collectives
 from fracture_mae.training.augmentation import Augment
 from fracture_mae.training.batches import Batch
@@ -31,10 +31,27 @@ from fracture_mae.training.step_random import StepRandom
 from fracture_mae.training.trainer import StepLoss, Trainer, visiting_order
 
 
-def build(mae: Mae, config: TrainClassifier) -> FractureClassifier:
-    """A classifier as `config` describes it, on the encoder of `mae`."""
+def obeyable(config: TrainClassifier, encoder: Encoder) -> tuple[TrainClassifier, dict[str, str]]:
+    """The same options, but 0 where the recipe alone asks for what this architecture cannot do; and tags that say so.
+
+    What the user asked for by name stays as it is, and `build` refuses it.
+    """
+    cannot = {"drop_path": not encoder.can_skip_blocks, "patch_dropout": not encoder.can_leave_out_patches}
+    left = [
+        name for name, hinders in cannot.items() if hinders and name in config.from_recipe and getattr(config, name)
+    ]
+    tags = {f"{name}.obeyed": f"0: {encoder.named} cannot do as the recipe says" for name in left}
+    return config.model_copy(update=dict.fromkeys(left, 0.0)), tags
+
+
+def build(encoder: Encoder, config: TrainClassifier) -> FractureClassifier:
+    """A classifier as `config` describes it, on `encoder`, which it takes over.
+
+    Raises:
+        FractureMaeError: the architecture cannot do what the config asks for.
+    """
     regularisation = {"drop_path": config.drop_path, "patch_dropout": config.patch_dropout} if not config.freeze else {}
-    classifier = classifier_model.from_mae(mae, pool=config.pool, seed=config.seed, **regularisation)
+    classifier = classifier_model.from_encoder(encoder, pool=config.pool, seed=config.seed, **regularisation)
     if config.freeze:
         classifier_model.freeze_encoder(classifier)
     return classifier

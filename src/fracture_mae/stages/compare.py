@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,12 +20,10 @@ from fracture_mae.evaluation.judging import Certainty, drawn, levels, slug, with
 from fracture_mae.evaluation.strata import NO_REFERENCES, WITHIN, Strata
 from fracture_mae.metrics.calibration import apply
 from fracture_mae.metrics.intervals import bootstrap_intervals, paired_difference
-from fracture_mae.models import authors, encoders
-from fracture_mae.models.autoencoder import PRESETS
 from fracture_mae.processes.accelerator import make_accelerator
 from fracture_mae.stages import inputs
 from fracture_mae.tracking import registry
-from fracture_mae.tracking.registered_models import load_mae
+from fracture_mae.tracking.registered_models import load_encoder
 from fracture_mae.tracking.report import Report
 from fracture_mae.tracking.runs import Run
 
@@ -62,6 +59,8 @@ def compare(config: Compare, run: Run) -> str:
     accelerator = make_accelerator(config.precision, config.device)
     names = names_of(config.encoders)
     all_compared = [open_encoder(name, config) for name in names]  # before hours go into the first
+    frozen, told_of_reference = inputs.load_reference(config, accelerator) if config.references else (None, {})
+    run.tags(told_of_reference)
     load = cache(lambda image_size, preprocess: inputs.load_data(config, image_size, preprocess=preprocess))
     dataset = load(all_compared[0].image_size, all_compared[0].preprocess)
     run.dataset(dataset)
@@ -85,8 +84,8 @@ def compare(config: Compare, run: Run) -> str:
             measured = measure(levels(predictions[compared.name])["xray"], certainty)
             child.metrics({f"xray/{name}": value for name, value in measured.items()})
     if config.references:
-        predictions |= references.out_of_fold(first, fold, config.seed)
-        by_source |= references.out_of_fold(held.xrays, held.fold, config.seed) if held else {}
+        predictions |= references.out_of_fold(first, fold, config.seed, frozen)
+        by_source |= references.out_of_fold(held.xrays, held.fold, config.seed, frozen) if held else {}
     what = f"{config.n_folds}-fold cross-validation per X-ray"
     strata = Strata.of(predictions[references.FILE_PROPERTIES]) if config.references else None
     title = plots.heading(what, first.name, len(first), len(set(first.group)))
@@ -120,20 +119,14 @@ def open_encoder(name: str, config: Compare) -> ComparedEncoder:
     """An encoder by any of its names: MLflow's, a preset's, a folder's or the hub's.
 
     Raises:
-        FractureMaeError: there is none, it is of an unknown kind, or a classifier, which has seen labels.
+        FractureMaeError: as in `load_encoder`, or it has no token to be pooled so.
     """
-    size = None if config.image_size == "auto" else config.image_size
-    place = str(registry.fetch(name)) if registry.is_model_uri(name) else name
-    if (Path(place).expanduser() / "classifier.json").exists():
+    encoder = load_encoder(name, config)
+    if config.pool == "cls" and not encoder.has_cls:
         raise FractureMaeError(
-            f"{name} is a classifier: it has seen labels of X-rays that the folds hold out, and would win for that. Compare the "
-            "encoders that classifiers start from, such as models:/xray-mae/latest."
+            f"--pool cls: {encoder.named} has no CLS token. Take --pool mean, or leave this encoder out."
         )
-    if name in PRESETS or authors.is_file(name) or encoders.type_of(place) == encoders.MAE_TYPE:
-        mae = load_mae(name, config)
-        return ComparedEncoder(name, PooledEncoder(mae), mae.image_size, mae.preprocess)
-    encoder = encoders.load(place, size)
-    return ComparedEncoder(name, encoder, encoder.image_size, config.preprocess_for(None))
+    return ComparedEncoder(name, PooledEncoder(encoder), encoder.image_size, encoder.preprocess)
 
 
 def with_sources(xrays: XRays, held: HeldOutSources) -> XRays:

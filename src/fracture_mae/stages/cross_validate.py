@@ -14,12 +14,14 @@ from fracture_mae.data.folds import assign, cross_validation_sets
 from fracture_mae.data.held_out_sources import HeldOutSources
 from fracture_mae.data.types import PREDICTED, Dataset, XRays
 from fracture_mae.evaluation import held_out_sources, judging, out_of_fold, references
+from fracture_mae.evaluation.frozen_network import FrozenNetwork
 from fracture_mae.evaluation.held_out_sources import Answers
 from fracture_mae.evaluation.judging import CLASSIFIER, Certainty
 from fracture_mae.evaluation.prediction import predict, weighed
 from fracture_mae.evaluation.strata import Strata
 from fracture_mae.metrics.decision import Decision
-from fracture_mae.models.autoencoder import PRESETS, Mae
+from fracture_mae.models.autoencoder import PRESETS
+from fracture_mae.models.encoders import Encoder
 from fracture_mae.processes import collectives, ranks
 from fracture_mae.stages import classifier as classifier_stage
 from fracture_mae.tracking.report import Report
@@ -88,7 +90,7 @@ class SourceFolds:
 
 
 def train_folds(
-    mae: Mae, dataset: Dataset, config: TrainClassifier, *, accelerator: Accelerator, run: Run
+    start: Encoder, dataset: Dataset, config: TrainClassifier, *, accelerator: Accelerator, run: Run
 ) -> list[Fold]:
     """Train and judge a classifier for each of `config.n_folds` folds, every one from the same encoder.
 
@@ -102,29 +104,29 @@ def train_folds(
         return []
     sets = cross_validation_sets(dataset, config.n_folds, config.split_seed)
     names = [f"fold {number} of {len(sets)}" for number in range(1, len(sets) + 1)]
-    return _train_each(mae, dict(zip(names, sets, strict=True)), config, accelerator, run)
+    return _train_each(start, dict(zip(names, sets, strict=True)), config, accelerator, run)
 
 
 def train_on_other_sources(
-    mae: Mae, folds: SourceFolds, config: TrainClassifier, *, accelerator: Accelerator, run: Run
+    start: Encoder, folds: SourceFolds, config: TrainClassifier, *, accelerator: Accelerator, run: Run
 ) -> list[Fold]:
     """Train and judge a classifier for each fold of sources, every one from the same encoder; goes on as `train_folds` does."""
     if ranks.is_first():
         tqdm.write(f"Sources held out: {folds.held}")
     n = len(folds.sets)
     sets = {f"sources {i + 1} of {n}: {folds.held.named(i)}": data for i, data in enumerate(folds.sets)}
-    return _train_each(mae, sets, config, accelerator, run)
+    return _train_each(start, sets, config, accelerator, run)
 
 
 def _train_each(
-    mae: Mae, sets: dict[str, Dataset], config: TrainClassifier, accelerator: Accelerator, run: Run
+    start: Encoder, sets: dict[str, Dataset], config: TrainClassifier, accelerator: Accelerator, run: Run
 ) -> list[Fold]:
     """A classifier, and a child run, for each set by the name of the run."""
     folds = []
     for number, (name, data) in enumerate(tqdm(sets.items(), desc="Cross-validation", unit="fold"), start=1):
         with run.child(name) as child:
             child.tags({"fold": number, "split.fingerprint": data.split_fingerprint})
-            fold = _train_fold(mae, data, config, accelerator, child)
+            fold = _train_fold(start, data, config, accelerator, child)
             if ranks.is_first():
                 _log(fold, data, config, child)
             tqdm.write(f"{name} is done: {len(fold.predictions):,} files held out")
@@ -164,7 +166,7 @@ def strata_of(xrays: XRays, fold: np.ndarray, seed: int) -> Strata:
         fold: int64 [n], of each file; of ordinary folds also where sources are held out: what never saw a source says little of how
             labels hang on properties there.
     """
-    found = references.out_of_fold(xrays, fold, seed, [references.FILE_PROPERTIES])
+    found = references.out_of_fold(xrays, fold, seed, names=[references.FILE_PROPERTIES])
     return Strata.of(found[references.FILE_PROPERTIES])
 
 
@@ -175,15 +177,17 @@ def report_sources(
     config: TrainClassifier,
     encoder_split: str,
     run: Run,
+    frozen: FrozenNetwork | None = None,
 ) -> str:
     """Log what the classifier is worth on sources that it never saw; the main figures, to print.
 
     Args:
         by_source: of `train_on_other_sources`.
         ordinary: of `train_folds`, to be told beside; may be empty.
+        frozen: a network whose frozen features are a reference.
     """
     tag, remark = remark_on_encoder(config.encoder, encoder_split)
-    found = judge_sources(by_source, ordinary, folds, config, remark)
+    found = judge_sources(by_source, ordinary, folds, config, remark, frozen)
     run.report(found)
     run.tags({"cross_validation.encoder": tag})
     lines = out_of_fold.digest(found, folds.parts).to_string(), held_out_sources.digest(found)
@@ -191,13 +195,19 @@ def report_sources(
 
 
 def judge_sources(
-    by_source: list[Fold], ordinary: list[Fold], folds: SourceFolds, config: TrainClassifier, remark: str
+    by_source: list[Fold],
+    ordinary: list[Fold],
+    folds: SourceFolds,
+    config: TrainClassifier,
+    remark: str,
+    frozen: FrozenNetwork | None = None,
 ) -> Report:
     """What the folds of sources say: every metric pooled and over sources, and AUROC beside ordinary folds and the references."""
     certainty, held = Certainty(N_DRAWS, config.seed), folds.held
     models = {CLASSIFIER: Answers(_calibrated(by_source), _calibrated(ordinary) if ordinary else None)}
-    without = references.out_of_fold(held.xrays, held.fold, config.seed)
-    beside = references.out_of_fold(held.xrays, _folds_of(held.xrays, ordinary), config.seed) if ordinary else {}
+    without = references.out_of_fold(held.xrays, held.fold, config.seed, frozen)
+    in_folds = (held.xrays, _folds_of(held.xrays, ordinary)) if ordinary else None
+    beside = references.out_of_fold(*in_folds, config.seed, frozen) if in_folds else {}
     if ordinary:
         strata = Strata.of(beside[references.FILE_PROPERTIES])
     else:
@@ -236,8 +246,8 @@ def remark_on_encoder(encoder: str, encoder_split: str) -> tuple[str, str]:
     return remark or "unknown: it is not known on what it was trained", remark
 
 
-def _train_fold(mae: Mae, data: Dataset, config: TrainClassifier, accelerator: Accelerator, run: Run) -> Fold:
-    classifier = classifier_stage.build(copy.deepcopy(mae), config)
+def _train_fold(start: Encoder, data: Dataset, config: TrainClassifier, accelerator: Accelerator, run: Run) -> Fold:
+    classifier = classifier_stage.build(copy.deepcopy(start), config)
     with open_checkpoints(classifier, data, config, run.id) as checkpoints:
         finished = collectives.from_first(checkpoints.result)
         if finished is None:

@@ -88,7 +88,11 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
         xrays.name: weighed(predict(loaded.classifier, xrays, **options), xrays, config) for xrays in dataset.sides
     }
     report = operating_points.judge(predictions, loaded.decision, config, remark, certainty, predictions["validation"])
-    logits = references.fit_and_predict(dataset, config.seed) if config.references else {}
+    logits: dict[str, dict[str, np.ndarray]] = {}
+    if config.references:
+        frozen, tags = inputs.load_reference(config, accelerator)
+        report.tags |= tags
+        logits = references.fit_and_predict(dataset, config.seed, frozen)
     for split in SPLITS:
         beside = {name: predictions[split].assign(logit=by_split[split]) for name, by_split in logits.items()}
         strata = _strata(split, beside)

@@ -5,6 +5,8 @@ keeps of them, see `own_data`. Beside all that an evaluation says stand how comm
 what came true, how far the X-rays differ from its own, and by how much it does worse than on its own test.
 """
 
+import logging
+
 import numpy as np
 import pandas as pd
 from accelerate import Accelerator
@@ -15,6 +17,7 @@ from fracture_mae.config import Evaluate
 from fracture_mae.data.copies.originals import one_of_each
 from fracture_mae.data.types import Dataset, XRays
 from fracture_mae.evaluation import drift, judging, operating_points, properties, references
+from fracture_mae.evaluation.frozen_network import FrozenNetwork
 from fracture_mae.evaluation.judging import CLASSIFIER, WITH_INTERVAL, Certainty, drawn, levels, with_ends
 from fracture_mae.evaluation.own_data import OwnData
 from fracture_mae.evaluation.prediction import features, predict, weighed
@@ -22,10 +25,12 @@ from fracture_mae.evaluation.strata import NO_REFERENCES, Strata
 from fracture_mae.metrics import calibration
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.metrics.intervals import Sample, fall, intervals
-from fracture_mae.stages import promote
+from fracture_mae.stages import inputs, promote
 from fracture_mae.tracking import runs
 from fracture_mae.tracking.registered_models import LoadedClassifier
 from fracture_mae.tracking.report import Report
+
+logger = logging.getLogger(__name__)
 
 SPLIT = "external"
 _NOT_KEPT = "not at hand: this classifier keeps nothing of its own data. Train it anew"
@@ -44,10 +49,14 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
     predictions = weighed(predict(loaded.classifier, dataset.test, **options), dataset.test, config)
     decision = loaded.decision
 
-    logits = own.reference_logits(dataset.test, config.seed) if own and config.references else {}
+    logits, told = {}, {}
+    if own and config.references:
+        frozen, told = _kept_reference(own, config, accelerator)
+        logits = own.reference_logits(dataset.test, config.seed, frozen)
     beside = {name: predictions.assign(logit=values) for name, values in logits.items()}
     strata = Strata.of(beside[references.FILE_PROPERTIES]) if beside else None
     report = judging.judge_split(predictions, decision, SPLIT, remark, certainty, strata)
+    report.tags |= told
     if strata is None:
         report.tags[f"within_strata.{SPLIT}"] = f"no AUROC within strata: {_NOT_KEPT}" if own is None else NO_REFERENCES
     chosen_on = None if own is None else own.validation
@@ -63,6 +72,19 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
         sample = one_of_each(dataset.test)
         report.add(_drift(own, sample, features(loaded.classifier, sample, **options), remark, certainty))
     return report
+
+
+def _kept_reference(
+    own: OwnData, config: Evaluate, accelerator: Accelerator
+) -> tuple[FrozenNetwork | None, dict[str, str]]:
+    """The network that is asked for as a reference, where the classifier keeps what was fitted on its features; tags that say so."""
+    frozen, tags = inputs.load_reference(config, accelerator)
+    if frozen and not own.keeps(frozen):
+        kept = f"keeps that on {own.frozen_by[0]}" if own.frozen_by[0] else "keeps none"
+        reason = f"the classifier {kept}; train it with --reference-encoder {frozen.name}"
+        logger.warning("The reference on frozen features of %s is left out: %s.", frozen.name, reason)
+        frozen, tags = None, {"reference_encoder.used": f"none: {reason}"}
+    return frozen, tags
 
 
 def digest(report: Report) -> str:

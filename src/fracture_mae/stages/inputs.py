@@ -3,18 +3,24 @@
 import hashlib
 import logging
 from dataclasses import replace
+from pathlib import Path
+
+from accelerate import Accelerator
 
 from fracture_mae.config import (
     DataOptions,
     FinetuneMae,
+    ReferenceOptions,
     TrainClassifier,
 )
 from fracture_mae.data import loading, unlabelled
 from fracture_mae.data.copies.originals import one_of_each
 from fracture_mae.data.types import Dataset, XRays
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.processes import collectives
+from fracture_mae.evaluation.frozen_network import FrozenNetwork
+from fracture_mae.processes import collectives, ranks
 from fracture_mae.tracking import registry
+from fracture_mae.tracking.registered_models import load_encoder
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +93,28 @@ def load_training_data(config: FinetuneMae | TrainClassifier, image_size: int, *
             n_lost,
         )
     return replace(dataset, **taken)
+
+
+def load_reference(config: ReferenceOptions, accelerator: Accelerator) -> tuple[FrozenNetwork | None, dict[str, str]]:
+    """The network whose frozen features are a reference, where one is asked for; and tags that say which, or why none.
+
+    Raises:
+        FractureMaeError: it is a folder or a registered model, and cannot be loaded. One of the hub is left out, with a warning.
+    """
+    name = config.reference_encoder
+    if name == "none":
+        return None, {}
+    # At its own preprocessor's size, not that of the network that is judged beside it.
+    own_size = config.model_copy(update={"image_size": "auto"})
+    try:
+        encoder = load_encoder(name, own_size)
+    except FractureMaeError as error:
+        if registry.is_model_uri(name) or name.startswith((".", "/", "~")) or Path(name).is_dir():
+            raise
+        if ranks.is_first():
+            logger.warning("The reference on frozen features is left out: %s", error)
+        return None, {"reference_encoder.used": f"none: {name} could not be had"}
+    return FrozenNetwork(name, encoder, config.batch_size, accelerator), {"reference_encoder.used": encoder.source}
 
 
 def describe(dataset: Dataset) -> str:

@@ -6,6 +6,7 @@ from tqdm import tqdm
 
 from fracture_mae.config import Optimisation, Start
 from fracture_mae.models.autoencoder import Mae
+from fracture_mae.models.encoders import Encoder
 from fracture_mae.processes import ranks
 from fracture_mae.tracking.registry import is_model_uri
 from fracture_mae.tracking.runs import Run
@@ -15,26 +16,34 @@ C = TypeVar("C", bound=Optimisation)
 _BEGAN_AS: dict[Start, str] = {"random": "random weights", "weights": "pretrained weights"}
 
 
-def settle(config: C, mae: Mae, run: Run, **known: Any) -> C:
+def settle(config: C, model: Mae | Encoder, run: Run, **known: Any) -> C:
     """The config with nothing left at `auto`, which the run logs as it is really used; one line says what it was settled by.
 
     Args:
         known: what else the model decides, as `config.settled` takes it.
     """
-    settled = config.settled(mae.start, **known)
+    settled = config.settled(model.start, **known)
     run.config(settled)
     run.tags(
-        {"start": mae.start, "start.recipe": config.rate_in_words(mae.start), "start.new_decoder": mae.decoder_is_new}
+        {
+            "start": model.start,
+            "start.recipe": config.rate_in_words(model.start),
+            "start.new_decoder": _decoder_is_new(model),
+        }
     )
     if ranks.is_first():
-        tqdm.write(f"start: {described(mae)} → {config.rate_in_words(mae.start)}")
+        tqdm.write(f"start: {described(model)} → {config.rate_in_words(model.start)}")
     return settled
 
 
-def described(mae: Mae) -> str:
+def described(model: Mae | Encoder) -> str:
     """Such as `weights of facebook/vit-mae-base`, or `models:/xray-mae/3, which began as random weights`."""
-    if is_model_uri(mae.source):
-        told = f"{mae.source}, which began as {_BEGAN_AS[mae.start]}"
+    if is_model_uri(model.source):
+        told = f"{model.source}, which began as {_BEGAN_AS[model.start]}"
     else:
-        told = f"weights of {mae.source}" if mae.start == "weights" else mae.source
-    return f"{told}; its decoder is new, of random weights, as it comes without one" if mae.decoder_is_new else told
+        told = f"weights of {model.source}" if model.start == "weights" else model.source
+    return f"{told}; its decoder is new, of random weights, as it comes without one" if _decoder_is_new(model) else told
+
+
+def _decoder_is_new(model: Mae | Encoder) -> bool:
+    return isinstance(model, Mae) and model.decoder_is_new

@@ -8,15 +8,16 @@ from fracture_mae.data.folds import joined
 from fracture_mae.data.shown import WITH_LABEL
 from fracture_mae.data.types import Dataset
 from fracture_mae.evaluation import judging, operating_points
+from fracture_mae.evaluation.frozen_network import FrozenNetwork
 from fracture_mae.evaluation.own_data import OwnData
 from fracture_mae.evaluation.prediction import weighed
-from fracture_mae.models.autoencoder import Mae
+from fracture_mae.models.encoders import Encoder
 from fracture_mae.processes import collectives, ranks
 from fracture_mae.processes.accelerator import make_accelerator
 from fracture_mae.stages import classifier as classifier_stage
 from fracture_mae.stages import cross_validate, inputs, start
 from fracture_mae.stages.cross_validate import Fold
-from fracture_mae.tracking.registered_models import load_mae, made_from, register_classifier, with_leakage_of
+from fracture_mae.tracking.registered_models import load_encoder, made_from, register_classifier, with_leakage_of
 from fracture_mae.tracking.report import Report
 from fracture_mae.tracking.runs import Run
 from fracture_mae.training import learning_curves
@@ -31,18 +32,25 @@ def train_classifier(config: TrainClassifier, run: Run) -> str:
     Of several processes the first alone has something to print.
     """
     accelerator = make_accelerator(config.precision, config.device)
-    mae = load_mae(config.encoder, config)
-    config = start.settle(config, mae, run)
-    dataset = with_leakage_of(mae.source, inputs.load_training_data(config, mae.image_size, preprocess=mae.preprocess))
+    encoder = load_encoder(config.encoder, config)
+    config, unobeyed = classifier_stage.obeyable(config, encoder)
+    config = start.settle(config, encoder, run)
+    for name, said in unobeyed.items():
+        tqdm.write(f"{name.partition('.')[0]} is {said}")
+    found = inputs.load_training_data(config, encoder.image_size, preprocess=encoder.preprocess)
+    dataset = with_leakage_of(encoder.source, found)
     run.dataset(dataset)
     encoder_split = inputs.check_encoder_split(config.encoder, dataset)
-    run.tags({"encoder": mae.source} | encoder_split)
-    run.note(f"Classifier on the encoder of **{mae.source}**, recipe `{config.recipe}`. {inputs.describe(dataset)}")
+    run.tags({"encoder": encoder.source} | encoder_split | unobeyed)
+    run.note(f"Classifier on the encoder of **{encoder.source}**, recipe `{config.recipe}`. {inputs.describe(dataset)}")
 
-    shown = made_from(mae.source, dataset, WITH_LABEL)
-    folds, by_source = _cross_validate(mae, dataset, config, accelerator, encoder_split["encoder.split"], run)
+    shown = made_from(encoder.source, dataset, WITH_LABEL)
+    frozen, told = inputs.load_reference(config, accelerator)
+    run.tags(told)
+    split = encoder_split["encoder.split"]
+    folds, by_source = _cross_validate(encoder, dataset, config, accelerator, split, run, frozen)
 
-    classifier = classifier_stage.build(mae, config)
+    classifier = classifier_stage.build(encoder, config)
     with open_checkpoints(classifier, dataset, config, run.id) as checkpoints:
         options = {"accelerator": accelerator, "checkpoints": checkpoints, "log": run.metrics}
         out_of_fold = cross_validate.pooled(folds) if folds else None
@@ -54,7 +62,7 @@ def train_classifier(config: TrainClassifier, run: Run) -> str:
         if choice.matching:
             run.report(choice.matching.report())
             tqdm.write(f"matched: {choice.matching}")
-        options = {"batch_size": config.batch_size, "accelerator": accelerator, "seed": config.seed}
+        options = {"batch_size": config.batch_size, "accelerator": accelerator, "seed": config.seed, "frozen": frozen}
         own = OwnData.of(classifier, dataset, choice.predictions, **options)
         version = register_classifier(classifier, choice.decision, (shown, own), dataset, config, run)
         checkpoints.remove()
@@ -67,18 +75,24 @@ def train_classifier(config: TrainClassifier, run: Run) -> str:
 
 
 def _cross_validate(
-    mae: Mae, dataset: Dataset, config: TrainClassifier, accelerator: Accelerator, encoder_split: str, run: Run
+    encoder: Encoder,
+    dataset: Dataset,
+    config: TrainClassifier,
+    accelerator: Accelerator,
+    encoder_split: str,
+    run: Run,
+    frozen: FrozenNetwork | None,
 ) -> tuple[list[Fold], list[Fold]]:
     """The folds that `config` asks for, ordinary ones and those of sources, told of as soon as they are done."""
     source_folds = cross_validate.SourceFolds.of(dataset, config)  # before hours go into the others
-    folds = cross_validate.train_folds(mae, dataset, config, accelerator=accelerator, run=run)
+    folds = cross_validate.train_folds(encoder, dataset, config, accelerator=accelerator, run=run)
     if folds and ranks.is_first():
         tqdm.write(cross_validate.report(folds, joined(dataset), config, encoder_split, run))
     if source_folds is None:
         return folds, []
-    by_source = cross_validate.train_on_other_sources(mae, source_folds, config, accelerator=accelerator, run=run)
+    by_source = cross_validate.train_on_other_sources(encoder, source_folds, config, accelerator=accelerator, run=run)
     if ranks.is_first():
-        tqdm.write(cross_validate.report_sources(by_source, folds, source_folds, config, encoder_split, run))
+        tqdm.write(cross_validate.report_sources(by_source, folds, source_folds, config, encoder_split, run, frozen))
     return folds, by_source
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import pandas as pd
 
@@ -14,15 +14,18 @@ from fracture_mae.data.shown import Shown, leakage_of
 from fracture_mae.data.types import Dataset, Leakage
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics.decision import Decision
-from fracture_mae.models import autoencoder
+from fracture_mae.models import authors, autoencoder, encoders
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models.autoencoder import Mae
 from fracture_mae.models.classifier import FractureClassifier
+from fracture_mae.models.encoders import Encoder, MaeEncoder
 from fracture_mae.processes import collectives, ranks
 from fracture_mae.tracking import registry
 from fracture_mae.tracking.runs import Run
 
 logger = logging.getLogger(__name__)
+
+M = TypeVar("M", Mae, Encoder)
 
 
 class Kept(Protocol):
@@ -119,17 +122,49 @@ def load_mae(name: str, config: DataOptions) -> Mae:
 
     Its preprocessing is the one that `config` asks for, else its own, with a warning where these differ.
     """
-    mae = collectives.from_first(lambda: _load_mae(name, config))
-    own, mae.preprocess = mae.preprocess, config.preprocess_for(mae.preprocess)
-    if own not in (None, mae.preprocess):
+    return _given(collectives.from_first(lambda: _load_mae(name, config)), config)
+
+
+def load_encoder(name: str, config: DataOptions) -> Encoder:
+    """An encoder by any of its names, whatever its architecture; of several processes the first gets it for all.
+
+    Its preprocessing is the one that `config` asks for, else its own, with a warning where these differ.
+
+    Raises:
+        FractureMaeError: there is none, it makes no tokens of pictures, or it is a classifier's, which has seen labels.
+    """
+    return _given(collectives.from_first(lambda: _load_encoder(name, config)), config)
+
+
+def _given(model: M, config: DataOptions) -> M:
+    """The model with the preprocessing of the X-rays that it is given."""
+    own, model.preprocess = model.preprocess, config.preprocess_for(model.preprocess)
+    if own not in (None, model.preprocess):
         logger.warning(
             "%s was made with X-rays preprocessed by %s, and is now given %s: it has to learn them anew. Leave --preprocess at auto to "
             "keep its own.",
-            mae.source,
+            model.source,
             own,
-            mae.preprocess,
+            model.preprocess,
         )
-    return mae
+    return model
+
+
+def _load_encoder(name: str, config: DataOptions) -> Encoder:
+    if name in autoencoder.PRESETS:
+        return MaeEncoder.of(_load_mae(name, config))
+    name = registry.exact(name)
+    place = str(registry.fetch(name)) if registry.is_model_uri(name) else name
+    if (Path(place).expanduser() / "classifier.json").exists():
+        raise FractureMaeError(
+            f"{name} is a classifier: it has seen labels of X-rays that are held out here, and would seem good for that. Take the "
+            "encoders that classifiers start from, such as models:/xray-mae/latest."
+        )
+    if authors.is_file(place) or encoders.type_of(place) == encoders.MAE_TYPE:
+        return MaeEncoder.of(_load_mae(name, config))
+    encoder = encoders.load(place, None if config.image_size == "auto" else config.image_size)
+    encoder.source = name
+    return encoder
 
 
 def _load_mae(name: str, config: DataOptions) -> Mae:

@@ -44,7 +44,8 @@ _WITHOUT_SAY = {
         "resume",
         "n_figures",
     ),
-    *("model", "encoder", "calibrate", "threshold", "cross_validate", "unlabelled_dir", *OperatingOptions.model_fields),
+    *("model", "encoder", "reference_encoder", "calibrate", "threshold", "cross_validate", "unlabelled_dir"),
+    *OperatingOptions.model_fields,
     *Computing.model_fields,
 }
 
@@ -201,7 +202,7 @@ def training_name(kind: str, model: nn.Module, settings: Mapping[str, Any]) -> s
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     for name, value in sorted(_state_of(model).items()):
         digest.update(name.encode())
-        digest.update(value.cpu().contiguous().view(torch.uint8).numpy())
+        digest.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return f"{kind}-{digest.hexdigest()[:16]}"
 
 

@@ -23,8 +23,8 @@ from fracture_mae.evaluation.matching import Matching, match_properties
 from fracture_mae.evaluation.prediction import predict
 from fracture_mae.metrics.scores import equal_group_weight
 from fracture_mae.models import classifier as classifier_model
-from fracture_mae.models.autoencoder import Mae
 from fracture_mae.models.classifier import FractureClassifier
+from fracture_mae.models.encoders import Encoder
 from fracture_mae.stages import classifier as classifier_stage
 from fracture_mae.training.checkpoints import Checkpoints
 from fracture_mae.tuning import heads
@@ -75,17 +75,17 @@ class HeadDepth:
         held: the sources that are held out; None where trials are judged by ordinary folds.
     """
 
-    def __init__(self, mae: Mae, dataset: Dataset, config: Tune, accelerator: Accelerator):
-        encoder = PooledEncoder(mae)
-        self.mae = mae
+    def __init__(self, encoder: Encoder, dataset: Dataset, config: Tune, accelerator: Accelerator):
+        pooled = PooledEncoder(encoder)
+        self.encoder = encoder
         self.config = config
         self.held = HeldOutSources.of(dataset) if config.cross_validate == "sources" else None
         self.judged_on = "held_out_sources" if self.held else "out_of_fold"
         self.xrays = self.held.xrays if self.held else folds.joined(dataset)
         self.ordinary_fold = _assign_folds(self.xrays, config)
         self.fold = self.held.fold if self.held else self.ordinary_fold
-        self.encoder_fingerprint = frozen_features.fingerprint(encoder, encoder.described())
-        computed = frozen_features.features(encoder, self.xrays, batch_size=config.batch_size, accelerator=accelerator)
+        self.encoder_fingerprint = frozen_features.fingerprint(pooled, pooled.described())
+        computed = frozen_features.features(pooled, self.xrays, batch_size=config.batch_size, accelerator=accelerator)
         self.normed = {pool: heads.layer_normed(values) for pool, values in computed.items()}
         self.weight = equal_group_weight(self.xrays.group)
         self._matchings: dict[bytes, Matching] = {}
@@ -107,7 +107,7 @@ class HeadDepth:
 
     def refit(self, params: Mapping[str, Any]) -> FractureClassifier:
         head = self._fit(params, np.full(len(self.xrays), True))
-        classifier = classifier_model.from_mae(copy.deepcopy(self.mae), pool=params["pool"], hidden=head.hidden)
+        classifier = classifier_model.from_encoder(copy.deepcopy(self.encoder), pool=params["pool"], hidden=head.hidden)
         head.install(classifier)
         return classifier.eval()
 
@@ -161,15 +161,15 @@ class FinetuneDepth:
     A trial keeps its last epoch's weights: the refit has no X-rays left to choose an epoch on, and does just the same on more.
     """
 
-    mae: Mae
+    encoder: Encoder
     dataset: Dataset
     config: Tune
     accelerator: Accelerator
     judged_on = "validation"
 
     def __post_init__(self) -> None:
-        encoder = PooledEncoder(self.mae)
-        self.encoder_fingerprint = frozen_features.fingerprint(encoder, encoder.described())
+        pooled = PooledEncoder(self.encoder)
+        self.encoder_fingerprint = frozen_features.fingerprint(pooled, pooled.described())
         self.fold = _assign_folds(self.dataset.validation, self.config)
         self._matchings: dict[tuple[int, bool], Matching | None] = {}
 
@@ -190,12 +190,13 @@ class FinetuneDepth:
     def training(self, params: Mapping[str, Any]) -> TrainClassifier:
         """Just that: a trial is such a training."""
         chosen = {name: value for name, value in params.items() if name in TrainClassifier.model_fields}
-        return TrainClassifier(
+        training = TrainClassifier(
             **self.config.shared(),
             encoder=self.config.encoder,
             match=self.config.match,
             **chosen | augmentation(params["augmentation"]) | {"selection": "last", "monitor": self.monitor},
         )
+        return classifier_stage.obeyable(training, self.encoder)[0]
 
     @property
     def monitor(self) -> str:
@@ -203,8 +204,8 @@ class FinetuneDepth:
         return "average_precision" if self.config.objective == "average_precision" else "auroc"
 
     def _train(self, params: Mapping[str, Any], dataset: Dataset, report: Report | None) -> FractureClassifier:
-        training = self.training(params).settled(self.mae.start)
-        classifier = classifier_stage.build(copy.deepcopy(self.mae), training)
+        training = self.training(params).settled(self.encoder.start)
+        classifier = classifier_stage.build(copy.deepcopy(self.encoder), training)
 
         def log(row: dict[str, float], epoch: int) -> None:
             if report:
@@ -238,8 +239,8 @@ class FinetuneDepth:
         return self._matchings[key]
 
 
-def depth_of(mae: Mae, dataset: Dataset, config: Tune, accelerator: Accelerator) -> HeadDepth | FinetuneDepth:
-    return {"head": HeadDepth, "finetune": FinetuneDepth}[config.depth](mae, dataset, config, accelerator)
+def depth_of(encoder: Encoder, dataset: Dataset, config: Tune, accelerator: Accelerator) -> HeadDepth | FinetuneDepth:
+    return {"head": HeadDepth, "finetune": FinetuneDepth}[config.depth](encoder, dataset, config, accelerator)
 
 
 def _assign_folds(xrays: XRays, config: Tune) -> np.ndarray:

@@ -17,6 +17,7 @@ from fracture_mae.evaluation.judging import Certainty
 from fracture_mae.evaluation.own_data import OwnData
 from fracture_mae.metrics import bagged_thresholds
 from fracture_mae.metrics.decision import Decision
+from fracture_mae.stages import inputs
 from fracture_mae.tracking.registered_models import made_from, register_classifier
 from fracture_mae.tracking.report import Report
 from fracture_mae.tracking.runs import Run
@@ -92,7 +93,9 @@ class Conclusion:
         shown = made_from(self.encoder, self.dataset, WITH_LABEL)
         refitted = replace(self.dataset, train=folds.joined(self.dataset))
         options = {"batch_size": self.config.batch_size, "accelerator": self.accelerator, "seed": self.config.seed}
-        own = OwnData.of(classifier, refitted, predictions, **options)
+        frozen, told = inputs.load_reference(self.config, self.accelerator)
+        run.tags(told)
+        own = OwnData.of(classifier, refitted, predictions, frozen=frozen, **options)
         version = register_classifier(classifier, decision, (shown, own), self.dataset, self.config, run)
         corners = results.corners(contributed, best.params["class_weight"])
         table = corners[["score", "sensitivity", "specificity"]].round(3).to_string()

@@ -14,6 +14,7 @@ from optuna.distributions import (
 
 from fracture_mae.config import Start, TrainClassifier, Tune
 from fracture_mae.evaluation.frozen_features import POOLS
+from fracture_mae.models.encoders import Encoder
 
 HEADS = ("logistic", "ridge", "mlp")
 SAMPLERS = ("file", "class", "xray", "xray_class")
@@ -21,16 +22,21 @@ SAMPLERS = ("file", "class", "xray", "xray_class")
 Space = dict[str, BaseDistribution]
 
 
-def space_of(config: Tune, start: Start) -> Space:
+def space_of(config: Tune, start: Start, encoder: Encoder | None = None) -> Space:
     """The parameters of a trial and their ranges; `class_weight` is the weight of a fractured X-ray beside 1.
 
     Args:
         start: what the encoder began as: learning rates are searched about that of the recipe for it.
+        encoder: what its architecture knows nothing of does not vary; None: one that knows all.
     """
     space = _HEAD
     if config.depth == "finetune":
         recipe = TrainClassifier(**config.shared()).settled(start)
         space = _FINETUNE | {"learning_rate": _about(recipe.learning_rate), "epochs": _epochs(config.max_epochs)}
+    if encoder and not encoder.has_cls and "pool" in space:
+        space = space | {"pool": CategoricalDistribution(("mean",))}
+    if encoder and not encoder.can_skip_blocks:
+        space = {name: distribution for name, distribution in space.items() if name != "drop_path"}
     # Where both rates are wanted at once, each trial stands for one place on the curve between them.
     return space | ({"aimed_sensitivity": FloatDistribution(0.5, 1)} if config.objective == "pareto" else {})
 

@@ -15,10 +15,10 @@ from fracture_mae.config import Tune
 from fracture_mae.data import boxes
 from fracture_mae.data.reading.preprocessing import LETTERBOX
 from fracture_mae.data.types import Dataset
-from fracture_mae.models.autoencoder import Mae
+from fracture_mae.models.encoders import Encoder
 from fracture_mae.processes.accelerator import make_accelerator
 from fracture_mae.stages import inputs, start
-from fracture_mae.tracking.registered_models import load_mae, with_leakage_of
+from fracture_mae.tracking.registered_models import load_encoder, with_leakage_of
 from fracture_mae.tracking.runs import Run, database_folder
 from fracture_mae.tuning.campaign import Campaign, Tally
 from fracture_mae.tuning.depths import Depth, HeadDepth, depth_of
@@ -47,19 +47,20 @@ def tune(config: Tune, run: Run) -> str:
     """Search with a study's other workers, and register the best if this one is the last; what came of it, to print."""
     storage = open_database(config)
     accelerator = make_accelerator(config.precision, config.device)
-    mae = load_mae(config.encoder, config)
-    dataset = with_leakage_of(mae.source, inputs.load_data(config, mae.image_size, preprocess=mae.preprocess))
+    encoder = load_encoder(config.encoder, config)
+    found = inputs.load_data(config, encoder.image_size, preprocess=encoder.preprocess)
+    dataset = with_leakage_of(encoder.source, found)
     run.dataset(dataset)
-    run.tags({"encoder": mae.source, "start": mae.start} | inputs.check_encoder_split(config.encoder, dataset))
+    run.tags({"encoder": encoder.source, "start": encoder.start} | inputs.check_encoder_split(config.encoder, dataset))
     run.note(
-        f"Tuning for **{config.objective}**, depth `{config.depth}`, on the encoder of **{mae.source}**. "
+        f"Tuning for **{config.objective}**, depth `{config.depth}`, on the encoder of **{encoder.source}**. "
         f"{inputs.describe(dataset)}"
     )
-    return take_part(mae, dataset, config, storage=storage, accelerator=accelerator, run=run)
+    return take_part(encoder, dataset, config, storage=storage, accelerator=accelerator, run=run)
 
 
 def take_part(
-    mae: Mae, dataset: Dataset, config: Tune, *, storage: RDBStorage, accelerator: Accelerator, run: Run
+    encoder: Encoder, dataset: Dataset, config: Tune, *, storage: RDBStorage, accelerator: Accelerator, run: Run
 ) -> str:
     """Take part in a campaign; what came of it in a few lines to print. Test X-rays are not touched.
 
@@ -69,11 +70,11 @@ def take_part(
     Raises:
         FractureMaeError: the study holds other trials, or no trial completed.
     """
-    objective, space = Objective.of(config), space_of(config, mae.start)
-    depth = depth_of(mae, dataset, config, accelerator)
+    objective, space = Objective.of(config), space_of(config, encoder.start, encoder)
+    depth = depth_of(encoder, dataset, config, accelerator)
     if config.depth == "finetune":
         rates = space["learning_rate"]
-        tqdm.write(f"start: {start.described(mae)} → learning rates from {rates.low:g} to {rates.high:g}")
+        tqdm.write(f"start: {start.described(encoder)} → learning rates from {rates.low:g} to {rates.high:g}")
     study, lock = _open(storage, config, objective, _signature(depth, objective, space, dataset, config), run)
     campaign = Campaign(study, lock, config.n_trials, run.id, started=_process_start())
     intermediate = f"validation/xray/{depth.monitor}" if config.depth == "finetune" else ""
@@ -83,7 +84,7 @@ def take_part(
             return f"Nothing is left to do in the study {study.study_name}: another worker concludes its campaign."
         runs.write_missing(study)
         tally = Tally.of(study)
-    conclusion = Conclusion(study, depth, objective, dataset, config, encoder=mae.source, accelerator=accelerator)
+    conclusion = Conclusion(study, depth, objective, dataset, config, encoder=encoder.source, accelerator=accelerator)
     best = conclusion.report(run)
     summary = f"study {study.study_name}: {tally.taken} trials, the best is number {best.number}: {_values(objective, best.values)}"
     if stopped:

@@ -256,3 +256,15 @@ def test_compile_is_auto_or_a_truth_value(given, expected):
             FinetuneMae(compile=given)
     else:
         assert FinetuneMae(compile=given).compile == expected
+
+
+def test_what_the_recipe_filled_is_told_from_what_was_asked_for():
+    config = TrainClassifier(drop_path="0.2", patch_dropout="auto")
+    assert {"patch_dropout", "epochs"} <= config.from_recipe
+    assert "drop_path" not in config.from_recipe
+    same = TrainClassifier(drop_path=0.2, patch_dropout=config.patch_dropout)
+    assert "patch_dropout" not in same.from_recipe
+    assert config == same
+    assert hash(config) == hash(same)
+    assert config != TrainClassifier()
+    assert config.model_copy(update={"patch_dropout": 0.0}).from_recipe == config.from_recipe

@@ -1,59 +1,37 @@
-"""Tiny random checkpoints of each kind, made here, saved as transformers saves them."""
+"""What every architecture must do as an encoder, on tiny random checkpoints of each."""
 
+import copy
 import json
 import pickle
+import sys
 
 import pytest
 import torch
+from torch.testing import assert_close
 from transformers import (
     BeitConfig,
     BeitForImageClassification,
-    BeitModel,
-    DeiTConfig,
-    DeiTModel,
-    Dinov2Config,
-    Dinov2Model,
-    Dinov2WithRegistersConfig,
-    Dinov2WithRegistersModel,
-    ResNetConfig,
+    BeitForMaskedImageModeling,
+    BertConfig,
     ViTConfig,
     ViTForImageClassification,
-    ViTModel,
 )
 
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation.frozen_features import fingerprint
+from fracture_mae.metrics.decision import Decision
+from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models import encoders
+from fracture_mae.models.blocks import depths_of
+from fracture_mae.models.vit import recompute_activations, use_attention
+from tests.unit.models.networks import FAMILIES, SIDE, network_of, save_network
 
-SMALL = {
-    "image_size": 32,
-    "patch_size": 8,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-}
-# Tokens before the patches: CLS, and DeiT's distillation token or four registers.
-KINDS = {
-    "vit": (ViTConfig, ViTModel, 1),
-    "deit": (DeiTConfig, DeiTModel, 2),
-    "dinov2": (Dinov2Config, Dinov2Model, 1),
-    "dinov2_with_registers": (Dinov2WithRegistersConfig, Dinov2WithRegistersModel, 5),
-    "beit": (BeitConfig, BeitModel, 1),
-}
+# Tokens before the patches: CLS, and DeiT's distillation token or registers.
+BEFORE = {"vit": 1, "deit": 2, "beit_cls": 1, "dinov2": 1, "dinov2_with_registers": 5, "dinov3_vit": 4}
+WITHOUT_CLS = ("swin", "swinv2", "convnext", "convnextv2", "efficientnet", "resnet")
 
 
-def saved(folder, kind, **settings):
-    config, model, _ = KINDS[kind]
-    torch.manual_seed(0)
-    network = model(config(**SMALL | settings)).eval()
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)  # zeros, such as of tokens, would hide a mistake
-    network.save_pretrained(folder)
-    return network
-
-
-def pixels(side=32, n=2):
+def pixels(side=SIDE, n=2):
     return torch.rand(n, 1, side, side, generator=torch.Generator().manual_seed(0))
 
 
@@ -62,94 +40,331 @@ def normalised(grey):
     return (grey - mean) / std
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_tokens_are_pooled_as_the_network_orders_them(tmp_path, kind):
-    network = saved(tmp_path, kind)
-    encoder = encoders.load(str(tmp_path))
-    with torch.inference_mode():
-        tokens = network(normalised(pixels())).last_hidden_state
-        found = encoder(pixels())
-    assert tokens.shape[1] == KINDS[kind][2] + 16
-    torch.testing.assert_close(found["cls"], tokens[:, 0], atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(found["mean"], tokens[:, KINDS[kind][2] :].mean(dim=1), atol=1e-4, rtol=1e-4)
-    assert encoder.image_size == 32
-    assert not encoder.network.training
+def encoder_of(folder, family, image_size=SIDE, **changes):
+    save_network(folder, family, **changes)
+    return encoders.load(str(folder), image_size)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_another_image_size_interpolates_positions(tmp_path, kind):
-    saved(tmp_path, kind)
-    encoder = encoders.load(str(tmp_path), image_size=64)
+@pytest.mark.parametrize("family", BEFORE)
+def test_tokens_are_told_apart_as_the_network_orders_them(tmp_path, family):
+    network = save_network(tmp_path, family, std=0.2)
+    encoder = encoders.load(str(tmp_path), SIDE)
     with torch.inference_mode():
-        found = encoder(pixels(64))
-    assert (encoder.image_size, encoder.n_patches) == (64, 64)
-    assert {name: tuple(value.shape) for name, value in found.items()} == {"mean": (2, 16), "cls": (2, 16)}
-    assert all(value.isfinite().all() for value in found.values())
+        tokens, found = network(normalised(pixels())).last_hidden_state, encoder(pixels())
+    assert tokens.shape[1] == BEFORE[family] + 16
+    assert_close(found.cls, tokens[:, 0], atol=1e-4, rtol=1e-4)
+    assert_close(found.patches, tokens[:, BEFORE[family] :], atol=1e-4, rtol=1e-4)
+    assert found.shown is None
+    assert not encoder.training
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_bright_square_changes_most_the_token_of_its_cell(tmp_path, family):
+    side = FAMILIES[family][2]
+    # With the small weights that transformers gives, nothing of a picture is left behind an EfficientNet's last block.
+    encoder = encoder_of(tmp_path, family, std=0.4 if family == "efficientnet" else None)
+    assert encoder.grid == (side, side)
+    assert encoder.has_cls == (family not in WITHOUT_CLS)
+    grey = torch.full((1, 1, SIDE, SIDE), 0.4)
+    cell = SIDE // side
+    with torch.inference_mode():
+        before = encoder(grey).patches
+        assert before.shape == (1, side**2, encoder.width)
+        for row, column in ((0, 1), (side - 2, 1), (1, side - 1)):
+            bright = grey.clone()
+            bright[..., row * cell : (row + 1) * cell, column * cell : (column + 1) * cell] = 1
+            change = (encoder(bright).patches - before).norm(dim=2)[0]
+            found = divmod(int(change.argmax()), side)
+            reach = 1 if side == 8 else 0  # cells of these are smaller than what their first layers look at
+            assert max(abs(found[0] - row), abs(found[1] - column)) <= reach
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_step_reaches_every_weight_and_the_classifier_survives_saving(tmp_path, family):
+    encoder = encoder_of(tmp_path / "checkpoint", family)
+    dropped = {"patch_dropout": 0.5} if encoder.can_leave_out_patches else {}
+    classifier = classifier_model.from_encoder(encoder, pool="mean", drop_path=0.1, **dropped).train()
+    groups = classifier_model.layerwise_groups(classifier, learning_rate=0.01, layer_decay=0.9, weight_decay=0.05)
+    optimizer = torch.optim.AdamW(groups)
+    before = copy.deepcopy(classifier.state_dict())
+    for _ in range(2):  # in the first step the head is still nearly zero
+        optimizer.zero_grad()
+        torch.nn.functional.softplus(-classifier(pixels())).sum().backward()
+        optimizer.step()
+    trained = {name: value for name, value in classifier.named_parameters() if value.requires_grad}
+    assert not [name for name, value in trained.items() if value.grad is None]
+    first = next(name for name in trained if "proj" in name or "conv" in name or "embedder" in name)
+    assert not classifier.state_dict()[first].equal(before[first])
+
+    classifier.eval()
+    decision = Decision(("not fractured", "fractured"), threshold=0.3)
+    classifier_model.save(classifier, decision, tmp_path / "classifier")
+    loaded, loaded_decision = classifier_model.load(tmp_path / "classifier")
+    assert (loaded.image_size, loaded.grid, loaded_decision) == (SIDE, classifier.grid, decision)
+    with torch.inference_mode():
+        assert loaded(pixels()).equal(classifier(pixels()))
 
 
 @pytest.mark.parametrize(
-    ("kind", "classifier"), [("vit", ViTForImageClassification), ("beit", BeitForImageClassification)]
+    "family", ["vit", "deit", "beit", "beit_cls", "dinov2", "dinov3_vit", "convnext", "efficientnet"]
 )
-def test_the_encoder_of_a_classifier_checkpoint_is_taken_whole(tmp_path, kind, classifier, capfd):
+def test_another_image_size(tmp_path, family):
+    encoder = encoder_of(tmp_path, family, image_size=96)
+    side = FAMILIES[family][2] * 3 // 2
+    assert (encoder.image_size, encoder.grid) == (96, (side, side))
+    with torch.inference_mode():
+        assert encoder(pixels(96)).patches.isfinite().all()
+
+
+@pytest.mark.parametrize("family", ["beit", "convnext", "convnextv2"])
+def test_the_mean_of_tokens_is_normed_as_in_the_networks_own_classifier(tmp_path, family):
+    network = save_network(tmp_path, family, std=0.2)
+    with torch.inference_mode():
+        pooled = network(normalised(pixels())).pooler_output
+        found = encoders.load(str(tmp_path), SIDE)(pixels())
+    assert_close(found.patches.mean(dim=1), pooled, atol=1e-4, rtol=1e-4)
+
+
+def test_beit_as_it_was_pretrained_keeps_the_norm_that_lies_outside_of_its_encoder(tmp_path):
+    torch.manual_seed(0)
+    values = FAMILIES["beit"][1] | {"vocab_size": 11, "use_mask_token": True}
+    whole = BeitForMaskedImageModeling(BeitConfig(**values)).eval()
+    for parameter in whole.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    whole.save_pretrained(tmp_path / "checkpoint")
+    classifier = classifier_model.from_encoder(encoders.load(str(tmp_path / "checkpoint"), SIDE), pool="mean").eval()
+    with torch.inference_mode():
+        expected = whole.layernorm(whole.beit(normalised(pixels())).last_hidden_state)[:, 1:]
+        assert_close(classifier.tokens(pixels()).patches, expected, atol=1e-4, rtol=1e-4)
+        classifier_model.save(classifier, Decision(("a", "b")), tmp_path / "classifier")
+        assert classifier_model.load(tmp_path / "classifier")[0](pixels()).equal(classifier(pixels()))
+
+
+@pytest.mark.parametrize(
+    ("family", "config", "classifier"),
+    [("vit", ViTConfig, ViTForImageClassification), ("beit", BeitConfig, BeitForImageClassification)],
+)
+def test_the_encoder_of_a_classifier_checkpoint_is_taken_whole(tmp_path, family, config, classifier, capfd):
     torch.manual_seed(1)
-    network = classifier(KINDS[kind][0](**SMALL)).eval()
+    network = classifier(config(**FAMILIES[family][1])).eval()
     network.save_pretrained(tmp_path)
     with torch.inference_mode():
-        expected = network.base_model(normalised(pixels())).last_hidden_state[:, 0]
-        torch.testing.assert_close(encoders.load(str(tmp_path))(pixels())["cls"], expected, atol=1e-5, rtol=1e-4)
+        whole = network.base_model(normalised(pixels()))
+        found = encoders.load(str(tmp_path), SIDE)(pixels())
+        expected = whole.last_hidden_state[:, 1:].mean(dim=1) if family == "vit" else whole.pooler_output
+    assert_close(found.patches.mean(dim=1), expected, atol=1e-5, rtol=1e-4)
     assert "UNEXPECTED" not in "".join(capfd.readouterr())  # that its head is left over is no news
 
 
-@pytest.mark.parametrize(
-    ("described", "mean"),
-    [({"image_mean": [0.5] * 3, "image_std": [0.25] * 3}, (0.5,) * 3), (None, (0.485, 0.456, 0.406))],
-)
-@pytest.mark.parametrize("processor", ["ViTImageProcessor", "BitImageProcessor", "BeitImageProcessor"])
-def test_normalisation_is_the_preprocessors(tmp_path, described, mean, processor):
-    saved(tmp_path, "dinov2")
-    if described:
-        file = tmp_path / "preprocessor_config.json"
-        file.write_text(json.dumps(described | {"image_processor_type": processor}))
-    assert encoders.load(str(tmp_path)).normalisation.mean == mean
+def depths(family):
+    return depths_of(network_of(family))
+
+
+def test_depths_of_transformers_and_of_what_halves_a_feature_map_by_hand():
+    vit = depths("vit")
+    assert vit["embeddings.cls_token"] == vit["embeddings.patch_embeddings.projection.weight"] == 0
+    assert {vit[name] for name in vit if "layers.1." in name} == {2}
+    assert vit["layernorm.weight"] == 3
+
+    swin = depths("swin")  # a block, what halves, two blocks
+    assert {swin[name] for name in swin if name.startswith("encoder.layers.0.blocks")} == {1}
+    assert {swin[name] for name in swin if "downsample" in name} == {2}
+    assert {swin[name] for name in swin if name.startswith("encoder.layers.1.blocks.1.")} == {3}
+    assert (swin["embeddings.norm.weight"], swin["layernorm.bias"]) == (0, 4)
+
+    convnext = depths("convnext")
+    assert {convnext[name] for name in convnext if "stages.1.downsampling_layer" in name} == {2}
+    assert {convnext[name] for name in convnext if "stages.1.layers.1." in name} == {3}
+
+    efficientnet = depths("efficientnet")
+    assert efficientnet["embeddings.convolution.weight"] == 0
+    assert [efficientnet[f"encoder.blocks.{i}.projection.project_conv.weight"] for i in range(5)] == [1, 2, 3, 4, 5]
+    assert efficientnet["encoder.top_conv.weight"] == 6
+
+    resnet = depths("resnet")
+    assert resnet["embedder.embedder.convolution.weight"] == 0
+    assert resnet["encoder.stages.0.layers.1.layer.0.convolution.weight"] == 2
+    assert resnet["encoder.stages.1.layers.0.shortcut.convolution.weight"] == 3
+
+
+def test_layerwise_learning_rates_by_hand(tmp_path):
+    """Five blocks: the stem learns at 0.8 / 2⁶."""
+    classifier = classifier_model.from_encoder(encoder_of(tmp_path, "efficientnet"), pool="mean")
+    groups = classifier_model.layerwise_groups(classifier, learning_rate=0.8, layer_decay=0.5, weight_decay=0.05)
+    found = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
+    rates = {name.removeprefix("encoder.network."): found[id(p)] for name, p in classifier.named_parameters()}
+    expected = {
+        "head.weight": (0.8, 0.05),
+        "encoder.top_conv.weight": (0.8, 0.05),
+        "encoder.top_bn.weight": (0.8, 0.0),
+        "encoder.blocks.4.projection.project_conv.weight": (0.4, 0.05),
+        "encoder.blocks.0.depthwise_conv.depthwise_norm.bias": (0.025, 0.0),
+        "embeddings.convolution.weight": (0.0125, 0.05),
+    }
+    for name, pair in expected.items():
+        assert rates[name] == pytest.approx(pair), name
+
+
+@pytest.mark.parametrize("family", ["vit", "deit", "beit", "dinov2_with_registers", "swinv2"])
+def test_tokens_and_places_are_not_decayed(tmp_path, family):
+    encoder = encoder_of(tmp_path, family)
+    decayed = [name for name, value in encoder.network.named_parameters() if encoder.decays(name, value)]
+    assert decayed
+    assert not [name for name in decayed if "token" in name or "position_emb" in name or "bias" in name.split(".")[-1]]
+
+
+def test_batch_norm_keeps_the_statistics_of_the_checkpoint(tmp_path):
+    encoder = encoder_of(tmp_path, "resnet")
+    before = {name: value.clone() for name, value in encoder.network.named_buffers()}
+    encoder.train()
+    assert_close(encoder(pixels()).patches, encoder.eval()(pixels()).patches)
+    assert all(value.equal(before[name]) for name, value in encoder.network.named_buffers())
+
+
+@pytest.mark.parametrize("family", ["dinov2", "swin", "convnext", "efficientnet"])
+def test_drop_path_skips_blocks_by_chance_and_keeps_the_mean(tmp_path, family):
+    encoder = encoder_of(tmp_path, family)
+    encoder.regularise(drop_path=0.5)
+    last = max(number for number, rate in enumerate(encoder.drop_rates) if rate)
+    rate, read = encoder.drop_rates[last], []
+    encoder.blocks[last].register_forward_hook(lambda block, args, output: read.append((args[0], output)))
+    chance = torch.full(
+        (2, encoder.n_draws), 0.99
+    )  # of the first X-ray nothing is skipped, of the second the last block
+    chance[1, encoder.n_patches + last] = 0.0
+    with torch.no_grad():
+        encoder.train()(pixels(), chance)
+        before, output = read[0][0], read[0][1]
+        output = output[0] if isinstance(output, tuple) else output
+        assert_close(output[1], before[1])
+        block = copy.deepcopy(encoder.eval().blocks[last])
+        block._forward_hooks.clear()
+        args = (before[:1], (4, 4)) if family == "swin" else (before[:1],)
+        added = block(*args)
+        added = (added[0] if isinstance(added, tuple) else added) - before[:1]
+    assert_close(output[:1], before[:1] + added / (1 - rate), atol=1e-5, rtol=1e-4)
+
+
+def test_a_block_that_changes_the_shape_is_never_skipped(tmp_path):
+    encoder = encoder_of(tmp_path, "efficientnet")
+    encoder.regularise(drop_path=0.4)
+    assert encoder.drop_rates == pytest.approx([0, 0, 0.2, 0, 0.4])  # in each stage the first block is such a one
+
+
+def test_drop_path_of_the_checkpoint_does_not_come_on_top(tmp_path):
+    encoder = encoder_of(tmp_path, "dinov2", drop_path_rate=0.9)
+    assert encoder.train()(pixels()).patches.equal(encoder.eval()(pixels()).patches)
+
+
+@pytest.mark.parametrize("family", ["vit", "deit", "dinov2", "dinov2_with_registers", "dinov3_vit"])
+def test_patches_left_out_have_no_part_and_the_others_know_their_place(tmp_path, family):
+    encoder = encoder_of(tmp_path, family, std=0.2)
+    encoder.regularise(patch_dropout=0.5)
+    with torch.no_grad():
+        whole = encoder.train()(pixels(n=1))
+        assert whole.patches.shape == (1, 8, 16)
+        hidden = [patch for patch in range(16) if patch not in whole.shown[0]]
+        chance = torch.ones(1, encoder.n_draws)
+        chance[:, whole.shown[0]] = torch.arange(8) / 100
+        again = encoder(pixels(n=1), chance)
+        assert again.shown.equal(whole.shown)
+        changed = pixels(n=1)
+        for patch in hidden:
+            row, column = divmod(patch, 4)
+            changed[..., 16 * row : 16 * row + 16, 16 * column : 16 * column + 16] = 0
+        assert_close(encoder(changed, chance).patches, again.patches, atol=1e-5, rtol=1e-5)
+        # In another order they are the same, so each has brought its place along.
+        chance[:, whole.shown[0]] = torch.arange(8).flip(0) / 100
+        assert_close(encoder(pixels(n=1), chance).patches.flip(1), again.patches, atol=1e-5, rtol=1e-5)
+
+
+def test_what_an_architecture_cannot_do_is_refused(tmp_path):
+    encoder = encoder_of(tmp_path, "swin")
+    with pytest.raises(FractureMaeError, match=r"--patch-dropout 0\.5: SwinModel .* cannot leave out patches"):
+        encoder.regularise(patch_dropout=0.5)
+    with pytest.raises(FractureMaeError, match=r"--pool cls: SwinModel .* has no CLS token\. Take --pool mean"):
+        classifier_model.from_encoder(encoder, pool="cls")
+
+
+@pytest.mark.parametrize("family", ["vit", "swinv2", "convnext", "efficientnet", "resnet"])
+def test_activations_computed_again_give_the_same_gradients(tmp_path, family):
+    classifier = classifier_model.from_encoder(encoder_of(tmp_path, family), pool="mean", drop_path=0.5).train()
+    chance, calls = torch.rand(2, classifier.n_draws), []
+    inner = next(module for module in classifier.encoder.blocks[-1].modules() if not list(module.children()))
+    inner.register_forward_hook(lambda *_: calls.append(1))
+
+    def gradients():
+        classifier.zero_grad()
+        classifier(pixels(), chance).sum().backward()
+        return {name: value.grad.clone() for name, value in classifier.named_parameters() if value.requires_grad}
+
+    plain, n_plain = gradients(), len(calls)
+    recompute_activations(classifier, True)
+    again, n_again = gradients(), len(calls) - n_plain
+    recompute_activations(classifier, False)
+    last = gradients()
+    assert n_again == 2 * n_plain == 2 * (len(calls) - n_plain - n_again)
+    for name, value in plain.items():
+        assert_close(again[name], value, atol=1e-6, rtol=1e-4)
+        assert_close(last[name], value, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["vit", "beit", "dinov3_vit", "swin", "swinv2"])
+def test_both_ways_to_compute_attention_agree(tmp_path, family):
+    encoder = encoder_of(tmp_path, family)
+    found = []
+    for implementation in ("eager", "sdpa"):
+        use_attention(encoder, implementation)
+        with torch.no_grad():
+            found.append(encoder(pixels()).patches)
+    assert_close(*found, atol=1e-4, rtol=1e-4)
 
 
 def test_a_grey_network_takes_grey(tmp_path):
-    saved(tmp_path, "vit", num_channels=1)
-    encoder = encoders.load(str(tmp_path))
+    encoder = encoder_of(tmp_path, "vit", num_channels=1)
     assert encoder.normalisation.mean == (0.5,)
-    assert encoder(pixels())["mean"].shape == (2, 16)
+    assert encoder(pixels()).patches.shape == (2, 16, 16)
 
 
 def test_what_features_depend_on_is_in_their_name(tmp_path):
     """Two heads or one make other features of the same weights, and so does another size."""
-    saved(tmp_path / "a", "vit")
+    save_network(tmp_path / "a", "vit")
     config = json.loads((tmp_path / "a" / "config.json").read_text())
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "config.json").write_text(json.dumps(config | {"num_attention_heads": 1}))
     (tmp_path / "b" / "model.safetensors").write_bytes((tmp_path / "a" / "model.safetensors").read_bytes())
-    found = [encoders.load(str(tmp_path / name), size) for name, size in (("a", 32), ("a", 64), ("b", 32))]
+    found = [encoders.load(str(tmp_path / name), size) for name, size in (("a", 64), ("a", 96), ("b", 64))]
     assert len({fingerprint(encoder, encoder.described()) for encoder in found}) == 3
-    again = encoders.load(str(tmp_path / "a"), 32)
+    again = encoders.load(str(tmp_path / "a"), 64)
     assert fingerprint(again, again.described()) == fingerprint(found[0], found[0].described())
 
 
-def test_an_unknown_kind_is_refused(tmp_path):
-    ResNetConfig().save_pretrained(tmp_path)
-    with pytest.raises(
-        FractureMaeError, match=r"of type 'resnet'; as encoders are known vit, deit, dinov2, .*beit, vit_mae"
-    ):
+def test_what_reads_no_pictures_is_refused(tmp_path):
+    BertConfig().save_pretrained(tmp_path)
+    with pytest.raises(FractureMaeError, match=r"of type 'bert', which does not make tokens of pictures.*DINOv2.*Swin"):
         encoders.load(str(tmp_path))
 
 
+def test_timm_that_is_not_installed_is_said_in_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)  # as where it is not installed, or cannot be imported
+    told = {"architecture": "resnet18", "num_classes": 1000, "pretrained_cfg": {"mean": [0.5] * 3}}
+    for config in (told, told | {"model_type": "timm_wrapper"}):
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        with pytest.raises(
+            FractureMaeError, match=r"network of timm, which cannot be imported here .*fracture-mae\[timm\]"
+        ):
+            encoders.load(str(tmp_path))
+
+
 def test_an_image_size_that_does_not_fall_into_patches_is_refused(tmp_path):
-    saved(tmp_path, "dinov2", patch_size=14, image_size=42)
+    save_network(tmp_path, "dinov2", patch_size=14, image_size=42)
     with pytest.raises(FractureMaeError, match=r"64 pixels do not fall into the patches of 14 .* such as 56"):
         encoders.load(str(tmp_path), image_size=64)
     assert encoders.load(str(tmp_path), image_size=56).n_patches == 16
 
 
 def test_missing_weights_are_refused(tmp_path):
-    saved(tmp_path, "vit", num_hidden_layers=1)
+    save_network(tmp_path, "vit", num_hidden_layers=1)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 2}))
     with pytest.raises(FractureMaeError, match=r"lacks \d+ weights of a ViTModel"):
@@ -157,7 +372,7 @@ def test_missing_weights_are_refused(tmp_path):
 
 
 def test_pickled_weights_are_refused(tmp_path):
-    saved(tmp_path, "vit")
+    save_network(tmp_path, "vit")
     (tmp_path / "model.safetensors").unlink()
     (tmp_path / "pytorch_model.bin").write_bytes(pickle.dumps({}))
     with pytest.raises(FractureMaeError, match=r"does not hold a model that can be loaded.*model\.safetensors"):

@@ -9,10 +9,13 @@ import pytest
 import torch
 
 from fracture_mae.config import TrainClassifier
+from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation.matching import Matching
 from fracture_mae.evaluation.prediction import predict
 from fracture_mae.metrics import bagged_thresholds, calibration
 from fracture_mae.metrics.decision import Decision
+from fracture_mae.models import encoders
+from fracture_mae.models.encoders import MaeEncoder
 from fracture_mae.stages import classifier as classifier_stage
 from fracture_mae.stages.classifier import (
     decide,
@@ -21,7 +24,9 @@ from fracture_mae.stages.classifier import (
     smoothed_cross_entropy,
     validation_metrics,
 )
-from fracture_mae.training.checkpoints import Checkpoints
+from fracture_mae.training.checkpoints import Checkpoints, training_name
+from tests import builders
+from tests.unit.models.networks import save_network
 
 
 @pytest.fixture
@@ -164,7 +169,7 @@ def test_a_given_threshold_is_taken_and_the_data_is_named(dataset):
 
 def train(mae, dataset, accelerator, root, **settings):
     config = TrainClassifier(**{"batch_size": 3, "epochs": 4} | settings).settled("random")
-    classifier = classifier_stage.build(mae, config)
+    classifier = classifier_stage.build(MaeEncoder.of(mae), config)
     with Checkpoints(root, "training", resume=True) as checkpoints:
         progress = classifier_stage.train(
             classifier, dataset, config, accelerator=accelerator, checkpoints=checkpoints, log=lambda row, epoch: None
@@ -206,13 +211,13 @@ def test_patience_ends_training(tiny_mae, dataset, accelerator, tmp_path):
 def test_a_frozen_encoder_stays(tiny_mae, dataset, accelerator, tmp_path):
     start = {name: value.clone() for name, value in tiny_mae.network.vit.state_dict().items()}
     classifier, _ = train(tiny_mae, dataset, accelerator, tmp_path, freeze=True, epochs=2, drop_path=0.5)
-    assert all(value.equal(start[name]) for name, value in classifier.encoder.state_dict().items())
+    assert all(value.equal(start[name]) for name, value in classifier.encoder.network.state_dict().items())
     assert classifier.head.bias.item() != 0
-    assert not any(classifier.drop_rates)  # what is not trained is not regularised
+    assert not any(classifier.encoder.drop_rates)  # what is not trained is not regularised
 
 
 def test_predictions_name_their_files(tiny_mae, dataset, accelerator):
-    classifier = classifier_stage.build(tiny_mae, TrainClassifier())
+    classifier = classifier_stage.build(MaeEncoder.of(tiny_mae), TrainClassifier())
     tables = [predict(classifier, dataset.train, batch_size=size, accelerator=accelerator) for size in (2, 9)]
     assert tables[0].columns.tolist() == ["path", "sha256", "label", "group", "patient", "source", "logit"]
     assert tables[0]["path"].tolist() == dataset.train.table["path"].tolist()
@@ -240,8 +245,8 @@ def test_matching_is_made_from_the_training_xrays_alone_and_weighs_the_loss(
     monkeypatch.setattr(classifier_stage, "match_properties", match)
 
     def trained(data, folder, **settings):
-        config = TrainClassifier(batch_size=3, epochs=2, seed=3, class_weight=2.0, **settings)
-        classifier = classifier_stage.build(copy.deepcopy(tiny_mae), config)
+        config = TrainClassifier(batch_size=3, epochs=2, seed=3, class_weight=2.0, **settings).settled("random")
+        classifier = classifier_stage.build(MaeEncoder.of(copy.deepcopy(tiny_mae)), config)
         with Checkpoints(tmp_path / folder, "training", resume=False) as checkpoints:
             options = {"accelerator": accelerator, "checkpoints": checkpoints, "log": lambda row, epoch: None}
             choice = classifier_stage.train_and_choose(classifier, data, config, **options)
@@ -265,3 +270,34 @@ def test_matching_is_made_from_the_training_xrays_alone_and_weighs_the_loss(
     assert not given[-1][2]  # the recipe's sampler draws X-rays, so X-rays count the same
     trained(dataset, "e", match="properties", weight_by="group")
     assert not given[-1][2]
+
+
+def test_what_only_the_recipe_asks_for_gives_way_to_the_architecture(tmp_path, tiny_mae):
+    save_network(tmp_path, "swin")
+    swin = encoders.load(str(tmp_path), 64)
+    config, said = classifier_stage.obeyable(TrainClassifier(), swin)
+    assert (config.patch_dropout, config.drop_path) == (0, TrainClassifier().drop_path)
+    assert said == {"patch_dropout.obeyed": f"0: SwinModel ({tmp_path}) cannot do as the recipe says"}
+    assert classifier_stage.build(swin, config).encoder.patch_dropout == 0
+    asked = TrainClassifier(patch_dropout=0.25)
+    assert classifier_stage.obeyable(asked, swin) == (asked, {})
+    with pytest.raises(FractureMaeError, match=r"--patch-dropout 0\.25: SwinModel"):
+        classifier_stage.build(swin, asked)
+    assert classifier_stage.obeyable(TrainClassifier(), MaeEncoder.of(tiny_mae)) == (TrainClassifier(), {})
+
+
+def test_a_convolutional_encoder_is_trained_saved_and_resumed(tmp_path, dataset, accelerator):
+    """Batch normalisation counts its batches in tensors without a dimension."""
+    save_network(tmp_path / "network", "resnet")
+    config = TrainClassifier(batch_size=3, epochs=2, patch_dropout=0).settled("weights")
+    states = []
+    for _ in range(2):  # the second one finds the checkpoint of the last epoch
+        classifier = classifier_stage.build(encoders.load(str(tmp_path / "network"), builders.SIDE), config)
+        name = training_name("TrainClassifier", classifier, {})
+        with Checkpoints(tmp_path, name, resume=True) as checkpoints:
+            options = {"checkpoints": checkpoints, "log": lambda row, epoch: None}
+            progress = classifier_stage.train(classifier, dataset, config, accelerator=accelerator, **options)
+        states.append(classifier.state_dict())
+    assert progress.epochs_done == 2
+    assert len(progress.run_ids) == 2
+    assert all(value.equal(states[0][key]) for key, value in states[1].items())

@@ -60,9 +60,9 @@ class Memoriser:
         return xrays.table[PREDICTED].assign(logit=logit)
 
 
-def run_folds(dataset, tiny_mae, accelerator, config=CONFIG):
+def run_folds(dataset, tiny_encoder, accelerator, config=CONFIG):
     with runs.run("train_classifier", config) as run:
-        folds = cross_validate.train_folds(tiny_mae, dataset, config, accelerator=accelerator, run=run)
+        folds = cross_validate.train_folds(tiny_encoder, dataset, config, accelerator=accelerator, run=run)
     return folds, run
 
 
@@ -72,11 +72,11 @@ def children(store, parent):
 
 
 @pytest.mark.usefixtures("quick", "store")
-def test_no_xray_is_judged_by_a_model_that_saw_it(dataset, tiny_mae, accelerator, monkeypatch):
+def test_no_xray_is_judged_by_a_model_that_saw_it(dataset, tiny_encoder, accelerator, monkeypatch):
     memoriser = Memoriser()
     monkeypatch.setattr(classifier_stage, "train_and_choose", memoriser.train_and_choose)
     monkeypatch.setattr(cross_validate, "predict", memoriser.predict)
-    folds, _ = run_folds(dataset, tiny_mae, accelerator)
+    folds, _ = run_folds(dataset, tiny_encoder, accelerator)
     pooled = cross_validate.judge(folds, CONFIG, "")
     table = pooled.tables["cross_validation/predictions.csv"]
     assert sorted(table["path"]) == sorted([*dataset.train.table["path"], *dataset.validation.table["path"]])
@@ -91,10 +91,10 @@ def folds_data(dataset):
 
 
 @pytest.mark.usefixtures("quick")
-def test_every_fold_is_a_child_run_that_starts_from_the_same_encoder(dataset, tiny_mae, accelerator, store):
-    before = {name: value.clone() for name, value in tiny_mae.state_dict().items()}
-    folds, parent = run_folds(replace(dataset, test=None), tiny_mae, accelerator)
-    assert all(value.equal(before[name]) for name, value in tiny_mae.state_dict().items())
+def test_every_fold_is_a_child_run_that_starts_from_the_same_encoder(dataset, tiny_encoder, accelerator, store):
+    before = {name: value.clone() for name, value in tiny_encoder.state_dict().items()}
+    folds, parent = run_folds(replace(dataset, test=None), tiny_encoder, accelerator)
+    assert all(value.equal(before[name]) for name, value in tiny_encoder.state_dict().items())
     runs = children(store, parent)
     assert [run.info.run_name for run in runs] == ["fold 1 of 3", "fold 2 of 3", "fold 3 of 3"]
     assert {run.info.status for run in runs} == {"FINISHED"}
@@ -108,9 +108,9 @@ def test_every_fold_is_a_child_run_that_starts_from_the_same_encoder(dataset, ti
 
 
 @pytest.mark.slow
-def test_a_fold_is_judged_as_any_split_is(dataset, tiny_mae, accelerator, store, monkeypatch):
+def test_a_fold_is_judged_as_any_split_is(dataset, tiny_encoder, accelerator, store, monkeypatch):
     monkeypatch.setattr(cross_validate, "N_DRAWS", 10)
-    _, parent = run_folds(dataset, tiny_mae, accelerator)
+    _, parent = run_folds(dataset, tiny_encoder, accelerator)
     run = children(store, parent)[0]
     assert {"held_out/image/auroc", "held_out/xray/auroc", "held_out/xray/sensitivity_low"} <= set(run.data.metrics)
     found = {item.path for item in store.list_artifacts(run.info.run_id, "held_out")}
@@ -119,8 +119,8 @@ def test_a_fold_is_judged_as_any_split_is(dataset, tiny_mae, accelerator, store,
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick")
-def test_a_killed_cross_validation_goes_on_with_what_is_done(dataset, tiny_mae, accelerator, store, monkeypatch):
-    whole, _ = run_folds(dataset, tiny_mae, accelerator)
+def test_a_killed_cross_validation_goes_on_with_what_is_done(dataset, tiny_encoder, accelerator, store, monkeypatch):
+    whole, _ = run_folds(dataset, tiny_encoder, accelerator)
     for fold in whole:
         fold.forget()
     trained = []
@@ -134,11 +134,11 @@ def test_a_killed_cross_validation_goes_on_with_what_is_done(dataset, tiny_mae, 
 
     monkeypatch.setattr(classifier_stage, "train_and_choose", die_in_the_third)
     with pytest.raises(KeyboardInterrupt):
-        run_folds(dataset, tiny_mae, accelerator)
+        run_folds(dataset, tiny_encoder, accelerator)
     dead = [run for run in store.search_runs(["1"]) if run.info.status == "FAILED"]
     assert {run.info.run_name for run in dead} == {"train_classifier", "fold 3 of 3"}
 
-    resumed, parent = run_folds(dataset, tiny_mae, accelerator)
+    resumed, parent = run_folds(dataset, tiny_encoder, accelerator)
     assert trained[K:] == [folds_data(dataset)[-1].split_fingerprint]
     for fold, other in zip(resumed, whole, strict=True):
         pd.testing.assert_frame_equal(fold.predictions, other.predictions)
@@ -150,30 +150,30 @@ def test_a_killed_cross_validation_goes_on_with_what_is_done(dataset, tiny_mae, 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick", "store")
-def test_other_settings_and_resume_never_train_anew(dataset, tiny_mae, accelerator, monkeypatch):
-    run_folds(dataset, tiny_mae, accelerator)
+def test_other_settings_and_resume_never_train_anew(dataset, tiny_encoder, accelerator, monkeypatch):
+    run_folds(dataset, tiny_encoder, accelerator)
     memoriser = Memoriser()
     monkeypatch.setattr(classifier_stage, "train_and_choose", memoriser.train_and_choose)
     for changed in ({"resume": "never"}, {"learning_rate": 0.5}, {"seed": 1}):
         memoriser.known = {}
-        run_folds(dataset, builders.tiny_mae(), accelerator, TrainClassifier(**CONFIG.model_dump() | changed))
+        run_folds(dataset, builders.tiny_encoder(), accelerator, TrainClassifier(**CONFIG.model_dump() | changed))
         assert memoriser.known, changed
 
 
 @pytest.mark.usefixtures("quick", "store")
-def test_a_threshold_is_chosen_anew_without_training_anew(dataset, tiny_mae, accelerator, monkeypatch):
+def test_a_threshold_is_chosen_anew_without_training_anew(dataset, tiny_encoder, accelerator, monkeypatch):
     config = TrainClassifier(**CONFIG.model_dump() | {"threshold": 0.3, "calibrate": "none"})
-    before, _ = run_folds(dataset, tiny_mae, accelerator)
+    before, _ = run_folds(dataset, tiny_encoder, accelerator)
     monkeypatch.setattr(classifier_stage, "train_and_choose", None)
-    after, _ = run_folds(dataset, tiny_mae, accelerator, config)
+    after, _ = run_folds(dataset, tiny_encoder, accelerator, config)
     assert {fold.decision.threshold for fold in after} == {0.3}
     for fold, other in zip(after, before, strict=True):
         pd.testing.assert_frame_equal(fold.predictions, other.predictions)
 
 
 @pytest.mark.usefixtures("quick", "store")
-def test_results_are_kept_until_they_are_forgotten(dataset, tiny_mae, accelerator):
-    folds, _ = run_folds(dataset, tiny_mae, accelerator)
+def test_results_are_kept_until_they_are_forgotten(dataset, tiny_encoder, accelerator):
+    folds, _ = run_folds(dataset, tiny_encoder, accelerator)
     kept = list((cache_root() / "checkpoints").glob("*/*"))
     assert [file.name for file in kept] == ["result.json"] * K  # no weights
     for fold in folds:
@@ -181,14 +181,14 @@ def test_results_are_kept_until_they_are_forgotten(dataset, tiny_mae, accelerato
     assert not list((cache_root() / "checkpoints").glob("*/"))
 
 
-def test_without_folds_nothing_is_done(dataset, tiny_mae, accelerator):
-    assert cross_validate.train_folds(tiny_mae, dataset, TrainClassifier(), accelerator=accelerator, run=None) == []
+def test_without_folds_nothing_is_done(dataset, tiny_encoder, accelerator):
+    assert cross_validate.train_folds(tiny_encoder, dataset, TrainClassifier(), accelerator=accelerator, run=None) == []
 
 
 @pytest.mark.usefixtures("quick", "store")
-def test_the_ordinary_training_is_the_same_after_folds(dataset, tiny_mae, accelerator, tmp_path):
+def test_the_ordinary_training_is_the_same_after_folds(dataset, tiny_encoder, accelerator, tmp_path):
     def ordinary(name):
-        classifier = classifier_stage.build(builders.tiny_mae(), CONFIG)
+        classifier = classifier_stage.build(builders.tiny_encoder(), CONFIG)
         with Checkpoints(tmp_path, name, resume=True) as checkpoints:
             options = {"accelerator": accelerator, "checkpoints": checkpoints, "log": lambda row, epoch: None}
             choice = classifier_stage.train_and_choose(classifier, dataset, CONFIG, **options)
@@ -196,7 +196,7 @@ def test_the_ordinary_training_is_the_same_after_folds(dataset, tiny_mae, accele
 
     alone = ordinary("alone")
     accelerator.free_memory()
-    run_folds(dataset, tiny_mae, accelerator)
+    run_folds(dataset, tiny_encoder, accelerator)
     pd.testing.assert_frame_equal(ordinary("after"), alone)
 
 
@@ -239,21 +239,21 @@ class SourceMemoriser(Memoriser):
         return xrays.table[PREDICTED].assign(logit=np.where(knows, 18.0 * xrays.label - 9, 0.0))
 
 
-def run_both(dataset, tiny_mae, accelerator):
+def run_both(dataset, tiny_encoder, accelerator):
     source_folds = cross_validate.SourceFolds.of(dataset, BY_SOURCE)
     with runs.run("train_classifier", BY_SOURCE) as run:
         options = {"accelerator": accelerator, "run": run}
-        ordinary = cross_validate.train_folds(tiny_mae, dataset, BY_SOURCE, **options)
-        by_source = cross_validate.train_on_other_sources(tiny_mae, source_folds, BY_SOURCE, **options)
+        ordinary = cross_validate.train_folds(tiny_encoder, dataset, BY_SOURCE, **options)
+        by_source = cross_validate.train_on_other_sources(tiny_encoder, source_folds, BY_SOURCE, **options)
     return source_folds, ordinary, by_source, run
 
 
 @pytest.mark.usefixtures("quick")
-def test_no_source_is_judged_by_a_model_that_saw_it(of_sources, tiny_mae, accelerator, store, monkeypatch):
+def test_no_source_is_judged_by_a_model_that_saw_it(of_sources, tiny_encoder, accelerator, store, monkeypatch):
     memoriser = SourceMemoriser()
     monkeypatch.setattr(classifier_stage, "train_and_choose", memoriser.train_and_choose)
     monkeypatch.setattr(cross_validate, "predict", memoriser.predict)
-    source_folds, ordinary, by_source, parent = run_both(of_sources, tiny_mae, accelerator)
+    source_folds, ordinary, by_source, parent = run_both(of_sources, tiny_encoder, accelerator)
     found = cross_validate.judge_sources(by_source, ordinary, source_folds, BY_SOURCE, "seen before")
     assert set(found.tables["held_out_sources/predictions.csv"]["logit"]) == {0.0}
     assert found.metrics["held_out_sources/xray/auroc"] == 0.5
@@ -270,10 +270,10 @@ def test_no_source_is_judged_by_a_model_that_saw_it(of_sources, tiny_mae, accele
 
 
 @pytest.mark.usefixtures("quick", "store")
-def test_sources_that_are_done_are_not_trained_again(of_sources, tiny_mae, accelerator, monkeypatch):
-    *_, before, _ = run_both(of_sources, tiny_mae, accelerator)
+def test_sources_that_are_done_are_not_trained_again(of_sources, tiny_encoder, accelerator, monkeypatch):
+    *_, before, _ = run_both(of_sources, tiny_encoder, accelerator)
     monkeypatch.setattr(classifier_stage, "train_and_choose", None)
-    *_, after, _ = run_both(of_sources, tiny_mae, accelerator)
+    *_, after, _ = run_both(of_sources, tiny_encoder, accelerator)
     for fold, other in zip(after, before, strict=True):
         pd.testing.assert_frame_equal(fold.predictions, other.predictions)
 

@@ -29,7 +29,7 @@ CONFIG = TrainClassifier(epochs=10, batch_size=3, drop_path=0.3).settled("random
 
 
 def train(root: Path, name: str) -> None:
-    classifier = classifier_stage.build(builders.tiny_mae(), CONFIG)
+    classifier = classifier_stage.build(builders.tiny_encoder(), CONFIG)
     with Checkpoints(root, name, resume=True) as kept:
         classifier_stage.train(
             classifier,

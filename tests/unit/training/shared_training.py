@@ -13,6 +13,7 @@ import numpy as np
 
 from fracture_mae.config import FinetuneMae, TrainClassifier
 from fracture_mae.models import autoencoder as mae_model
+from fracture_mae.models.encoders import MaeEncoder
 from fracture_mae.processes import ranks
 from fracture_mae.processes.accelerator import make_accelerator
 from fracture_mae.stages import classifier as classifier_stage
@@ -49,7 +50,7 @@ def train(config, root, accelerator):
         if isinstance(config, FinetuneMae):
             progress = finetune.train(mae, builders.dataset(), config, **options)
         else:
-            classifier = classifier_stage.build(mae, config)
+            classifier = classifier_stage.build(MaeEncoder.of(mae), config)
             progress = classifier_stage.train(classifier, builders.dataset(), config, **options)
     accelerator.free_memory()
     return progress.history

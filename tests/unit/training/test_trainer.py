@@ -19,6 +19,7 @@ from torch.testing import assert_close
 import fracture_mae
 from fracture_mae.config import FinetuneMae, TrainClassifier
 from fracture_mae.errors import FractureMaeError
+from fracture_mae.models.encoders import MaeEncoder
 from fracture_mae.processes.accelerator import make_accelerator
 from fracture_mae.stages import classifier as classifier_stage
 from fracture_mae.stages import finetune
@@ -221,7 +222,9 @@ def history(accelerator, tiny_mae, dataset, tmp_path):
             if stage == "autoencoder":
                 progress = finetune.train(mae, dataset, config, **settings)
             else:
-                progress = classifier_stage.train(classifier_stage.build(mae, config), dataset, config, **settings)
+                progress = classifier_stage.train(
+                    classifier_stage.build(MaeEncoder.of(mae), config), dataset, config, **settings
+                )
         accelerator.free_memory()
         assert progress.computed_by["compile"] == str(config.compile).lower()
         return [{name: value for name, value in row.items() if name not in SPEEDS} for row in rows]
@@ -286,7 +289,7 @@ def train_mae(mae, dataset, **options):
 
 def trained_classifier(mae, dataset, **options):
     config = TrainClassifier(epochs=3, batch_size=4, drop_path=0.5).settled("random")
-    classifier = classifier_stage.build(mae, config)
+    classifier = classifier_stage.build(MaeEncoder.of(mae), config)
     classifier_stage.train(classifier, dataset, config, **options)
     return classifier
 
@@ -326,7 +329,7 @@ def test_interrupted_after_each_epoch_and_resumed_ends_as_never_interrupted(
 def stage_start(stage, mae):
     if stage is train_mae:
         return mae.state_dict()
-    return classifier_stage.build(copy.deepcopy(mae), TrainClassifier()).state_dict()
+    return classifier_stage.build(MaeEncoder.of(copy.deepcopy(mae)), TrainClassifier()).state_dict()
 
 
 @pytest.mark.slow

@@ -30,14 +30,14 @@ FINETUNE = {
 
 
 @pytest.fixture
-def head(tiny_mae, dataset, accelerator):
-    return HeadDepth(tiny_mae, dataset, Tune(n_folds=2), accelerator)
+def head(tiny_encoder, dataset, accelerator):
+    return HeadDepth(tiny_encoder, dataset, Tune(n_folds=2), accelerator)
 
 
 @pytest.fixture
-def finetune(tiny_mae, dataset, accelerator):
+def finetune(tiny_encoder, dataset, accelerator):
     config = Tune(n_folds=2, depth="finetune", batch_size=4)
-    return FinetuneDepth(tiny_mae, dataset, config, accelerator)
+    return FinetuneDepth(tiny_encoder, dataset, config, accelerator)
 
 
 def test_an_xray_is_predicted_by_a_head_that_never_saw_it(head):
@@ -132,19 +132,19 @@ class Poisoned:
 
 
 @pytest.mark.parametrize(("kind", "params"), [(HeadDepth, HEAD), (FinetuneDepth, FINETUNE)])
-def test_test_xrays_are_not_touched(kind, params, tiny_mae, accelerator):
+def test_test_xrays_are_not_touched(kind, params, tiny_encoder, accelerator):
     dataset = dataclasses.replace(builders.dataset(), test=Poisoned())
-    depth = kind(tiny_mae, dataset, Tune(n_folds=2, batch_size=4), accelerator)
+    depth = kind(tiny_encoder, dataset, Tune(n_folds=2, batch_size=4), accelerator)
     depth.predict(params)
     depth.refit(params)
 
 
 @pytest.fixture
-def by_source(tiny_mae, accelerator):
+def by_source(tiny_encoder, accelerator):
     """Heads judged on three sources, each by a head that saw the two others."""
     whole = builders.of_sources({"A": (6, 6), "B": (6, 6), "C": (5, 5)})
     dataset = builders.split_dataset(whole, validation=range(0, len(whole), 5), test=[])
-    return HeadDepth(tiny_mae, dataset, Tune(n_folds=2, cross_validate="sources"), accelerator)
+    return HeadDepth(tiny_encoder, dataset, Tune(n_folds=2, cross_validate="sources"), accelerator)
 
 
 def test_a_source_is_predicted_by_a_head_that_never_saw_it(by_source):

@@ -56,7 +56,7 @@ def session(store, accelerator, registered, monkeypatch):
         with runs.run("tune", config) as run:
             storage = open_database(config)
             text = take_part(
-                builders.tiny_mae(),
+                builders.tiny_encoder(),
                 dataset or builders.dataset(),
                 config,
                 storage=storage,
