@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from fracture_mae.config.judging import Evaluate
-from fracture_mae.config.options import DataOptions, Masking, OperatingOptions, Optimisation
+from fracture_mae.config.options import DataOptions, Masking, NumberOrWord, OperatingOptions, Optimisation
 from fracture_mae.config.training import TrainClassifier
 
 
@@ -42,6 +42,16 @@ class Tune(DataOptions):
         "best trial in the folds too",
     )
     max_epochs: int = Field(12, ge=1, le=100_000, description="finetune: most epochs of a trial")
+    pool: Literal["auto", "mean", "cls", "lse", "topk", "attention"] = Field(
+        "auto",
+        description="what the head reads in all trials, see train_classifier; auto: head: mean and cls are searched; finetune: as its "
+        "recipe says",
+    )
+    place_weight: Annotated[Literal["auto"] | Annotated[float, Field(ge=0, le=100)], NumberOrWord] = Field(
+        "auto",
+        description="finetune: weight of the loss of patches, which boxes teach, in all trials, see train_classifier; auto: as its "
+        "recipe says",
+    )
     study_name: str = Field(
         "auto",
         min_length=1,
@@ -69,6 +79,25 @@ class Tune(DataOptions):
                 "Or tune first, and judge what was found by train_classifier with --cross-validate sources"
             )
         return cross_validate
+
+    @field_validator("pool")
+    @classmethod
+    def _of_features_pooled_before(cls, pool: str, info: ValidationInfo) -> str:
+        if pool in ("lse", "topk", "attention") and info.data.get("depth") == "head":
+            raise ValueError(
+                f"found {pool!r} beside --depth head, whose heads read tokens that were pooled before, once for all trials; expected "
+                "mean or cls, or --depth finetune"
+            )
+        return pool
+
+    @field_validator("place_weight")
+    @classmethod
+    def _of_trained_patches(cls, place_weight: float | str, info: ValidationInfo) -> float | str:
+        if place_weight not in ("auto", 0) and info.data.get("depth") == "head":
+            raise ValueError(
+                f"found {place_weight:g} beside --depth head, whose heads see no patches; expected 0 or auto, or --depth finetune"
+            )
+        return place_weight
 
 
 class Main(DataOptions):

@@ -24,6 +24,7 @@ Space = dict[str, BaseDistribution]
 def space_of(config: Tune) -> Space:
     """The parameters of a trial and their ranges; `class_weight` is the weight of a fractured X-ray beside 1."""
     space = _HEAD if config.depth == "head" else _FINETUNE | {"epochs": _epochs(config.max_epochs)}
+    space = space | {name: CategoricalDistribution((value,)) for name, value in _given(config).items()}
     # Where both rates are wanted at once, each trial stands for one place on the curve between them.
     return space | ({"aimed_sensitivity": FloatDistribution(0.5, 1)} if config.objective == "pareto" else {})
 
@@ -59,6 +60,12 @@ _FINETUNE: Space = {
     "augmentation": FloatDistribution(0, 1),
     "label_smoothing": FloatDistribution(0, 0.2),
 }
+
+
+def _given(config: Tune) -> dict[str, Any]:
+    """What all trials have in common because it was asked for; in the space, so that a study of something else is not gone on with."""
+    names = ("pool",) if config.depth == "head" else ("pool", "place_weight")
+    return {name: value for name in names if (value := getattr(config, name)) != "auto"}
 
 
 def _epochs(most: int) -> IntDistribution:
