@@ -13,7 +13,7 @@ from fracture_mae.data import splits
 from fracture_mae.data.copies import groups, markers, named, originals, search
 from fracture_mae.data.copies.keypoints import KeypointStore
 from fracture_mae.data.copies.links import LinkStore, as_table
-from fracture_mae.data.reading import decoding, index
+from fracture_mae.data.reading import cache, decoding, index
 from fracture_mae.data.reading.cache import ImageStore, cache_root
 from fracture_mae.data.reading.decoding import UnreadableImage, decode
 from fracture_mae.data.reading.hashes import sha256_of
@@ -206,8 +206,8 @@ def _check_given_groups(table: pd.DataFrame, data_dir: str) -> None:
 def _read_pictures(
     table: pd.DataFrame, image_size: int, num_workers: int
 ) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
-    """The readable files with sha256, bytes, row, height and width; the pixels that `row` points into; the rejected files."""
-    store = ImageStore(cache_root() / f"images-v{decoding.VERSION}", image_size)
+    """The readable files with sha256, bytes and the cache's list of them; the pixels that `row` points into; the rejected files."""
+    store = ImageStore(cache_root() / f"images-v{cache.VERSION}-decoder-v{decoding.VERSION}", image_size)
     table["sha256"] = sha256_of(table["path"], cache_root() / "hashes.csv", num_workers)
     table, unreadable = _set_aside(table, table["sha256"] == "", "the file cannot be opened")
     table["bytes"] = table["path"].map(os.path.getsize)

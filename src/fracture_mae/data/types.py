@@ -1,10 +1,12 @@
 """X-ray files, split and not."""
 
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
+from fracture_mae.data import boxes
 from fracture_mae.data.copies.links import as_table
 
 PREDICTED = [
@@ -23,9 +25,9 @@ class XRays:
 
     Attributes:
         name: "train", "validation" or "test"; "external" for test where all are somebody else's X-rays.
-        table: a row per file: path, label, label_name, sha256, bytes, height, width, group, patient, source and more. Group is equal
-            for the files of one X-ray; patient for those of one patient, whom no split, fold or draw may part: where nothing is known
-            of patients, it is the X-ray.
+        table: a row per file: path, label, label_name, sha256, bytes, height, width, group, patient, source, boxes, where each lies in
+            its square (scale_x, scale_y, left, top, see `Placement`) and more. Group is equal for the files of one X-ray; patient for
+            those of one patient, whom no split, fold or draw may part: where nothing is known of patients, it is the X-ray.
         pixels: uint8 [N, image_size, image_size], memory-mapped, of all X-rays in the cache.
         rows: int64 [n], where in `pixels` each file of `table` stands.
     """
@@ -47,6 +49,19 @@ class XRays:
     def group(self) -> np.ndarray:
         """[n], equal for files made from one X-ray."""
         return self.table["group"].to_numpy()
+
+    @cached_property
+    def boxes(self) -> np.ndarray:
+        """Boxes around the fractures of each file: float32 [n, M, 4], M the most that a file has, NaN where it has fewer.
+
+        Left, upper, right and lower edge in shares of the stored square, in [0, 1].
+        """
+        return boxes.in_square(self.table, self.pixels.shape[-1])
+
+    @property
+    def has_boxes(self) -> np.ndarray:
+        """bool [n]: whether it is known where the fracture is. Without, a fractured X-ray's place is unknown; others need no box."""
+        return ~np.isnan(self.boxes).all(axis=(1, 2))
 
     def images(self, positions: np.ndarray) -> np.ndarray:
         """uint8 [len(positions), image_size, image_size]."""
@@ -141,7 +156,7 @@ class Files:
     Attributes:
         name: short name of where they come from.
         table: a row per file: path, label, label_name, split_published, scope, given_patient, given_xray, given_group, given_split,
-            given_source, sha256, bytes, row, height, width and those of `encoding.Encoding`; index 0, 1, 2, …
+            given_source, sha256, bytes, row, height, width and those of `Placement` and `Encoding`; index 0, 1, 2, …
         rejected: files that cannot be read: path and reason.
         label_names: of the negative and the positive class.
         pixels: uint8 [N, image_size, image_size] that `row` points into.

@@ -80,7 +80,7 @@ def _pixels(column: pd.Series, image_size: int) -> np.ndarray:
     rows = []
     for row, text in enumerate(column):
         try:
-            rows.append(letterbox(decode(_content(text)), image_size))
+            rows.append(letterbox(decode(_content(text)), image_size)[0])
         except UnreadableImage as error:
             raise _BadRequest.invalid_parameter_value(f"row {row}: {error}") from None
     return np.stack(rows) if rows else np.zeros((0, image_size, image_size), np.uint8)

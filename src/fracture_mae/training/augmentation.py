@@ -27,12 +27,24 @@ class Augment:
 
     def __call__(self, pixels: torch.Tensor, step_random: StepRandom) -> torch.Tensor:
         """Grey [B, 1, H, W], float in [0, 1] → the same shape and range; what lies outside the picture is black."""
+        return self.moved(pixels, step_random)[0]
+
+    def moved(self, pixels: torch.Tensor, step_random: StepRandom) -> tuple[torch.Tensor, torch.Tensor]:
+        """As a call, and where each place of what comes out was before, so that marks on an X-ray can follow.
+
+        Returns:
+            Pixels, and the affine maps from output to input coordinates: float32 [B, 2, 3] as `F.affine_grid` takes them, where x and
+            y run from -1 to 1 between the outer edges of the picture; the identity where nothing is moved.
+        """
         if self.crop_scale < 1 or self.rotation or self.flip:
-            grid = F.affine_grid(self._affine(step_random.uniform(5)), list(pixels.shape), align_corners=False)
+            affine = self._affine(step_random.uniform(5))
+            grid = F.affine_grid(affine, list(pixels.shape), align_corners=False)
             # Only a turn shows what lies outside; otherwise black would bleed into the outermost half pixel.
             outside = "zeros" if self.rotation else "border"
             pixels = F.grid_sample(pixels, grid, padding_mode=outside, align_corners=False)
-        return self._change_intensity(pixels, step_random.uniform(3)) if self.intensity else pixels
+        else:
+            affine = torch.eye(2, 3, device=pixels.device).expand(len(pixels), 2, 3)
+        return self._change_intensity(pixels, step_random.uniform(3)) if self.intensity else pixels, affine
 
     def _affine(self, uniform: torch.Tensor) -> torch.Tensor:
         """Maps from output to input coordinates, [B, 2, 3], in units of half the image, from numbers [B, 5] in [0, 1)."""

@@ -28,23 +28,35 @@ class Batch:
         pixels: grey, float32 [B, 1, H, W] in [0, 1].
         label: float32 [B], 1 is positive.
         weight: float32 [B], of each X-ray's loss in the loss of its step.
+        boxes: around its fractures, float32 [B, M, 4] as `XRays.boxes` has them: shares of the square, NaN where there are fewer.
     """
 
     pixels: torch.Tensor
     label: torch.Tensor
     weight: torch.Tensor
+    boxes: torch.Tensor
+
+    @property
+    def boxed(self) -> torch.Tensor:
+        """bool [B]: whether it is known where the fracture is."""
+        return ~self.boxes[..., 0].isnan().all(dim=1)
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """What `Batch` is made of, on the device or on its way there: pixels uint8 [B, H, W], label and weight float32 [2, B]."""
+    """What `Batch` is made of, on the device or on its way there.
+
+    Attributes:
+        pixels: uint8 [B, H, W].
+        numbers: label, weight and the edges of M boxes, float32 [2 + 4 · M, B]: sent at once.
+    """
 
     pixels: torch.Tensor
     numbers: torch.Tensor
 
     def batch(self) -> Batch:
-        label, weight = self.numbers
-        return Batch(to_unit(self.pixels), label, weight)
+        label, weight, edges = self.numbers[0], self.numbers[1], self.numbers[2:]
+        return Batch(to_unit(self.pixels), label, weight, edges.T.reshape(len(label), len(edges) // 4, 4))
 
 
 class Pixels(Protocol):
@@ -88,7 +100,8 @@ def pixels_of(xrays: XRays, device: torch.device) -> Pixels:
 def gather(xrays: XRays, pixels: Pixels, positions: np.ndarray, weight: np.ndarray | float = 1.0) -> Gathered:
     """X-rays at `positions`; `weight` is theirs: [len(positions)], or one for all."""
     there = pixels(positions)
-    numbers = np.stack([xrays.label[positions], np.broadcast_to(weight, len(positions))]).astype(np.float32)
+    edges = xrays.boxes[positions].reshape(len(positions), 4 * xrays.boxes.shape[1])
+    numbers = np.vstack([xrays.label[positions], np.broadcast_to(weight, len(positions)), edges.T]).astype(np.float32)
     return Gathered(there, sent(torch.from_numpy(numbers), there.device))
 
 

@@ -73,7 +73,7 @@ class _Recording:
     def __init__(self, add_gradient: AddGradient, parameters: Sequence[nn.Parameter], like: Batch):
         self._add_gradient = add_gradient
         self._parameters = parameters
-        self._batch = Batch(*(torch.empty_like(part) for part in (like.pixels, like.label, like.weight)))
+        self._batch = Batch(*(torch.empty_like(part) for part in (like.pixels, like.label, like.weight, like.boxes)))
         self._draws = FixedStepRandom()
         self._graph = torch.cuda.CUDAGraph()
 
@@ -82,6 +82,7 @@ class _Recording:
         self._batch.pixels.copy_(batch.pixels, non_blocking=True)
         self._batch.label.copy_(batch.label, non_blocking=True)
         self._batch.weight.copy_(batch.weight, non_blocking=True)
+        self._batch.boxes.copy_(batch.boxes, non_blocking=True)
         self._draws.refill(step_random)
 
     def compute(self) -> torch.Tensor:

@@ -37,7 +37,7 @@ def test_encoding_as_numbers():
 
 def test_proportions_can_be_seen_though_the_file_is_not_told():
     noise = np.random.default_rng(0).integers(20, 200, (60, 30), dtype=np.uint8)
-    found = properties.visible(pictures([letterbox(noise, 32), letterbox(noise.T, 32)]))
+    found = properties.visible(pictures([letterbox(noise, 32)[0], letterbox(noise.T, 32)[0]]))
     assert list(found) == list(properties.VISIBLE)
     assert found["visible aspect ratio"].tolist() == [0.5, 2]
     assert found["black share"].tolist() == [0, 0]  # bars are no part of the picture

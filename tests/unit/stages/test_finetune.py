@@ -48,7 +48,7 @@ class Spy:
 
 @pytest.mark.parametrize(("region", "expected"), [("masked", (4 + 9) / 2), ("all", (1 + 4 + 9 + 16) / 4)])
 def test_the_loss_by_hand(region, expected):
-    spy, batch = Spy(), Batch(torch.rand(3, 1, 4, 4), torch.zeros(3), torch.ones(3))
+    spy, batch = Spy(), Batch(torch.rand(3, 1, 4, 4), torch.zeros(3), torch.ones(3), torch.empty(3, 0, 4))
     loss = finetune._step_loss(FinetuneMae(loss_region=region, train_mask_ratio=0.5), n_patches=4)
     assert loss(spy, batch, StepRandom(1, 3)).tolist() == pytest.approx([expected] * 3)
     assert spy.mask_ratio == 0.5

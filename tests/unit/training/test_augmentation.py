@@ -98,6 +98,39 @@ def test_each_picture_has_its_own_draw_and_the_seed_decides():
     assert all(not first[i].equal(first[j]) for i in range(8) for j in range(i))
 
 
+def test_where_each_place_was_before(draw):
+    """A dot in the right half, above the middle, is turned clockwise by a quarter: it comes to lie below, right of the middle."""
+    draw(0.0)
+    pixels = torch.zeros(1, 1, 16, 16)
+    pixels[0, 0, 4, 14] = 1  # its centre: x = 14.5 / 8 - 1 = 0.8125, y = 4.5 / 8 - 1 = -0.4375
+    moved, affine = Augment(rotation=90).moved(pixels, StepRandom(0, 1))
+    assert moved[0, 0].nonzero().tolist() == [[14, 11]]
+    assert_close(affine[0], torch.tensor([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]]), rtol=0, atol=1e-6)
+    assert_close(affine[0] @ torch.tensor([0.4375, 0.8125, 1.0]), torch.tensor([0.8125, -0.4375]))
+
+
+def test_pixels_follow_the_affine_that_comes_with_them():
+    """Two ramps, whose grey tells where a pixel was."""
+    ramp = torch.linspace(0, 1, 64).expand(20, 1, 64, 64)
+    augment = Augment(crop_scale=0.3, rotation=20, flip=True)
+    for pixels, row in ((ramp, 0), (ramp.mT, 1)):
+        moved, affine = augment.moved(pixels, StepRandom(3, 20))
+        centre = moved[:, 0, 31:33, 31:33].mean(dim=(1, 2))  # output (0, 0), which comes from the affine's last column
+        assert_close(centre, 0.5 + affine[:, row, 2] / 2 * 64 / 63, rtol=0, atol=1e-4)
+
+
+def test_pixels_are_the_same_with_and_without_the_affine():
+    moved, affine = ALL.moved(random_pixels(), StepRandom(5, 4))
+    assert moved.equal(change(ALL, random_pixels(), 5))
+    assert affine.shape == (4, 2, 3)
+
+
+@pytest.mark.parametrize("augment", [Augment(), Augment(intensity=1.0)])
+def test_nothing_moved_is_the_identity(augment):
+    _, affine = augment.moved(random_pixels(), StepRandom(0, 4))
+    assert affine.equal(torch.eye(2, 3).expand(4, 2, 3))
+
+
 def test_intensity_stays_in_range_and_leaves_places_alone():
     pixels = random_pixels(200)
     changed = change(Augment(intensity=1.0), pixels)

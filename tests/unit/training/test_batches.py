@@ -1,5 +1,6 @@
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,7 +8,16 @@ import torch
 from torch.testing import assert_close
 
 from fracture_mae.training import batches
-from fracture_mae.training.batches import Ahead, MappedPixels, ResidentPixels, gather, in_batches, pixels_of, to_device
+from fracture_mae.training.batches import (
+    Ahead,
+    MappedPixels,
+    ResidentPixels,
+    batch_of,
+    gather,
+    in_batches,
+    pixels_of,
+    to_device,
+)
 
 CPU = torch.device("cpu")
 
@@ -32,6 +42,25 @@ def test_pixels_are_the_same_wherever_they_lie(xrays, kind):
     assert (found.pixels[:, 0] * 255).round().byte().equal(torch.from_numpy(xrays.pixels[[0, 8, 8]]))
     assert found.label.tolist() == xrays.label[[0, 8, 8]].tolist()
     assert found.weight.tolist() == [0.5, 1, 2]
+
+
+@pytest.mark.parametrize("kind", [MappedPixels, ResidentPixels])
+def test_boxes_stand_by_their_xrays(xrays, kind):
+    """Of nine the first has two boxes, the fourth one: both fill the square's other places with no number."""
+    texts = ["0 0 0.5 0.5; 0.25 0.5 1 1", "", "", "0.5 0 1 0.25", *[""] * 5]
+    some = replace(xrays, table=xrays.table.assign(boxes=texts)).subset(np.array([8, 3, 0]))
+    found = gather(some, kind(some, CPU), np.array([2, 0, 1])).batch()
+    nan = float("nan")
+    expected = [[[0, 0, 0.5, 0.5], [0.25, 0.5, 1, 1]], [[nan] * 4] * 2, [[0.5, 0, 1, 0.25], [nan] * 4]]
+    assert_close(found.boxes, torch.tensor(expected), equal_nan=True)
+    assert found.boxed.tolist() == [True, False, True]
+    assert found.label.tolist() == xrays.label[[0, 8, 3]].tolist()
+
+
+def test_without_boxes_nothing_is_sent(xrays):
+    found = batch_of(xrays, np.arange(3), CPU)
+    assert found.boxes.shape == (3, 0, 4)
+    assert found.boxed.tolist() == [False] * 3
 
 
 class Gpu:

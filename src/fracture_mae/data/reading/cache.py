@@ -2,6 +2,7 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, fields
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,24 @@ from tqdm import tqdm
 
 from fracture_mae.data.reading.decoding import UnreadableImage, decode, letterbox
 from fracture_mae.data.reading.encoding import UNKNOWN, encoding_of
+from fracture_mae.data.reading.placement import Placement
 from fracture_mae.errors import FractureMaeError
 
+# Of the list beside the pictures: raised when its columns change.
+VERSION = 3
 _CHUNK = 256  # files decoded between two writes
 _ENCODING = {"format": str, "channels": "int64", "bit_depth": "int64", "jpeg_quality": float, "jpeg_deviation": float}
-_COLUMNS = {"sha256": str, "row": "int64", "height": "int64", "width": "int64", **_ENCODING, "reason": str}
+_PLACEMENT = {field.name: float for field in fields(Placement)}
+_NOWHERE = Placement(0.0, 0.0, 0.0, 0.0)  # of what cannot be read
+_COLUMNS = {
+    "sha256": str,
+    "row": "int64",
+    "height": "int64",
+    "width": "int64",
+    **_PLACEMENT,
+    **_ENCODING,
+    "reason": str,
+}
 
 
 def cache_root() -> Path:
@@ -52,7 +66,8 @@ class ImageStore:
             files: index sha256, values paths; each content once.
 
         Returns:
-            Index sha256; columns row (-1 where unreadable), height, width, those of `Encoding`, reason (empty where readable).
+            Index sha256; columns row (-1 where unreadable), height, width, those of `Placement` and `Encoding`, and reason (empty
+            where readable).
         """
         with self.lock:
             known = self._mend()
@@ -115,12 +130,13 @@ class ImageStore:
         return int(readable.sum())
 
     def _decode_one(self, path: str) -> tuple:
-        """Pixels, height and width before letterboxing, how the file is encoded, and why there are none."""
+        """Pixels, height and width before letterboxing, where they lie, how the file is encoded, and why there are none."""
         try:
             content = Path(path).read_bytes()
             picture = decode(content)
         except UnreadableImage as error:
-            return None, 0, 0, *UNKNOWN, str(error)
+            return None, 0, 0, *astuple(_NOWHERE), *UNKNOWN, str(error)
         except OSError as error:  # nothing to remember: the content could be read a moment ago
             raise FractureMaeError(f"{path} cannot be read any more: {error.strerror}. Run again.") from None
-        return letterbox(picture, self.size).tobytes(), *picture.shape, *encoding_of(content), ""
+        square, placement = letterbox(picture, self.size)
+        return square.tobytes(), *picture.shape, *astuple(placement), *encoding_of(content), ""

@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from fracture_mae.data.reading.placement import Placement
+
 # Of `decode` and `letterbox`: raised when they make other pixels of a file. All that is remembered of pixels carries it.
 VERSION = 2
 MAX_PIXELS = 2**26  # 67 megapixels; a bedside X-ray detector gives about 10
@@ -35,8 +37,8 @@ def decode(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     return _to_uint8(picture)
 
 
-def letterbox(picture: np.ndarray, size: int) -> np.ndarray:
-    """A picture [height, width] centred on black in a square [size, size], its sides in proportion."""
+def letterbox(picture: np.ndarray, size: int) -> tuple[np.ndarray, Placement]:
+    """A picture [height, width] centred on black in a square [size, size], its sides in proportion; and where it lies there."""
     height, width = picture.shape
     scale = size / max(height, width)
     rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
@@ -44,7 +46,7 @@ def letterbox(picture: np.ndarray, size: int) -> np.ndarray:
     square = np.zeros((size, size), np.uint8)
     top, left = (size - rows) // 2, (size - columns) // 2
     square[top : top + rows, left : left + columns] = cv2.resize(picture, (columns, rows), interpolation=interpolation)
-    return square
+    return square, Placement(columns / width, rows / height, left, top)
 
 
 def _check_header(content: bytes, max_pixels: int) -> bool:

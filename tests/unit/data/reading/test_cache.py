@@ -1,3 +1,5 @@
+from dataclasses import astuple
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -6,6 +8,7 @@ import pytest
 from fracture_mae.data.reading import cache
 from fracture_mae.data.reading.cache import ImageStore
 from fracture_mae.data.reading.encoding import UNKNOWN
+from fracture_mae.data.reading.placement import Placement
 from fracture_mae.errors import FractureMaeError
 
 
@@ -39,8 +42,8 @@ def test_what_is_known_is_not_decoded_again_though_the_last_line_is_torn(store, 
     store.add(pictures.iloc[:3], 1)
     with open(store.list_file, "a", encoding="utf-8") as file:
         file.write(f"{pictures.index[3]},3,8,8,PNG")  # of a writer killed in the middle of a line
-    decoded = []
-    monkeypatch.setattr(store, "_decode_one", lambda path: decoded.append(path) or (bytes(16 * 16), 1, 1, *UNKNOWN, ""))
+    decoded, others = [], (*astuple(Placement(1.0, 1.0, 0.0, 0.0)), *UNKNOWN)
+    monkeypatch.setattr(store, "_decode_one", lambda path: decoded.append(path) or (bytes(16 * 16), 1, 1, *others, ""))
     store.add(pictures, 1)
     assert decoded == pictures.iloc[3:].tolist()
 
@@ -76,6 +79,12 @@ def test_size_of_the_original_is_kept(tmp_path, store):
     cv2.imwrite(str(tmp_path / "wide.png"), np.zeros((30, 70), np.uint8))
     found = store.add(pd.Series({"wide": str(tmp_path / "wide.png")}), 1)
     assert found.loc["wide", ["height", "width"]].tolist() == [30, 70]
+
+
+def test_where_a_picture_lies_in_its_square_is_kept_to_the_last_digit(tmp_path, store):
+    cv2.imwrite(str(tmp_path / "wide.png"), np.zeros((30, 70), np.uint8))
+    found = store.add(pd.Series({"wide": str(tmp_path / "wide.png")}), 1)
+    assert found.loc["wide", ["scale_x", "scale_y", "left", "top"]].tolist() == [16 / 70, 7 / 30, 0, 4]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from fracture_mae.data.reading.decoding import UnreadableImage, decode, letterbox
+from fracture_mae.data.reading.placement import Placement
 
 RAMP = np.tile(np.arange(0, 200, 2, dtype=np.uint8), (60, 1))  # 60 x 100, dark left, bright right
 
@@ -121,19 +122,33 @@ def test_pixels_are_counted_before_decoding():
 
 
 def test_letterbox_keeps_proportions_and_centres_on_black():
-    square = letterbox(np.full((50, 100), 200, np.uint8), 32)
+    square, placement = letterbox(np.full((50, 100), 200, np.uint8), 32)
     assert square.shape == (32, 32)
     assert (square[8:24] == 200).all()
     assert (square[:8] == 0).all()
     assert (square[24:] == 0).all()
+    assert placement == Placement(0.32, 0.32, left=0, top=8)
 
 
 def test_letterbox_of_an_upright_picture_enlarges_it_and_has_bars_at_the_sides():
-    square = letterbox(np.full((8, 4), 200, np.uint8), 32)
+    square, placement = letterbox(np.full((8, 4), 200, np.uint8), 32)
     assert (square[:, 8:24] == 200).all()
     assert not square[:, :8].any()
     assert not square[:, 24:].any()
+    assert placement == Placement(4, 4, left=8, top=0)
 
 
 def test_letterbox_of_a_sliver_keeps_a_row():
-    assert letterbox(np.full((1, 1000), 9, np.uint8), 32).any()
+    square, placement = letterbox(np.full((1, 1000), 9, np.uint8), 32)
+    assert square.any()
+    assert placement == Placement(0.032, 1, left=0, top=15)  # a pixel high, where in proportion it would vanish
+
+
+def test_a_placement_says_where_each_pixel_went():
+    picture = np.zeros((60, 90), np.uint8)
+    picture[30:40, 60:75] = 255
+    square, placement = letterbox(picture, 48)
+    (left, top), (right, bottom) = placement.apply(np.array([[60, 30], [75, 40]]))
+    rows, columns = np.nonzero(square > 127)
+    assert np.abs([columns.min() - left, columns.max() + 1 - right]).max() <= 0.5
+    assert np.abs([rows.min() - top, rows.max() + 1 - bottom]).max() <= 0.5
