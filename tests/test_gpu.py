@@ -14,6 +14,7 @@ from fracture_mae.evaluation.frozen_features import PooledEncoder, features
 from fracture_mae.evaluation.prediction import predict
 from fracture_mae.models import autoencoder as mae_model
 from fracture_mae.models import classifier as classifier_model
+from fracture_mae.models.encoders import MaeEncoder
 from fracture_mae.processes.accelerator import make_accelerator
 from fracture_mae.stages.finetune import train as finetune
 from fracture_mae.training.batches import MappedPixels, ResidentPixels, batch_of, gather, pixels_of
@@ -202,7 +203,7 @@ def test_logits_and_features_are_those_of_the_processor(accelerators, tmp_path, 
         monkeypatch.setenv("FRACTURE_MAE_CACHE", str(tmp_path / device))
         options = {"batch_size": 4, "accelerator": accelerators("fp32", device)}
         mae = mae_model.load("vit-mae-nano", image_size=builders.SIDE)
-        pooled = features(PooledEncoder(mae), xrays, **options)
+        pooled = features(PooledEncoder(MaeEncoder.of(mae)), xrays, **options)
         classifier = classifier_model.from_mae(mae, pool="mean")
         found[device] = pooled | {"logit": predict(classifier, xrays, **options)["logit"].to_numpy()}
     for name, values in found["cpu"].items():

@@ -21,8 +21,7 @@ from torch import nn
 from fracture_mae.data.reading import decoding
 from fracture_mae.data.reading.cache import cache_root
 from fracture_mae.data.types import XRays
-from fracture_mae.models.autoencoder import Mae
-from fracture_mae.models.vit import encode, patches_of
+from fracture_mae.models.encoders import Encoder
 from fracture_mae.training.batches import in_batches, to_device
 
 POOLS = ("mean", "cls")
@@ -30,23 +29,20 @@ _CHUNK = 512  # files whose features are written at once; what a killed process 
 
 
 class PooledEncoder(nn.Module):
-    """The encoder of an MAE that is shown all patches, with its tokens pooled in both ways."""
+    """An encoder that is shown all of a picture, with its tokens pooled in every way."""
 
-    def __init__(self, mae: Mae):
+    def __init__(self, encoder: Encoder):
         super().__init__()
-        self.encoder = mae.network.vit
-        self.normalisation = mae.normalisation
+        self.encoder = encoder
 
     def forward(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Grey [B, 1, H, W] in [0, 1] → mean of the patch tokens and CLS token, float32 [B, d] each."""
-        patches = patches_of(self.normalisation.apply(pixels), self.encoder.config.patch_size)
-        tokens = encode(self.encoder, patches).float()
-        return {"mean": tokens[:, 1:].mean(dim=1), "cls": tokens[:, 0]}
+        """Grey [B, 1, H, W] in [0, 1] → mean of the patch tokens, and CLS token where there is one, float32 [B, d] each."""
+        tokens = self.encoder(pixels)
+        pooled = {"mean": tokens.patches.float().mean(dim=1)}
+        return pooled if tokens.cls is None else pooled | {"cls": tokens.cls.float()}
 
     def described(self) -> str:
-        config = self.encoder.config
-        names = ("image_size", "patch_size", "num_attention_heads", "hidden_act", "layer_norm_eps")
-        return f"{type(self.encoder).__name__} {self.normalisation} {[getattr(config, name) for name in names]}"
+        return self.encoder.described()
 
 
 class Embedder(Protocol):

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -13,62 +14,57 @@ from transformers import ViTMAEConfig, ViTMAEModel
 from fracture_mae.errors import FractureMaeError, first_line
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.models.autoencoder import Mae
+from fracture_mae.models.encoders import Encoder, MaeEncoder, Tokens
 from fracture_mae.models.pixels import Normalisation
-from fracture_mae.models.vit import encode, patches_of
+
+# Names of the encoder's weights here and in files, where those of an encoder's own checkpoint stand behind the word.
+_NETWORK, _STORED = "encoder.network.", "encoder."
 
 
 class FractureClassifier(nn.Module):
     """Encoder, pooling, layer norm and a head of one logit; takes grey pixels in [0, 1].
 
     Args:
-        encoder: a ViTMAEModel; but for `patch_dropout`, all patches are shown to it.
-        normalisation: of the encoder's input.
+        encoder: which makes tokens of pictures.
         pool: "mean" of the patch tokens, or "cls".
-        drop_path: chance that the last layer is skipped for an X-ray while training, rising linearly from 0 at the first layer
-            (Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016).
-        patch_dropout: share of patches that are left out while training, which regularises and saves their time (Liu et al.,
-            "PatchDropout", WACV 2023).
         hidden: width of a hidden layer (ReLU) in the head; 0: the head is linear.
 
     Raises:
-        FractureMaeError: no patch would stay.
+        FractureMaeError: the encoder has no token to be pooled so.
     """
 
-    def __init__(
-        self,
-        encoder: ViTMAEModel,
-        normalisation: Normalisation,
-        *,
-        pool: str = "mean",
-        drop_path: float = 0.0,
-        patch_dropout: float = 0.0,
-        hidden: int = 0,
-    ):
+    def __init__(self, encoder: Encoder, *, pool: str = "mean", hidden: int = 0):
         super().__init__()
-        n_patches = encoder.embeddings.patch_embeddings.num_patches
-        if int(n_patches * (1 - patch_dropout)) < 1:
+        if pool == "cls" and not encoder.has_cls:
             raise FractureMaeError(
-                f"--patch-dropout {patch_dropout} leaves none of the {n_patches} patches of an image; at least one must stay. Take a "
-                "smaller share or a larger --image-size."
+                f"--pool cls: {encoder.source or type(encoder.network).__name__} has no CLS token. Take --pool mean, the mean of its "
+                "patch tokens."
             )
         self.encoder = encoder
-        self.patch_dropout = patch_dropout
-        self.normalisation = normalisation
         self.pool = pool
         self.hidden = hidden
-        width = encoder.config.hidden_size
-        self.norm = nn.LayerNorm(width)
+        self.norm = nn.LayerNorm(encoder.width)
         self.head = (
-            nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, 1)) if hidden else nn.Linear(width, 1)
+            nn.Sequential(nn.Linear(encoder.width, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+            if hidden
+            else nn.Linear(encoder.width, 1)
         )
         for layer in self.linear_layers:
             nn.init.trunc_normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
-        self.drop_rates = torch.linspace(0, drop_path, len(encoder.layers)).tolist()
 
     @property
     def image_size(self) -> int:
-        return self.encoder.config.image_size
+        return self.encoder.image_size
+
+    @property
+    def normalisation(self) -> Normalisation:
+        return self.encoder.normalisation
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the cells whose tokens are pooled."""
+        return self.encoder.grid
 
     @property
     def linear_layers(self) -> list[nn.Linear]:
@@ -76,50 +72,50 @@ class FractureClassifier(nn.Module):
         return [layer for layer in self.head.modules() if isinstance(layer, nn.Linear)]
 
     @property
-    def n_patches(self) -> int:
-        return self.encoder.embeddings.patch_embeddings.num_patches
-
-    @property
     def n_draws(self) -> int:
-        """Random numbers that an X-ray needs while training: one for each patch, then one for each layer."""
-        return self.n_patches + len(self.drop_rates)
+        """Random numbers that an X-ray needs while training."""
+        return self.encoder.n_draws
 
-    def features(self, pixels: torch.Tensor, chance: torch.Tensor | None = None) -> torch.Tensor:
-        """Grey [B, 1, H, W] in [0, 1] → pooled features [B, hidden_size].
+    def tokens(self, pixels: torch.Tensor, chance: torch.Tensor | None = None) -> Tokens:
+        """Grey [B, 1, H, W] in [0, 1] → the encoder's tokens.
 
         Args:
             chance: float32 [B, n_draws] in [0, 1), decides while training which patches and layers are left out; None: drawn here.
         """
-        if self.training and chance is None:
-            chance = torch.rand(len(pixels), self.n_draws, device=pixels.device)
-        patches = patches_of(self.normalisation.apply(pixels), self.encoder.config.patch_size)
-        skip = (self.drop_rates, chance[:, self.n_patches :]) if self.training else None
-        tokens = encode(self.encoder, patches, self._shown(chance), skip)
-        return tokens[:, 1:].mean(dim=1) if self.pool == "mean" else tokens[:, 0]
+        return self.encoder(pixels, chance)
 
-    def _shown(self, chance: torch.Tensor | None) -> torch.Tensor | None:
-        """Numbers of the patches to show, int64 [B, K]; None: all of them."""
-        if not (self.training and self.patch_dropout):
-            return None
-        return chance[:, : self.n_patches].argsort(dim=1)[:, : int(self.n_patches * (1 - self.patch_dropout))]
+    def features(self, pixels: torch.Tensor, chance: torch.Tensor | None = None) -> torch.Tensor:
+        """Grey [B, 1, H, W] in [0, 1] → pooled features [B, width]; `chance` as in `tokens`."""
+        tokens = self.tokens(pixels, chance)
+        return tokens.patches.mean(dim=1) if self.pool == "mean" else tokens.cls
 
     def forward(self, pixels: torch.Tensor, chance: torch.Tensor | None = None) -> torch.Tensor:
-        """Grey [B, 1, H, W] in [0, 1] → logits [B], float32; positive means fractured. `chance` as in `features`."""
+        """Grey [B, 1, H, W] in [0, 1] → logits [B], float32; positive means fractured. `chance` as in `tokens`."""
         return self.head(self.norm(self.features(pixels, chance))).squeeze(1).float()
 
 
-def from_mae(
-    mae: Mae, *, pool: str, drop_path: float = 0.0, patch_dropout: float = 0.0, hidden: int = 0, seed: int = 0
+def from_encoder(
+    encoder: Encoder, *, pool: str, drop_path: float = 0.0, patch_dropout: float = 0.0, hidden: int = 0, seed: int = 0
 ) -> FractureClassifier:
-    """A classifier on the encoder of `mae`, which it takes over; the head starts at random from `seed`.
+    """A classifier on an encoder, which it takes over; the head starts at random from `seed`.
+
+    Args:
+        drop_path, patch_dropout: of the encoder, see `Encoder.regularise`.
+        pool, hidden: see `FractureClassifier`.
+    """
+    encoder.regularise(drop_path=drop_path, patch_dropout=patch_dropout)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return FractureClassifier(encoder, pool=pool, hidden=hidden)
+
+
+def from_mae(mae: Mae, **options: Any) -> FractureClassifier:
+    """A classifier on the encoder of `mae`, which it takes over; options as in `from_encoder`.
 
     Position embeddings, fixed in the autoencoder, are trained here, as by He et al.
     """
     mae.network.vit.embeddings.position_embeddings.requires_grad_(True)
-    options = {"pool": pool, "drop_path": drop_path, "patch_dropout": patch_dropout, "hidden": hidden}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return FractureClassifier(mae.network.vit, mae.normalisation, **options)
+    return from_encoder(MaeEncoder.of(mae), **options)
 
 
 def freeze_encoder(classifier: FractureClassifier) -> None:
@@ -136,12 +132,14 @@ def layerwise_groups(
     `learning_rate · layer_decay^(N + 1)`, as in He et al. (MAE, appendix A.2; introduced by Clark et al., ELECTRA, 2020). Biases,
     norms and tokens are not decayed.
     """
-    n_layers = len(classifier.encoder.layers)
+    n_layers = len(classifier.encoder.blocks)
     groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for name, parameter in classifier.named_parameters():
         if parameter.requires_grad:
+            is_encoders = name.startswith(_NETWORK)
+            depth = classifier.encoder.depth_of(name.removeprefix(_NETWORK)) if is_encoders else n_layers + 1
             decays = parameter.ndim > 1 and not name.endswith("cls_token")
-            groups.setdefault((_depth(name, n_layers), decays), []).append(parameter)
+            groups.setdefault((depth, decays), []).append(parameter)
     return [
         {
             "params": parameters,
@@ -152,19 +150,10 @@ def layerwise_groups(
     ]
 
 
-def _depth(name: str, n_layers: int) -> int:
-    """0 for the embeddings, 1 … N for the layers, N + 1 for what lies behind them."""
-    if name.startswith("encoder.embeddings"):
-        return 0
-    if name.startswith("encoder.layers."):
-        return int(name.split(".")[2]) + 1
-    return n_layers + 1
-
-
 def save(classifier: FractureClassifier, decision: Decision, folder: Path) -> None:
     """Write config.json (the encoder's), classifier.json (all else) and model.safetensors."""
     folder.mkdir(parents=True, exist_ok=True)
-    classifier.encoder.config.save_pretrained(folder)
+    classifier.encoder.network.config.save_pretrained(folder)
     described = {
         "pool": classifier.pool,
         "hidden": classifier.hidden,
@@ -172,8 +161,10 @@ def save(classifier: FractureClassifier, decision: Decision, folder: Path) -> No
         "decision": asdict(decision),
     }
     (folder / "classifier.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    state = classifier.state_dict()
     save_file(
-        {name: value.contiguous() for name, value in classifier.state_dict().items()}, folder / "model.safetensors"
+        {name.replace(_NETWORK, _STORED): value.contiguous() for name, value in state.items()},
+        folder / "model.safetensors",
     )
 
 
@@ -200,8 +191,14 @@ def load(folder: Path) -> tuple[FractureClassifier, Decision]:
 def _read(folder: Path) -> tuple[FractureClassifier, Decision]:
     described = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
     normalisation = Normalisation(*(tuple(described["normalisation"][key]) for key in ("mean", "std")))
-    encoder = ViTMAEModel(ViTMAEConfig.from_pretrained(folder))
+    encoder = MaeEncoder(ViTMAEModel(ViTMAEConfig.from_pretrained(folder)), normalisation)
     hidden = described.get("hidden", 0)  # not written before heads could have a hidden layer
-    classifier = FractureClassifier(encoder, normalisation, pool=described["pool"], hidden=hidden)
-    classifier.load_state_dict(load_file(folder / "model.safetensors"))
+    classifier = FractureClassifier(encoder, pool=described["pool"], hidden=hidden)
+    stored = load_file(folder / "model.safetensors")
+    classifier.load_state_dict({_renamed(name): value for name, value in stored.items()})
     return classifier.eval(), Decision.restored(described["decision"])
+
+
+def _renamed(name: str) -> str:
+    """The name that a weight of a file has here."""
+    return _NETWORK + name.removeprefix(_STORED) if name.startswith(_STORED) else name

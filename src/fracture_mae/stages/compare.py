@@ -22,6 +22,7 @@ from fracture_mae.metrics.calibration import apply
 from fracture_mae.metrics.intervals import bootstrap_intervals, paired_difference
 from fracture_mae.models import encoders
 from fracture_mae.models.autoencoder import PRESETS
+from fracture_mae.models.encoders import MaeEncoder
 from fracture_mae.processes.accelerator import make_accelerator
 from fracture_mae.stages import inputs
 from fracture_mae.tracking import registry
@@ -126,7 +127,7 @@ def open_encoder(name: str, config: Compare) -> ComparedEncoder:
         )
     if name in PRESETS or encoders.type_of(place) == encoders.MAE_TYPE:
         mae = load_mae(name, config)
-        return ComparedEncoder(name, PooledEncoder(mae), mae.image_size)
+        return ComparedEncoder(name, PooledEncoder(MaeEncoder.of(mae)), mae.image_size)
     encoder = encoders.load(place, size)
     return ComparedEncoder(name, encoder, encoder.image_size)
 

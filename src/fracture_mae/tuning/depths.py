@@ -24,6 +24,7 @@ from fracture_mae.metrics.scores import equal_group_weight
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models.autoencoder import Mae
 from fracture_mae.models.classifier import FractureClassifier
+from fracture_mae.models.encoders import MaeEncoder
 from fracture_mae.stages import classifier as classifier_stage
 from fracture_mae.training.checkpoints import Checkpoints
 from fracture_mae.tuning import heads
@@ -72,7 +73,7 @@ class HeadDepth:
     """
 
     def __init__(self, mae: Mae, dataset: Dataset, config: Tune, accelerator: Accelerator):
-        encoder = PooledEncoder(mae)
+        encoder = PooledEncoder(MaeEncoder.of(mae))
         self.mae = mae
         self.config = config
         self.held = HeldOutSources.of(dataset) if config.cross_validate == "sources" else None
@@ -140,7 +141,7 @@ class FinetuneDepth:
     judged_on = "validation"
 
     def __post_init__(self) -> None:
-        encoder = PooledEncoder(self.mae)
+        encoder = PooledEncoder(MaeEncoder.of(self.mae))
         self.encoder_fingerprint = frozen_features.fingerprint(encoder, encoder.described())
         self.fold = _assign_folds(self.dataset.validation, self.config)
 

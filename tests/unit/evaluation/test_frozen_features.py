@@ -7,6 +7,7 @@ from fracture_mae.data.reading import decoding
 from fracture_mae.evaluation import frozen_features
 from fracture_mae.evaluation.frozen_features import PooledEncoder, features
 from fracture_mae.models import classifier as classifier_model
+from fracture_mae.models.encoders import MaeEncoder
 from fracture_mae.training.batches import batch_of
 from tests import builders
 
@@ -86,7 +87,7 @@ def test_chunks_are_put_together_again(compute, xrays, monkeypatch):
 
 @pytest.mark.parametrize("pool", frozen_features.POOLS)
 def test_an_mae_pools_as_the_classifier_does(compute, xrays, pool):
-    found = compute(PooledEncoder(builders.tiny_mae()), xrays)[pool]
+    found = compute(PooledEncoder(MaeEncoder.of(builders.tiny_mae())), xrays)[pool]
     classifier = classifier_model.from_mae(builders.tiny_mae(), pool=pool).eval()
     with torch.inference_mode():
         expected = classifier.features(batch_of(xrays, np.arange(len(xrays)), torch.device("cpu")).pixels)
@@ -97,12 +98,12 @@ def test_features_leave_the_mae_as_it_was(xrays, tiny_mae):
     """Its mask ratio too, which is saved with it."""
     before = tiny_mae.network.config.to_dict()
     with torch.inference_mode():
-        PooledEncoder(tiny_mae)(batch_of(xrays, np.arange(2), torch.device("cpu")).pixels)
+        PooledEncoder(MaeEncoder.of(tiny_mae))(batch_of(xrays, np.arange(2), torch.device("cpu")).pixels)
     assert before["mask_ratio"] == 0.75
     assert tiny_mae.network.config.to_dict() == before
 
 
 def test_an_mae_with_as_many_weights_in_other_heads_is_another_encoder(tiny_mae):
-    before = PooledEncoder(tiny_mae).described()
+    before = PooledEncoder(MaeEncoder.of(tiny_mae)).described()
     tiny_mae.network.vit.config.num_attention_heads *= 2
-    assert PooledEncoder(tiny_mae).described() != before
+    assert PooledEncoder(MaeEncoder.of(tiny_mae)).described() != before

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from torch.testing import assert_close
 
 from fracture_mae.errors import FractureMaeError
@@ -24,7 +25,7 @@ def random_pixels(n=2):
 
 def tokens_of(classifier, pixels):
     """What the encoder makes of all patches in their order, step by step; [B, 1 + L, hidden_size]."""
-    encoder = classifier.encoder
+    encoder = classifier.encoder.network
     positions = encoder.embeddings.position_embeddings
     patches = encoder.embeddings.patch_embeddings(classifier.normalisation.apply(pixels)) + positions[:, 1:]
     cls = (encoder.embeddings.cls_token + positions[:, :1]).expand(len(pixels), -1, -1)
@@ -53,7 +54,7 @@ def test_where_a_patch_stands_matters_because_of_positions_alone(tiny_mae, pool)
     swapped[..., :8, :], swapped[..., 24:, :] = pixels[..., 24:, :], pixels[..., :8, :]
     with torch.no_grad():
         assert not torch.allclose(classifier.features(swapped), classifier.features(pixels), atol=1e-4)
-        classifier.encoder.embeddings.position_embeddings.zero_()
+        classifier.encoder.network.embeddings.position_embeddings.zero_()
         assert_close(classifier.features(swapped), classifier.features(pixels), rtol=0, atol=1e-5)
 
 
@@ -107,8 +108,8 @@ class Shift(torch.nn.Module):
 
 def test_drop_path_skips_layers_and_keeps_the_mean(tiny_mae):
     classifier = classifier_on(tiny_mae, drop_path=0.25)  # 0 for the first layer, 0.25 for the last
-    classifier.encoder.layers = torch.nn.ModuleList([Shift(1.0), Shift(10.0)])
-    classifier.encoder.layernorm = torch.nn.Identity()
+    classifier.encoder.network.layers = torch.nn.ModuleList([Shift(1.0), Shift(10.0)])
+    classifier.encoder.network.layernorm = torch.nn.Identity()
     pixels, chance = random_pixels(1).expand(4000, -1, -1, -1), torch.rand(4000, classifier.n_draws)
     with torch.no_grad():
         plain = classifier.eval().features(pixels[:1])
@@ -123,13 +124,15 @@ def test_drop_path_skips_layers_and_keeps_the_mean(tiny_mae):
 def shown_patches(classifier, pixels, chance=None):
     """Which patches reach the first layer while training, told by their positions: bool [B, L]."""
     seen = []
-    hook = classifier.encoder.layers[0].register_forward_hook(lambda layer, inputs, output: seen.append(inputs[0]))
+    hook = classifier.encoder.network.layers[0].register_forward_hook(
+        lambda layer, inputs, output: seen.append(inputs[0])
+    )
     with torch.no_grad():
-        for parameter in classifier.encoder.embeddings.patch_embeddings.projection.parameters():
+        for parameter in classifier.encoder.network.embeddings.patch_embeddings.projection.parameters():
             parameter.zero_()
         classifier.train()(pixels, chance)
     hook.remove()
-    positions = classifier.encoder.embeddings.position_embeddings[0, 1:]
+    positions = classifier.encoder.network.embeddings.position_embeddings[0, 1:]
     return torch.cdist(positions.expand(len(pixels), -1, -1), seen[0][:, 1:]).lt(1e-3).any(dim=2)
 
 
@@ -166,14 +169,14 @@ def test_layerwise_learning_rates_by_hand(tiny_mae):
         "head.weight": (0.8, 0.05),
         "head.bias": (0.8, 0.0),
         "norm.weight": (0.8, 0.0),
-        "encoder.layernorm.bias": (0.8, 0.0),
-        "encoder.layers.1.mlp.fc1.weight": (0.4, 0.05),
-        "encoder.layers.1.mlp.fc1.bias": (0.4, 0.0),
-        "encoder.layers.0.attention.q_proj.weight": (0.2, 0.05),
-        "encoder.layers.0.layernorm_before.weight": (0.2, 0.0),
-        "encoder.embeddings.patch_embeddings.projection.weight": (0.1, 0.05),
-        "encoder.embeddings.patch_embeddings.projection.bias": (0.1, 0.0),
-        "encoder.embeddings.cls_token": (0.1, 0.0),
+        "encoder.network.layernorm.bias": (0.8, 0.0),
+        "encoder.network.layers.1.mlp.fc1.weight": (0.4, 0.05),
+        "encoder.network.layers.1.mlp.fc1.bias": (0.4, 0.0),
+        "encoder.network.layers.0.attention.q_proj.weight": (0.2, 0.05),
+        "encoder.network.layers.0.layernorm_before.weight": (0.2, 0.0),
+        "encoder.network.embeddings.patch_embeddings.projection.weight": (0.1, 0.05),
+        "encoder.network.embeddings.patch_embeddings.projection.bias": (0.1, 0.0),
+        "encoder.network.embeddings.cls_token": (0.1, 0.0),
     }
     for name, rates in expected.items():
         assert by_name[name] == pytest.approx(rates), name
@@ -264,7 +267,24 @@ def test_a_damaged_classifier_is_a_sentence(tiny_mae, tmp_path, file, content):
 
 def test_position_embeddings_are_trained_unless_the_encoder_is_frozen(tiny_mae):
     classifier = classifier_model.from_mae(tiny_mae, pool="mean")
-    positions = classifier.encoder.embeddings.position_embeddings
+    positions = classifier.encoder.network.embeddings.position_embeddings
     assert positions.requires_grad
     classifier_model.freeze_encoder(classifier)
     assert not positions.requires_grad
+
+
+def test_weights_are_stored_under_the_names_of_an_encoders_own_checkpoint(tiny_mae, tmp_path):
+    """So that classifiers can be read whichever version wrote them."""
+    classifier_model.save(classifier_on(tiny_mae), Decision(("not fractured", "fractured")), tmp_path)
+    with safe_open(tmp_path / "model.safetensors", "pt") as stored:
+        names = {name.removeprefix("encoder.") for name in stored.keys() if name.startswith("encoder.")}  # noqa: SIM118
+    assert names == set(tiny_mae.network.vit.state_dict())
+
+
+def test_tokens_of_all_patches_and_of_those_shown(tiny_mae):
+    classifier, pixels = classifier_on(tiny_mae, patch_dropout=0.5), random_pixels()
+    with torch.no_grad():
+        whole, part = classifier.eval().tokens(pixels), classifier.train().tokens(pixels)
+    assert classifier.grid == (4, 4)
+    assert (whole.patches.shape, whole.cls.shape, whole.shown) == ((2, 16, 16), (2, 16), None)
+    assert (part.patches.shape, part.shown.shape) == ((2, 8, 16), (2, 8))
