@@ -6,17 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from accelerate import Accelerator
 from matplotlib.figure import Figure
 
 from fracture_mae import plots
 from fracture_mae.data.copies.originals import is_original
 from fracture_mae.data.types import XRays
 from fracture_mae.evaluation.judging import Certainty, drawn, flat_metrics, with_ends
+from fracture_mae.evaluation.prediction import predict_with_maps
 from fracture_mae.metrics import place as metrics
 from fracture_mae.metrics import thresholds
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.metrics.intervals import Statistics, boundary_end, intervals, widened
 from fracture_mae.metrics.scores import equal_group_weight
+from fracture_mae.models.classifier import FractureClassifier
+from fracture_mae.models.pooling import MEANING
 from fracture_mae.tracking.report import Report
 
 RATES = (0.5, 1, 2)  # false marks per X-ray at which it is told how many fractures are found
@@ -47,6 +51,12 @@ class Maps:
     def subset(self, positions: np.ndarray) -> "Maps":
         rows = self.predictions.iloc[positions].reset_index(drop=True)
         return Maps(self.xrays.subset(positions), rows, self.logit[positions], self.meaning)
+
+
+def maps_of(classifier: FractureClassifier, xrays: XRays, *, batch_size: int, accelerator: Accelerator) -> Maps:
+    """The maps of a classifier, with its predictions."""
+    predictions, logit = predict_with_maps(classifier, xrays, batch_size=batch_size, accelerator=accelerator)
+    return Maps(xrays, predictions, logit, MEANING[classifier.pool])
 
 
 def joined(parts: Sequence[Maps]) -> Maps:
@@ -141,7 +151,7 @@ def _surest(maps: Maps, decision: Decision) -> np.ndarray:
         of_kind = np.flatnonzero(one & (label == truth) & (answer == said))
         kinds.append(of_kind[np.argsort(-logit[of_kind] if said else logit[of_kind], kind="stable")])
     turns = [(turn, kind, position) for kind, found in enumerate(kinds) for turn, position in enumerate(found[:_SHOWN])]
-    chosen = sorted(sorted(turns)[:_SHOWN], key=lambda each: each[1:])
+    chosen = sorted(sorted(turns)[:_SHOWN], key=lambda each: each[1::-1])
     return np.array([position for _, _, position in chosen], dtype=np.int64)
 
 
@@ -159,13 +169,8 @@ def _hottest(boxed: Maps) -> pd.DataFrame:
 def film_of(xrays: XRays) -> np.ndarray:
     """Where the film lies in each stored square, without what letterboxing adds: float64 [n, 4], edges as those of boxes."""
     height, width = xrays.table["height"].to_numpy(float), xrays.table["width"].to_numpy(float)
-    size, longest = xrays.pixels.shape[-1], np.maximum(height, width)
-    if "scale_x" in xrays.table:
-        scale_x, scale_y, left, top = xrays.table[["scale_x", "scale_y", "left", "top"]].to_numpy(float).T
-        edges = np.stack([left, top, left + scale_x * width, top + scale_y * height], axis=1) / size
-    else:
-        beside = np.stack([1 - width / longest, 1 - height / longest], axis=1) / 2
-        edges = np.concatenate([beside, 1 - beside], axis=1)
+    scale_x, scale_y, left, top = xrays.table[["scale_x", "scale_y", "left", "top"]].to_numpy(float).T
+    edges = np.stack([left, top, left + scale_x * width, top + scale_y * height], axis=1) / xrays.pixels.shape[-1]
     return edges.clip(0, 1)
 
 

@@ -14,20 +14,28 @@ from fracture_mae.processes import collectives
 from fracture_mae.training.batches import in_batches, to_device
 
 
-@torch.inference_mode()
 def predict(classifier: FractureClassifier, xrays: XRays, *, batch_size: int, accelerator: Accelerator) -> pd.DataFrame:
     """One row per file: path, sha256, label, group, patient, source and float64 logit; above 0 means the positive class.
 
     Several processes share the files, and each gets the whole table.
     """
+    return predict_with_maps(classifier, xrays, batch_size=batch_size, accelerator=accelerator)[0]
+
+
+@torch.inference_mode()
+def predict_with_maps(
+    classifier: FractureClassifier, xrays: XRays, *, batch_size: int, accelerator: Accelerator
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """As `predict`, and what each patch says: float32 [n, rows, columns]."""
     to_device(classifier, accelerator.device).eval()
     own = xrays.subset(collectives.share(len(xrays)))
-    logits = []
+    parts = []
     for batch in in_batches(own, batch_size, accelerator.device, f"Classifying {xrays.name}"):
         with accelerator.autocast():
-            logits.append(classifier(batch.pixels).cpu().numpy())
-    whole = [values for part in collectives.gather(logits) for values in part]
-    return xrays.table[PREDICTED].assign(logit=np.concatenate(whole).astype(np.float64))
+            logit, maps = classifier.places(batch.pixels)
+        parts.append((logit.cpu().numpy(), maps.cpu().numpy()))
+    logits, maps = zip(*(part for own in collectives.gather(parts) for part in own), strict=True)
+    return xrays.table[PREDICTED].assign(logit=np.concatenate(logits).astype(np.float64)), np.concatenate(maps)
 
 
 @torch.inference_mode()

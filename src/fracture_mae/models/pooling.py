@@ -15,6 +15,12 @@ TOKEN_POOLS = ("mean", "cls")  # of tokens, before the head reads them
 PATCH_POOLS = ("lse", "topk", "attention")  # of the logits that the head gives to patches
 POOLS = (*TOKEN_POOLS, *PATCH_POOLS)
 
+# What the map of an X-ray is made of, in words for a figure.
+MEANING = dict.fromkeys(PATCH_POOLS, "Logit of the patch") | {
+    "mean": "What the patch adds to the logit",
+    "cls": "Logit of the patch, by a head made for CLS",
+}
+
 _GATE_WIDTH = 128  # as Ilse et al. have it
 
 

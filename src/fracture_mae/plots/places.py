@@ -12,7 +12,7 @@ from fracture_mae.plots.style import BLUE, DPI, GREEN, INK, MARK, RED, SKY, figu
 
 _COLUMNS = 4  # X-rays side by side, each plain and with its map
 _CELL = 1.75  # inches
-_LETTERS = 30  # that fit below two pictures, in a line
+_LETTERS = 27  # that fit below two pictures, in a line
 
 
 def froc(
@@ -51,7 +51,7 @@ def maps(
     """
     n_columns = max(2, min(_COLUMNS, len(pictures)))  # a title needs room
     n_rows = max(1, -(-len(pictures) // n_columns))
-    size = (2 * _CELL * n_columns + 0.9, 1.0 + (_CELL + 0.5) * n_rows)
+    size = (2 * _CELL * n_columns + 0.9, 1.0 + (_CELL + 0.6) * n_rows)
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     figure.suptitle(title, fontsize=11, color=INK)
     figure.supxlabel("cross: the hottest patch · green: a box around a fracture", fontsize=9, color=INK)
@@ -76,10 +76,10 @@ def maps(
         place = ((column + 0.5) / logits.shape[2], (row + 0.5) / logits.shape[1])
         under.plot(*place, marker="x", color=SKY, markersize=6, markeredgewidth=1.8)
         lines = [part for line in captions[number].splitlines() for part in textwrap.wrap(line, _LETTERS)]
-        plain.set_title("\n".join(lines), fontsize=8, color=INK, loc="left")
+        plain.set_title("\n".join(lines), fontsize=9, color=INK, loc="left")
     bar = figure.colorbar(shown, ax=grid.ravel().tolist(), shrink=0.7, aspect=25, pad=0.01)
     bar.set_label(meaning, fontsize=9, color=INK)
-    bar.ax.tick_params(labelsize=8)
+    bar.ax.tick_params(labelsize=9)
     bar.solids.set_alpha(1)
     return figure
 

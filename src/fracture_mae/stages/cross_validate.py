@@ -1,7 +1,7 @@
 """Cross-validation of the classifier: a model and a child run for each fold, resumed where a run was killed."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -13,12 +13,14 @@ from fracture_mae.config import TrainClassifier
 from fracture_mae.data.folds import cross_validation_sets
 from fracture_mae.data.held_out_sources import HeldOutSources
 from fracture_mae.data.types import PREDICTED, Dataset, XRays
-from fracture_mae.evaluation import held_out_sources, judging, out_of_fold, references
+from fracture_mae.evaluation import held_out_sources, judging, out_of_fold, place, references
 from fracture_mae.evaluation.held_out_sources import Answers
 from fracture_mae.evaluation.judging import CLASSIFIER, Certainty
-from fracture_mae.evaluation.prediction import predict, weighed
+from fracture_mae.evaluation.place import Maps
+from fracture_mae.evaluation.prediction import weighed
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.models.autoencoder import PRESETS, Mae
+from fracture_mae.models.pooling import MEANING
 from fracture_mae.processes import collectives, ranks
 from fracture_mae.stages import classifier as classifier_stage
 from fracture_mae.tracking.report import Report
@@ -43,12 +45,14 @@ class Fold:
         decision: temperature and threshold, chosen on the fold's own validation X-rays.
         progress: of the training.
         checkpoints: where its result is kept in the meantime.
+        maps: of the X-rays held out; None where no X-ray of any fold has boxes.
     """
 
     predictions: pd.DataFrame
     decision: Decision
     progress: Progress
     checkpoints: Checkpoints
+    maps: Maps | None = None
 
     def forget(self) -> None:
         """Remove its result from the cache, once the run that it belongs to has ended well."""
@@ -140,13 +144,24 @@ def report(folds: list[Fold], config: TrainClassifier, encoder_split: str, run: 
     found = judge(folds, config, remark)
     run.report(found)
     run.tags({"cross_validation.encoder": tag})
-    return out_of_fold.digest(found).to_string()
+    return "\n".join(
+        filter(None, [out_of_fold.digest(found).to_string(), place.digest(found, out_of_fold.FOLDS.place)])
+    )
 
 
 def judge(folds: list[Fold], config: TrainClassifier, remark: str) -> Report:
-    """What the folds say together, see `out_of_fold.judge`."""
+    """What the folds say together, see `out_of_fold.judge`, and where, see `place.judge`."""
+    certainty = Certainty(N_DRAWS, config.seed)
     pooled = out_of_fold.pool((fold.predictions, fold.decision) for fold in folds)
-    return out_of_fold.judge(pooled, [fold.decision for fold in folds], remark, Certainty(N_DRAWS, config.seed))
+    found = out_of_fold.judge(pooled, [fold.decision for fold in folds], remark, certainty)
+    found.add(_judge_place(folds, out_of_fold.FOLDS.place, remark, certainty))
+    return found
+
+
+def _judge_place(folds: Sequence[Fold], name: str, remark: str, certainty: Certainty) -> Report:
+    """Where the folds' models look, out of fold; nothing where no boxes are."""
+    maps = [fold.maps for fold in folds if fold.maps is not None]
+    return place.judge(place.joined(maps), name, remark, certainty) if maps else Report()
 
 
 def report_sources(
@@ -167,7 +182,8 @@ def report_sources(
     found = judge_sources(by_source, ordinary, folds, config, remark)
     run.report(found)
     run.tags({"cross_validation.encoder": tag})
-    return f"{out_of_fold.digest(found, folds.parts).to_string()}\n{held_out_sources.digest(found)}"
+    lines = [out_of_fold.digest(found, folds.parts).to_string(), place.digest(found, folds.parts.place)]
+    return "\n".join(filter(None, [*lines, held_out_sources.digest(found)]))
 
 
 def judge_sources(
@@ -177,6 +193,7 @@ def judge_sources(
     certainty, held = Certainty(N_DRAWS, config.seed), folds.held
     pooled = out_of_fold.pool((fold.predictions, fold.decision) for fold in by_source)
     report = out_of_fold.judge(pooled, [fold.decision for fold in by_source], remark, certainty, folds.parts)
+    report.add(_judge_place(by_source, folds.parts.place, remark, certainty))
     models = {CLASSIFIER: Answers(_calibrated(by_source), _calibrated(ordinary) if ordinary else None)}
     without = references.out_of_fold(held.xrays, held.fold, config.seed)
     beside = references.out_of_fold(held.xrays, _folds_of(held.xrays, ordinary), config.seed) if ordinary else {}
@@ -221,13 +238,16 @@ def _train_fold(mae: Mae, data: Dataset, config: TrainClassifier, accelerator: A
         if finished is None:
             options = {"accelerator": accelerator, "checkpoints": checkpoints, "log": run.metrics}
             choice = classifier_stage.train_and_choose(classifier, data, config, **options)
-            held_out = predict(classifier, data.test, batch_size=config.batch_size, accelerator=accelerator)
+            maps = place.maps_of(classifier, data.test, batch_size=config.batch_size, accelerator=accelerator)
             accelerator.free_memory()  # or the next fold's checkpoints would hold this one's model too
             finished = {
                 "validation": _logits(choice.predictions),
-                "held_out": _logits(held_out),
+                "held_out": _logits(maps.predictions),
                 "progress": asdict(choice.progress),
             }
+            if _has_boxes(data):
+                logits = maps.logit.astype(np.float64).round(4).tolist()
+                finished["maps"] = dict(zip(data.test.table["sha256"], logits, strict=True))
             checkpoints.finish(finished)
         else:
             finished["progress"]["run_ids"].append(run.id)
@@ -236,7 +256,32 @@ def _train_fold(mae: Mae, data: Dataset, config: TrainClassifier, accelerator: A
     held_out = weighed(_predictions(data.test, finished["held_out"]), data.test, config)
     # Chosen here, because a later run may go on from the same training with another wish for the threshold.
     decision = classifier_stage.decide(_predictions(data.validation, finished["validation"]), config, data)
-    return Fold(held_out, decision, Progress(**finished["progress"]), checkpoints)
+    maps = _maps(data, held_out, finished.get("maps"), config)
+    return Fold(held_out, decision, Progress(**finished["progress"]), checkpoints, maps)
+
+
+def _has_boxes(data: Dataset) -> bool:
+    return any(side.has_boxes.any() for side in data.sides)
+
+
+def _maps(
+    data: Dataset, held_out: pd.DataFrame, kept: Mapping[str, list[list[float]]] | None, config: TrainClassifier
+) -> Maps | None:
+    """As `place.maps_of` made them; None where there are no boxes, or were none when the fold was trained.
+
+    Args:
+        held_out: predictions for the X-rays held out.
+        kept: sha256 of each → what each of its patches says.
+    """
+    if not _has_boxes(data):
+        return None
+    if kept is None:
+        tqdm.write(
+            "a fold that was finished before its X-rays had boxes is not asked where; --resume never trains it anew"
+        )
+        return None
+    logit = np.array([kept[content] for content in data.test.table["sha256"]], dtype=np.float32)
+    return Maps(data.test, held_out, logit, MEANING[config.pool])
 
 
 def _logits(predictions: pd.DataFrame) -> dict[str, float]:

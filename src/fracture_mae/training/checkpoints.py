@@ -209,5 +209,7 @@ def open_checkpoints(
         return NoCheckpoints()
     settings = {key: value for key, value in config.model_dump().items() if key not in _WITHOUT_SAY}
     settings["split_fingerprint"] = dataset.split_fingerprint
+    if settings.get("place_weight"):
+        settings["boxes"] = dataset.train.boxes.tolist()
     name = training_name(type(config).__name__, model, settings)
     return Checkpoints(cache_root() / "checkpoints", name, resume=config.resume == "auto", run_id=run_id)

@@ -9,6 +9,7 @@ from fracture_mae.config import TrainClassifier
 from fracture_mae.data.reading.cache import cache_root
 from fracture_mae.data.types import PREDICTED
 from fracture_mae.errors import FractureMaeError
+from fracture_mae.evaluation.place import Maps
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.stages import classifier as classifier_stage
 from fracture_mae.stages import cross_validate
@@ -59,6 +60,9 @@ class Memoriser:
         logit = [{None: 0.0, 0: -9.0, 1: 9.0}[self.known.get(group)] for group in xrays.group]
         return xrays.table[PREDICTED].assign(logit=logit)
 
+    def maps_of(self, classifier, xrays, **options):
+        return Maps(xrays, self.predict(classifier, xrays), np.zeros((len(xrays), 4, 4)), "")
+
 
 def run_folds(dataset, tiny_mae, accelerator, config=CONFIG):
     with runs.run("train_classifier", config) as run:
@@ -75,7 +79,7 @@ def children(store, parent):
 def test_no_xray_is_judged_by_a_model_that_saw_it(dataset, tiny_mae, accelerator, monkeypatch):
     memoriser = Memoriser()
     monkeypatch.setattr(classifier_stage, "train_and_choose", memoriser.train_and_choose)
-    monkeypatch.setattr(cross_validate, "predict", memoriser.predict)
+    monkeypatch.setattr(cross_validate.place, "maps_of", memoriser.maps_of)
     folds, _ = run_folds(dataset, tiny_mae, accelerator)
     pooled = cross_validate.judge(folds, CONFIG, "")
     table = pooled.tables["cross_validation/predictions.csv"]
@@ -88,6 +92,37 @@ def test_no_xray_is_judged_by_a_model_that_saw_it(dataset, tiny_mae, accelerator
 
 def folds_data(dataset):
     return cross_validate.cross_validation_sets(dataset, K, CONFIG.split_seed)
+
+
+@pytest.mark.usefixtures("quick", "store")
+def test_where_boxes_are_each_is_looked_for_by_a_model_that_never_saw_it(tiny_mae, accelerator, monkeypatch):
+    boxed = builders.split_dataset(builders.squares("all", 36), validation=range(6), test=range(30, 36))
+    folds, _ = run_folds(boxed, tiny_mae, accelerator)
+    found = cross_validate.judge(folds, CONFIG, "")
+    table = found.tables["cross_validation/place.csv"].set_index("metric")
+    assert table.loc["pointing_game", "n_xrays"] == 15  # of 30 that are not for test
+    assert "cross_validation/xray/pointing_game" in found.metrics
+    assert "of 15 X-rays with boxes: the hottest patch lies in a box in" in cross_validate.place.digest(
+        found, "cross_validation"
+    )
+    # Folds that are done are not trained again, and say the same.
+    monkeypatch.setattr(classifier_stage, "train_and_choose", None)
+    again = cross_validate.judge(run_folds(boxed, tiny_mae, accelerator)[0], CONFIG, "")
+    pd.testing.assert_frame_equal(
+        again.tables["cross_validation/place.csv"], found.tables["cross_validation/place.csv"]
+    )
+
+
+@pytest.mark.usefixtures("quick", "store")
+def test_folds_from_before_there_were_boxes_are_not_asked_where(tiny_mae, accelerator, monkeypatch, capsys):
+    without = builders.split_dataset(builders.squares("all", 36, n_boxed=0), validation=range(6), test=range(30, 36))
+    folds, _ = run_folds(without, tiny_mae, accelerator)
+    assert "cross_validation/place.csv" not in cross_validate.judge(folds, CONFIG, "").tables
+    boxed = builders.split_dataset(builders.squares("all", 36), validation=range(6), test=range(30, 36))
+    monkeypatch.setattr(classifier_stage, "train_and_choose", None)
+    folds, _ = run_folds(boxed, tiny_mae, accelerator)
+    assert "cross_validation/place.csv" not in cross_validate.judge(folds, CONFIG, "").tables
+    assert "finished before its X-rays had boxes" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("quick")
@@ -252,7 +287,7 @@ def run_both(dataset, tiny_mae, accelerator):
 def test_no_source_is_judged_by_a_model_that_saw_it(of_sources, tiny_mae, accelerator, store, monkeypatch):
     memoriser = SourceMemoriser()
     monkeypatch.setattr(classifier_stage, "train_and_choose", memoriser.train_and_choose)
-    monkeypatch.setattr(cross_validate, "predict", memoriser.predict)
+    monkeypatch.setattr(cross_validate.place, "maps_of", memoriser.maps_of)
     source_folds, ordinary, by_source, parent = run_both(of_sources, tiny_mae, accelerator)
     found = cross_validate.judge_sources(by_source, ordinary, source_folds, BY_SOURCE, "seen before")
     assert set(found.tables["held_out_sources/predictions.csv"]["logit"]) == {0.0}
