@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from fracture_mae.audit import exposures, honesty, leakage, report
+from fracture_mae.audit import exposures, honesty, leakage, places, report
 from fracture_mae.config import AuditData
 from fracture_mae.data import loading
 from fracture_mae.evaluation.judging import Certainty
@@ -16,6 +16,7 @@ def audit_data(config: AuditData, run: Run) -> Iterator[str]:
         image_size=224 if config.image_size == "auto" else config.image_size,
         positive_label=config.positive_label,
         num_workers=config.num_workers or None,
+        boxes=config.boxes,
     )
     copies = honesty.find_copies(files, config.num_workers or None)
     fingerprint = loading.fingerprint(leakage.usable(copies.table))
@@ -24,6 +25,9 @@ def audit_data(config: AuditData, run: Run) -> Iterator[str]:
     run.note(report.note(copies))
     run.report(honesty.show_copies(copies, files))
     yield report.summary(copies, files)
+
+    run.report(places.show(copies.table, files))
+    yield places.sentence(copies.table)
 
     further = exposures.find(copies.table, config.num_workers or None)
     run.report(exposures.show(further, copies.table, copies.name, loading.read_picture))

@@ -9,7 +9,7 @@ import pandas as pd
 
 from fracture_mae.audit import figures
 from fracture_mae.audit.examples import MarkedPair
-from fracture_mae.data import loading
+from fracture_mae.data import boxes, loading
 from fracture_mae.data.copies import groups
 from fracture_mae.data.copies.keypoints import shrink
 from fracture_mae.data.copies.markers import MAX_SHARING
@@ -59,7 +59,7 @@ def patients(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
         pairs: columns a and b, paths in `table`.
 
     Returns:
-        Columns path (absolute), label, patient, xray, group, split and source.
+        Columns path (absolute), label, patient, xray, group, split and source, and boxes where any file has one.
     """
     row = pd.Series(range(len(table)), index=table["path"])
     linked = row[pairs["a"]].to_numpy(), row[pairs["b"]].to_numpy()
@@ -68,6 +68,7 @@ def patients(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     given = table["given_patient"].where(table["given_patient"] != "")
     own = "marker-" + table["patient"].groupby(joined.to_numpy()).transform("min")
     named = given.groupby(joined.to_numpy()).transform("min").fillna(own)
+    texts = boxes.texts_of(table)
     former = (table["given_patient"] + "/" + table["given_xray"]).where(table["given_xray"] != "", "")
     return pd.DataFrame(
         {
@@ -76,6 +77,7 @@ def patients(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
             "patient": table["given_patient"].where(~several, named),
             "xray": table["given_xray"].where(~several, former),
             **{name: table[f"given_{name}"] for name in ("group", "split", "source")},
+            **({boxes.COLUMN: texts} if (texts != "").any() else {}),
         }
     )
 

@@ -15,6 +15,7 @@ from fracture_mae.audit.examples import Example, MarkedPair, Row
 from fracture_mae.audit.folds import Score
 from fracture_mae.audit.leakage import UNITS
 from fracture_mae.audit.shortcuts import FILE, VISIBLE, ShortcutProbe
+from fracture_mae.plots.pictures import contact_sheet as sheet_of_pictures
 from fracture_mae.plots.style import BLUE, DPI, GREEN, GREY, INK, ORANGE, RED, REFERENCE, figure_of, legend, style
 
 SPLIT_COLOURS = {"train": BLUE, "validation": GREEN, "test": RED, "": GREY}
@@ -98,6 +99,19 @@ def marked_pairs(pairs: Sequence[MarkedPair], title: str) -> Figure:
         for (left, top, right, bottom), shift in ((pair.box_a, 0), (pair.box_b, offset)):
             corner = left + shift - 0.5, top - 0.5
             axes.add_patch(Rectangle(corner, right - left, bottom - top, fill=False, color=ORANGE, linewidth=1.4))
+    return figure
+
+
+def boxes(pictures: np.ndarray, places: np.ndarray, captions: Sequence[str], title: str) -> Figure:
+    """Draw pictures uint8 [n, h, w], six in a row, with their boxes [n, M, 4] in shares of them; NaN is no box."""
+    figure = sheet_of_pictures(pictures, captions, title)
+    height, width = pictures.shape[1:]
+    for axes, own in zip(figure.axes, places, strict=False):
+        for left, top, right, bottom in own[~np.isnan(own).any(axis=1)] * [width, height, width, height]:
+            frame = Rectangle(
+                (left - 0.5, top - 0.5), right - left, bottom - top, fill=False, color=ORANGE, linewidth=1.2
+            )
+            axes.add_patch(frame)
     return figure
 
 

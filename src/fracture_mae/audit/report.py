@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from fracture_mae.audit import leakage
+from fracture_mae.audit import leakage, places
 from fracture_mae.audit.claims import HONEST, LEAKY, PUBLISHED
 from fracture_mae.audit.exposures import Exposures
 from fracture_mae.audit.folds import Score
@@ -119,6 +119,7 @@ def document(
             "independent_xrays": leakage.independent_xrays(copies.table).to_dict("records"),
             "group_sizes": copies.sizes["files"].value_counts().sort_index().to_dict(),
             "leakage": leakage.between_splits(copies.table).to_dict("records"),
+            "boxes": places.counts(copies.table),
             "label_conflicts": {"xrays": conflicts["xray"].nunique(), "files": len(conflicts)},
             "same_marker": {
                 "pairs": exposures.pairs[["a", "b", "inliers", "correlation"]].to_dict("records"),

@@ -62,9 +62,15 @@ class DataOptions(Config):
         "synthetic",
         min_length=1,
         description="X-rays: a folder DIR/[train|val|test/]LABEL/FILE, a CSV with path,label[,patient][,xray][,split]"
-        "[,source], or the word synthetic (procedural X-rays, made once)",
+        "[,source][,x0,y0,x1,y1], or the word synthetic (procedural X-rays, made once)",
     )
     positive_label: str = Field("fractured", min_length=1, description="name of the class that counts as positive")
+    boxes: str = Field(
+        "auto",
+        min_length=1,
+        description="boxes around fractures; auto: whatever there is, columns x0,y0,x1,y1 of the CSV, a boxes.csv, YOLO's texts or "
+        "COCO's JSON beside the X-rays; none; or the path of such a file or folder",
+    )
     image_size: Annotated[int, Field(ge=32, le=1024, multiple_of=16)] | Literal["auto"] = Field(
         "auto",
         description="side of the square that X-rays are letterboxed to [pixels]; auto: what the model takes (presets: 224)",

@@ -1,10 +1,13 @@
 """Boxes around fractures: how a table of files carries them, and where they lie in the square that a network is shown."""
 
+import hashlib
+
 import numpy as np
 import pandas as pd
 
 COLUMN = "boxes"  # of the table of files, see `to_text`
 _SCALE, _START = ["scale_x", "scale_y"] * 2, ["left", "top"] * 2  # columns of `Placement`, for two corners
+_NONE = np.empty((0, 4))
 _DIGITS = 6  # of a share: a hundredth of a pixel of the largest pictures
 
 
@@ -27,6 +30,13 @@ def texts_of(table: pd.DataFrame) -> pd.Series:
     return table[COLUMN].fillna("") if COLUMN in table else pd.Series("", index=table.index, dtype=object)
 
 
+def fingerprint(table: pd.DataFrame) -> str:
+    """16 hexadecimal digits of the boxes of all contents; "" where there are none."""
+    texts = texts_of(table)
+    lines = table["sha256"].str.cat(texts, sep=" ")[texts != ""].drop_duplicates().sort_values()
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16] if len(lines) else ""
+
+
 def in_square(table: pd.DataFrame, size: int) -> np.ndarray:
     """The boxes of each file in shares of its stored square: float32 [n, M, 4], NaN where a file has fewer than M.
 
@@ -36,7 +46,7 @@ def in_square(table: pd.DataFrame, size: int) -> np.ndarray:
         table: columns boxes, height, width and those of `Placement`.
         size: side of the squares [pixels].
     """
-    found = [from_text(text) for text in texts_of(table)]
+    found = [from_text(text) if text else _NONE for text in texts_of(table)]
     row = np.repeat(np.arange(len(found)), [len(boxes) for boxes in found])
     if not len(row):
         return np.full((len(table), 0, 4), np.nan, np.float32)

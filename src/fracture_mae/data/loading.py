@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fracture_mae.data import boxes as box_column
 from fracture_mae.data import splits
 from fracture_mae.data.copies import groups, markers, named, originals, search
 from fracture_mae.data.copies.keypoints import KeypointStore
 from fracture_mae.data.copies.links import LinkStore, as_table
 from fracture_mae.data.reading import cache, decoding, index
+from fracture_mae.data.reading.box_files import reading as box_files
 from fracture_mae.data.reading.cache import ImageStore, cache_root
 from fracture_mae.data.reading.decoding import UnreadableImage, decode
 from fracture_mae.data.reading.hashes import sha256_of
@@ -39,6 +41,7 @@ def load(
     positive_label: str = "fractured",
     label_names: tuple[str, str] | None = None,
     num_workers: int | None = None,
+    boxes: str = "auto",
 ) -> Dataset:
     """Read, decode, group and split X-rays.
 
@@ -54,6 +57,7 @@ def load(
             is looked at; "column", nothing else.
         label_names: of the classifier that is to be judged on them, see `index.read`; None: those of the data.
         num_workers: threads that decode; None: one for each core.
+        boxes: around fractures: "auto", whatever there is beside the files, "none", or where they are, see `box_files.reading.read`.
 
     Raises:
         FractureMaeError: the data cannot be used; says what was found and what is expected.
@@ -63,6 +67,7 @@ def load(
     if group_by == "column":
         _check_given_groups(table, data_dir)
     table, pixels, unreadable = _read_pictures(table, image_size, num_workers)
+    table[box_column.COLUMN] = box_files.read(index.root_of(data_dir), table, boxes)
     links = as_table()
     if group_by == "content":
         links = find_links(table, num_workers)
@@ -103,11 +108,17 @@ def resplit(dataset: Dataset, train: XRays, validation: XRays, test: XRays) -> D
 
 
 def read_files(
-    data_dir: str, *, image_size: int = 224, positive_label: str = "fractured", num_workers: int | None = None
+    data_dir: str,
+    *,
+    image_size: int = 224,
+    positive_label: str = "fractured",
+    num_workers: int | None = None,
+    boxes: str = "auto",
 ) -> Files:
     """Read and decode all files, and do nothing else with them; arguments and errors as of `load`."""
     table, label_names = index.read(data_dir, positive_label)
     table, pixels, rejected = _read_pictures(table, image_size, num_workers or os.cpu_count())
+    table[box_column.COLUMN] = box_files.read(index.root_of(data_dir), table, boxes)
     _warn_of(rejected, len(table) + len(rejected))
     return Files(_name_of(data_dir), table, rejected, label_names, pixels)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fracture_mae.data import boxes
 from fracture_mae.data.copies.originals import is_original
 from fracture_mae.data.types import Leakage
 from fracture_mae.errors import FractureMaeError
@@ -196,5 +197,11 @@ def check_labels(table: pd.DataFrame) -> None:
 
 
 def save(table: pd.DataFrame, file: Path) -> None:
-    """Write who stands where, columns SAVED: a CSV that can be read as data."""
-    table[SAVED].to_csv(file, index=False)
+    """Write who stands where, see `saved`: a CSV that can be read as data."""
+    saved(table).to_csv(file, index=False)
+
+
+def saved(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns SAVED, and boxes where any file has one."""
+    texts = boxes.texts_of(table)
+    return table[SAVED].assign(**({boxes.COLUMN: texts} if (texts != "").any() else {}))

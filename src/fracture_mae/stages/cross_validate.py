@@ -256,7 +256,7 @@ def _train_fold(mae: Mae, data: Dataset, config: TrainClassifier, accelerator: A
     held_out = weighed(_predictions(data.test, finished["held_out"]), data.test, config)
     # Chosen here, because a later run may go on from the same training with another wish for the threshold.
     decision = classifier_stage.decide(_predictions(data.validation, finished["validation"]), config, data)
-    maps = _maps(data, held_out, finished.get("maps"), config)
+    maps = _maps(data.test, held_out, finished.get("maps"), config)
     return Fold(held_out, decision, Progress(**finished["progress"]), checkpoints, maps)
 
 
@@ -265,23 +265,18 @@ def _has_boxes(data: Dataset) -> bool:
 
 
 def _maps(
-    data: Dataset, held_out: pd.DataFrame, kept: Mapping[str, list[list[float]]] | None, config: TrainClassifier
+    xrays: XRays, held_out: pd.DataFrame, kept: Mapping[str, list[list[float]]] | None, config: TrainClassifier
 ) -> Maps | None:
-    """As `place.maps_of` made them; None where there are no boxes, or were none when the fold was trained.
+    """As `place.maps_of` made them; None where no boxes are.
 
     Args:
         held_out: predictions for the X-rays held out.
         kept: sha256 of each → what each of its patches says.
     """
-    if not _has_boxes(data):
-        return None
     if kept is None:
-        tqdm.write(
-            "a fold that was finished before its X-rays had boxes is not asked where; --resume never trains it anew"
-        )
         return None
-    logit = np.array([kept[content] for content in data.test.table["sha256"]], dtype=np.float32)
-    return Maps(data.test, held_out, logit, MEANING[config.pool])
+    logit = np.array([kept[content] for content in xrays.table["sha256"]], dtype=np.float32)
+    return Maps(xrays, held_out, logit, MEANING[config.pool])
 
 
 def _logits(predictions: pd.DataFrame) -> dict[str, float]:

@@ -11,7 +11,7 @@ from fracture_mae.config import (
 )
 from fracture_mae.data import loading
 from fracture_mae.data.copies.originals import one_of_each
-from fracture_mae.data.types import Dataset
+from fracture_mae.data.types import Dataset, XRays
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.processes import collectives
 from fracture_mae.tracking import registry
@@ -35,6 +35,7 @@ def load_data(config: DataOptions, image_size: int, label_names: tuple[str, str]
             positive_label=config.positive_label,
             label_names=label_names,
             num_workers=config.num_workers or None,
+            boxes=config.boxes,
         )
     check_alike(dataset)
     return dataset
@@ -57,16 +58,32 @@ def load_training_data(config: FinetuneMae | TrainClassifier, image_size: int) -
     dataset = load_data(config, image_size)
     if config.copies == "all":
         return dataset
-    return replace(dataset, **{xrays.name: one_of_each(xrays) for xrays in dataset.sides})
+    taken = {xrays.name: one_of_each(xrays) for xrays in dataset.sides}
+    n_lost = len(_with_boxes(dataset.train) - _with_boxes(taken["train"]))
+    if n_lost:
+        logger.warning(
+            "%d training X-rays have boxes on other files than the one that --copies one takes: where they are broken is unknown then.",
+            n_lost,
+        )
+    return replace(dataset, **taken)
 
 
 def describe(dataset: Dataset) -> str:
     """The data in a sentence or two of Markdown, with the warning that a leaky split needs."""
-    counts = [
-        f"{side.name} {len(side):,} files of {len(set(side.group)):,} X-rays" for side in dataset.sides if len(side)
-    ]
+    counts = [f"{side.name} {_counts(side)}" for side in dataset.sides if len(side)]
     warning = f" **LEAKY: {dataset.leakage}.**" if dataset.leakage else ""
     return f"Data `{dataset.name}` ({dataset.fingerprint}): {'; '.join(counts)}.{warning}"
+
+
+def _with_boxes(xrays: XRays) -> set[str]:
+    """The X-rays of which a file has boxes."""
+    return set(xrays.group[xrays.has_boxes])
+
+
+def _counts(side: XRays) -> str:
+    n_boxed = len(_with_boxes(side))
+    boxed = f", {n_boxed:,} with boxes around fractures" if n_boxed else ""
+    return f"{len(side):,} files of {len(set(side.group)):,} X-rays{boxed}"
 
 
 def check_encoder_split(encoder: str, dataset: Dataset) -> dict[str, str]:

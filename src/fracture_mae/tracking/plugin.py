@@ -23,6 +23,10 @@ _RUN_OF_A_BACKEND = (
     *("backend_config", "tracking_uri", "experiment_id"),
 )
 _LONGEST_REASON = 1000
+_PATHS = {
+    "data_dir": ("synthetic",),
+    "boxes": ("auto", "none"),
+}  # parameters that are paths, and words that they may be instead
 
 
 class ExperimentProvider:
@@ -156,14 +160,15 @@ def _backend(local: type) -> type:
 
 
 def resolved(params: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Parameters by their names, `data_dir` seen from the folder where the user is.
+    """Parameters by their names, paths of X-rays and boxes seen from the folder where the user is.
 
     MLflow does that for the type `path`, but demands that it exists, which the word synthetic does not.
     """
     found = {name.replace("-", "_"): value for name, value in (params or {}).items()}
-    data = str(found.get("data_dir", ""))
-    if data and data.partition(":")[0] != "synthetic":
-        found["data_dir"] = os.path.abspath(Path(data).expanduser())
+    for name, words in _PATHS.items():
+        value = str(found.get(name, ""))
+        if value and value.partition(":")[0] not in words:
+            found[name] = os.path.abspath(Path(value).expanduser())
     return found
 
 

@@ -116,8 +116,10 @@ class Run:
                 continue
             self.input(xrays.table, f"{dataset.name}-{xrays.name}", context)
             self.metrics({f"{xrays.name}/n_images": len(xrays), f"{xrays.name}/n_xrays": len(set(xrays.group))})
+            if xrays.has_boxes.any():
+                self.metrics({f"{xrays.name}/n_xrays_with_boxes": len(set(xrays.group[xrays.has_boxes]))})
         self.metrics({f"leakage/{name}": share for name, share in asdict(dataset.leakage).items()})
-        self.table(dataset.index[splits.SAVED], "data/splits.csv")
+        self.table(splits.saved(dataset.index), "data/splits.csv")
         self.table(dataset.rejected, "data/rejected.csv")
         self.table(dataset.links, "data/links.csv")
         for number, group in enumerate(groups.large(dataset.index["group"]), 1):

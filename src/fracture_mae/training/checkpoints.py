@@ -17,6 +17,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from fracture_mae.config import Computing, FinetuneMae, OperatingOptions, TrainClassifier
+from fracture_mae.data import boxes
 from fracture_mae.data.reading.cache import cache_root
 from fracture_mae.data.types import Dataset
 from fracture_mae.errors import FractureMaeError
@@ -31,7 +32,7 @@ _SHARE = 0.1  # of the time that dearer checkpoints may take
 
 # Parameters that have no say in what weights a training ends with; the initial weights and the split are looked at themselves.
 _WITHOUT_SAY = {
-    *("data_dir", "positive_label", "image_size", "num_workers", "device", "resume", "n_figures"),
+    *("data_dir", "positive_label", "boxes", "image_size", "num_workers", "device", "resume", "n_figures"),
     *("model", "encoder", "calibrate", "threshold", "cross_validate", *OperatingOptions.model_fields),
     *Computing.model_fields,
 }
@@ -209,7 +210,8 @@ def open_checkpoints(
         return NoCheckpoints()
     settings = {key: value for key, value in config.model_dump().items() if key not in _WITHOUT_SAY}
     settings["split_fingerprint"] = dataset.split_fingerprint
-    if settings.get("place_weight"):
-        settings["boxes"] = dataset.train.boxes.tolist()
+    known = boxes.fingerprint(dataset.train.table)
+    if known and isinstance(config, TrainClassifier):  # an autoencoder learns nothing from them
+        settings["boxes"] = known
     name = training_name(type(config).__name__, model, settings)
     return Checkpoints(cache_root() / "checkpoints", name, resume=config.resume == "auto", run_id=run_id)

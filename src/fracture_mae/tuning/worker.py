@@ -11,6 +11,7 @@ from optuna import Study
 from optuna.storages import RDBStorage
 
 from fracture_mae.config import Tune
+from fracture_mae.data import boxes
 from fracture_mae.data.types import Dataset
 from fracture_mae.models.autoencoder import Mae
 from fracture_mae.processes.accelerator import make_accelerator
@@ -116,7 +117,10 @@ def _signature(depth: Depth, objective: Objective, space: Space, dataset: Datase
     }
     held = depth.held if isinstance(depth, HeadDepth) else None
     signature |= {"sources held out": held.fingerprint} if held else {"n_folds": config.n_folds}
-    return signature | ({"batch_size": config.batch_size} if config.depth == "finetune" else {})
+    if config.depth == "head":
+        return signature
+    known = boxes.fingerprint(dataset.index)
+    return signature | {"batch_size": config.batch_size} | ({"boxes": known} if known else {})
 
 
 def _work(campaign: Campaign, depth: Depth, objective: Objective, space: Space, runs: TrialRuns) -> bool:

@@ -46,7 +46,7 @@ def test_recipes_leave_nothing_at_auto(kind, recipe):
 def test_recipes_set_exactly_the_fields_at_auto(kind):
     at_auto = {name for name, field in kind.model_fields.items() if field.default == "auto"}
     assert (
-        at_auto - {"image_size", "precision", "device", *OWN_MEANING}
+        at_auto - {"image_size", "precision", "device", "boxes", *OWN_MEANING}
         == set(kind.recipes["default"])
         == set(kind.recipes["original"])
     )

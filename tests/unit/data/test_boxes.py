@@ -49,6 +49,13 @@ def test_what_the_square_does_not_show_is_cut_off():
     assert found[0] == pytest.approx(np.array([[0.5, 0, 1, 0.5], [0, 0.5, 0.5, 1]]))
 
 
+def test_fingerprint_follows_boxes_of_contents():
+    one = table_of("0 0 1 1", "").assign(sha256=["a", "b"])
+    assert boxes.fingerprint(one) == boxes.fingerprint(one[::-1]) == boxes.fingerprint(pd.concat([one, one]))
+    assert len({boxes.fingerprint(one), boxes.fingerprint(one.assign(sha256=["b", "a"]))}) == 2
+    assert boxes.fingerprint(one.assign(boxes="")) == boxes.fingerprint(one.drop(columns="boxes")) == ""
+
+
 def test_the_most_boxes_of_a_file_give_the_shape():
     found = boxes.in_square(table_of("0 0 1 1", "", "0 0 0.5 1; 0 0 1 0.5; 0.5 0.5 1 1"), 64)
     assert found.shape == (3, 3, 4)

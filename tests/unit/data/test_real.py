@@ -7,6 +7,7 @@ import sys
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -110,3 +111,26 @@ def test_each_side_has_its_share_though_some_xrays_have_a_hundred_copies(root, s
 
 def test_almost_all_of_the_published_test_leaks(root):
     assert loading.load(str(root / "published"), image_size=32, split="published").leakage.with_label > 0.9
+
+
+def test_boxes_of_the_xrays_that_come_with_some(tmp_path):
+    """384 X-rays, 19 of them without a box; the letterbox leaves every box inside its picture."""
+    folder = Path(os.environ["FRACTURE_DATA"]).parent / "fracture-boxes"
+    listed = pd.read_csv(folder / "boxes.csv")
+    names = listed["image"].drop_duplicates()
+    pd.DataFrame({"path": [folder / "images" / name for name in names], "label": "fractured"}).to_csv(
+        tmp_path / "xrays.csv", index=False
+    )
+    options = {"image_size": 64, "split": "external", "group_by": "names", "label_names": ("healthy", "fractured")}
+    xrays = loading.load(str(tmp_path / "xrays.csv"), boxes=str(folder / "boxes.csv"), **options).test
+    assert len(xrays) == 384
+    assert xrays.has_boxes.sum() == 365
+    boxes = xrays.boxes[~np.isnan(xrays.boxes).any(axis=2)]
+    assert len(boxes) == listed["x0"].notna().sum()
+    assert (boxes[:, 2:] > boxes[:, :2]).all()
+    assert boxes.min() >= 0
+    assert boxes.max() <= 1
+    first = xrays.table["path"].str.endswith("0046a9320177656d.jpg").argmax()
+    # 168.5, 153.0 to 218.0, 181.9 of 512 x 280 pixels, of which 64 x 35 are shown, from row 14 on.
+    expected = [168.5 / 512, (14 + 153 / 8) / 64, 218 / 512, (14 + 181.9 / 8) / 64]
+    assert xrays.boxes[first, 0] == pytest.approx(expected, abs=1e-5)

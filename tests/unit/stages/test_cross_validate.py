@@ -113,18 +113,6 @@ def test_where_boxes_are_each_is_looked_for_by_a_model_that_never_saw_it(tiny_ma
     )
 
 
-@pytest.mark.usefixtures("quick", "store")
-def test_folds_from_before_there_were_boxes_are_not_asked_where(tiny_mae, accelerator, monkeypatch, capsys):
-    without = builders.split_dataset(builders.squares("all", 36, n_boxed=0), validation=range(6), test=range(30, 36))
-    folds, _ = run_folds(without, tiny_mae, accelerator)
-    assert "cross_validation/place.csv" not in cross_validate.judge(folds, CONFIG, "").tables
-    boxed = builders.split_dataset(builders.squares("all", 36), validation=range(6), test=range(30, 36))
-    monkeypatch.setattr(classifier_stage, "train_and_choose", None)
-    folds, _ = run_folds(boxed, tiny_mae, accelerator)
-    assert "cross_validation/place.csv" not in cross_validate.judge(folds, CONFIG, "").tables
-    assert "finished before its X-rays had boxes" in capsys.readouterr().out
-
-
 @pytest.mark.usefixtures("quick")
 def test_every_fold_is_a_child_run_that_starts_from_the_same_encoder(dataset, tiny_mae, accelerator, store):
     before = {name: value.clone() for name, value in tiny_mae.state_dict().items()}

@@ -165,6 +165,8 @@ def test_relative_data_are_looked_for_where_the_user_is(typed, taken, tmp_path, 
     monkeypatch.setenv("HOME", "/home/me")
     expected = taken.format(here=tmp_path, above=tmp_path.parent, home="/home/me")
     assert resolved({"data-dir": typed, "model": "a/b"}) == {"data_dir": expected, "model": "a/b"}
+    boxes = "auto" if taken.startswith("synthetic") else typed
+    assert resolved({"boxes": boxes}) == {"boxes": "auto" if boxes == "auto" else expected}
     assert resolved(None) == {}
 
 

@@ -1,12 +1,14 @@
 import os
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
+from fracture_mae.config import FinetuneMae, TrainClassifier
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.training import checkpoints as checkpoints_module
-from fracture_mae.training.checkpoints import Checkpoints, NoCheckpoints, training_name
+from fracture_mae.training.checkpoints import Checkpoints, NoCheckpoints, open_checkpoints, training_name
 from fracture_mae.training.schedule import Progress
 
 
@@ -165,6 +167,21 @@ def named(kind="Stage", weight=1.0, **settings):
 def test_a_name_stands_for_kind_settings_and_initial_weights():
     assert named() == named()
     assert len({named(), named("Other"), named(weight=1.0 + 1e-6), named(seed=1), named(flip=True)}) == 5
+
+
+def test_a_classifier_learns_from_boxes_and_an_autoencoder_does_not(dataset):
+    """Other boxes are another training of the one; where they were read from and how they are called is the same for both."""
+
+    def folder(config, texts, **options):
+        table = dataset.train.table.assign(boxes=texts)
+        boxed = replace(dataset, train=replace(dataset.train, table=table))
+        torch.manual_seed(0)
+        return open_checkpoints(nn.Linear(1, 1), boxed, config(**options), "run").folder
+
+    none, some, others = [""] * 9, ["0 0 1 1", *[""] * 8], ["0 0 1 0.5", *[""] * 8]
+    assert len({folder(TrainClassifier, texts) for texts in (none, some, others)}) == 3
+    assert folder(TrainClassifier, some) == folder(TrainClassifier, some, boxes="/data/boxes.csv")
+    assert len({folder(FinetuneMae, texts) for texts in (none, some, others)}) == 1
 
 
 def test_a_result_stands_in_for_the_checkpoints_of_a_finished_training(tmp_path):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from fracture_mae.data.reading.box_files import csv_columns, label_files
 from fracture_mae.data.reading.cache import cache_root
 from fracture_mae.errors import FractureMaeError
 
@@ -36,7 +37,7 @@ def read(
     Raises:
         FractureMaeError: nothing to read there, or not the classes that are expected.
     """
-    root = _root(data_dir)
+    root = root_of(data_dir)
     table = _from_csv(root) if root.suffix.lower() == ".csv" else _from_folder(root)
     if label_names is None or not set(table["label_name"]) <= set(label_names):
         names = _label_names(table, positive_label, root, label_names)
@@ -46,7 +47,12 @@ def read(
     return table.sort_values("path", ignore_index=True), label_names or names
 
 
-def _root(data_dir: str) -> Path:
+def root_of(data_dir: str) -> Path:
+    """The folder or CSV that is meant, absolute; built-in X-rays are made where they are missing.
+
+    Raises:
+        FractureMaeError: there is none.
+    """
     word, _, options = data_dir.partition(":")
     if word == "synthetic":
         from fracture_mae.data.synthetic import dataset
@@ -79,7 +85,7 @@ def _synthetic_options(text: str) -> dict[str, float]:
 
 def _from_folder(root: Path) -> pd.DataFrame:
     """DIR/[train|val|test/]LABEL/…/FILE."""
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    folders = sorted(path for path in root.iterdir() if _may_be_label(path))
     published = [folder for folder in folders if folder.name.lower() in SPLITS]
     if published and len(published) < len(folders):
         others = ", ".join(folder.name for folder in folders if folder not in published)
@@ -90,7 +96,7 @@ def _from_folder(root: Path) -> pd.DataFrame:
     rows = []
     for folder in published or [root]:
         split = SPLITS[folder.name.lower()] if published else ""
-        for label in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        for label in sorted(path for path in folder.iterdir() if _may_be_label(path)):
             rows += [(str(file), label.name, split, _scope(file, label)) for file in _files(label)]
     if not rows:
         raise FractureMaeError(
@@ -101,6 +107,11 @@ def _from_folder(root: Path) -> pd.DataFrame:
     except UnicodeEncodeError as error:
         raise FractureMaeError(f"the name of a file is not valid UTF-8: {error.object!a}. Rename it.") from None
     return table.assign(**{f"given_{name}": "" for name in _GIVEN})
+
+
+def _may_be_label(path: Path) -> bool:
+    """Whether it is a folder of X-rays, and neither hidden nor one of boxes."""
+    return path.is_dir() and not path.name.startswith(".") and not label_files.is_folder_of_boxes(path)
 
 
 def _scope(file: Path, label: Path) -> str:
@@ -145,7 +156,7 @@ def _from_csv(file: Path) -> pd.DataFrame:
     unknown = ~column["split"].str.lower().isin([*SPLITS, ""])
     _refuse_rows(file, unknown, f"have a split other than {', '.join(SPLITS)}")
     column["split"] = column["split"].str.lower().map(SPLITS).fillna("")
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "path": paths.map(str),
             "label_name": given["label"],
@@ -154,6 +165,7 @@ def _from_csv(file: Path) -> pd.DataFrame:
             **{f"given_{name}": values for name, values in column.items()},
         }
     )
+    return table.drop_duplicates(ignore_index=True) if csv_columns.has_boxes(list(given)) else table
 
 
 def _refuse_rows(file: Path, wrong: pd.Series, what: str) -> None:

@@ -99,6 +99,22 @@ def test_bad_csvs_say_what_and_where(tmp_path, text, message):
         index.read(csv(tmp_path, text), "fractured")
 
 
+def test_rows_of_one_path_are_its_boxes(tmp_path):
+    text = "path,label,x0,y0,x1,y1\nx/1.jpg,fractured,1,2,3,4\nx/1.jpg,fractured,5,6,7,8\nx/2.jpg,no,,,,\n"
+    table, _ = index.read(csv(tmp_path, text), "fractured")
+    assert rows(table, tmp_path, "label") == [("x/1.jpg", 1), ("x/2.jpg", 0)]
+
+
+@pytest.mark.parametrize("place", ["labels", "train/labels"])
+def test_a_folder_of_boxes_is_no_label(tmp_path, place):
+    """Not even beside the folders of splits; one that holds pictures is."""
+    touch(tmp_path, "train/fractured/1.jpg", "train/healthy/1.jpg", "test/healthy/2.jpg", f"{place}/1.txt")
+    assert set(index.read(str(tmp_path), "fractured")[0]["label_name"]) == {"fractured", "healthy"}
+    touch(tmp_path, f"{place}/1.jpg")
+    with pytest.raises(FractureMaeError, match="labels"):
+        index.read(str(tmp_path), "fractured")
+
+
 @pytest.mark.filterwarnings("ignore:Length of header")
 def test_a_csv_as_spreadsheets_write_it(tmp_path):
     text = "\ufeffpath,label\r\nx/1.jpg,fractured ,\r\n\r\nx/2.jpg, no,\r\n"
