@@ -33,6 +33,7 @@ def test_help_explains_every_flag(name):
     [
         ("finetune_mae", "--batch-size VALUE X-rays per step. Expected: a whole number, at least 1, at most 4096. Default: 32"),
         ("finetune_mae", "Expected: a number, above 0, below 1. Default: 0.75"),  # mask_ratio
+        ("train_classifier", "Default: auto (recipe default: 0.0, recipe original: 0.0, recipe robust: 0.5)"),
         ("finetune_mae", "Expected: masked | all. Default: auto (recipe default: masked, recipe original: all)"),
         ("main", "at least 32, at most 1024, a multiple of 16 or auto. Default: auto"),  # image_size
         ("train_classifier", "Expected: none | balanced or a number, above 0, at most 1000. Default: auto (recipe"),

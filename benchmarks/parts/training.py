@@ -110,7 +110,9 @@ def ceiling(workload: Workload) -> Outcome:
 
 def _plain(workload: Workload) -> FinetuneMae:
     """Training without augmentation, which the reference's step has not."""
-    return workload.training.model_copy(update={"crop_scale": 1.0, "rotation": 0.0, "flip": False, "intensity": 0.0})
+    return workload.training.model_copy(
+        update={"crop_scale": 1.0, "rotation": 0.0, "flip": False, "intensity": 0.0, "source_augmentation": 0.0}
+    )
 
 
 def _unrecorded(workload: Workload) -> Trainer:

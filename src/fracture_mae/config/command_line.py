@@ -68,7 +68,8 @@ def _explain(name: str, value: Any, field: FieldInfo | None) -> str:
 
 
 def _help(config: type[Config], name: str, field: FieldInfo) -> str:
-    recipes = {recipe: values[name] for recipe, values in config.recipes.items() if name in values}
+    named = config.recipes | config.variants
+    recipes = {recipe: values[name] for recipe, values in named.items() if name in values}
     by_recipe = "auto (" + ", ".join(f"recipe {recipe}: {value}" for recipe, value in recipes.items()) + ")"
     return f"{field.description}. Expected: {_expected(field)}. Default: {by_recipe if recipes else field.default}"
 

@@ -42,6 +42,7 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     recipes: ClassVar[dict[str, dict[str, Any]]] = {}
+    variants: ClassVar[dict[str, dict[str, Any]]] = {}  # recipes that are `default` but for these values
 
     @model_validator(mode="before")
     @classmethod
@@ -52,7 +53,10 @@ class Config(BaseModel):
     @classmethod
     def _recipe(cls, values: dict[str, Any]) -> dict[str, Any]:
         """What stands for `auto`, by field."""
-        return cls.recipes.get(values.get("recipe", "default"), {})
+        recipe = values.get("recipe", "default")
+        if recipe in cls.variants:
+            return cls.recipes["default"] | cls.variants[recipe]
+        return cls.recipes.get(recipe, {})
 
 
 class DataOptions(Config):
@@ -132,14 +136,24 @@ class Augmentation(Config):
     intensity: float = Field(
         "auto", ge=0, le=1, description="strength of random brightness, contrast and gamma; 0: none"
     )
+    source_augmentation: float = Field(
+        "auto",
+        ge=0,
+        le=1,
+        description="strength of random changes of what tells of an X-ray's source and not of its bone: frames, proportions, turns, "
+        "contrast curves, negative, sharpness, resolution, noise, JPEG quality, letters and arrows; 0: none",
+    )
 
 
 class Optimisation(Config):
     """How weights are trained."""
 
-    recipe: Literal["default", "original"] = Field(
+    variants: ClassVar = {"robust": {"source_augmentation": 0.5}}
+
+    recipe: Literal["default", "robust", "original"] = Field(
         "default",
-        description="values of all parameters left at auto; original: those of the notebook this project began as",
+        description="values of all parameters left at auto; robust: default, and X-rays changed so that their sources cannot be told "
+        "apart; original: those of the notebook this project began as",
     )
     epochs: int = Field("auto", ge=1, le=100_000, description="passes over the training X-rays")
     optimizer: Literal["adamw", "adam"] = Field(

@@ -104,7 +104,7 @@ class Main(DataOptions):
     """The whole chain: baseline, fine-tuning, classifier, evaluation."""
 
     model: str = Masking.model_fields["model"]
-    recipe: Literal["default", "original"] = Optimisation.model_fields["recipe"]
+    recipe: Literal["default", "robust", "original"] = Optimisation.model_fields["recipe"]
     mae_epochs: Annotated[int, Field(ge=1, le=100_000)] | Literal["auto"] = Field(
         "auto", description="epochs of finetune_mae; auto: as the recipe says"
     )

@@ -46,6 +46,7 @@ class FinetuneMae(Masking, CopyOptions, Augmentation, Computing, Optimisation, D
             "rotation": 0,
             "flip": True,
             "intensity": 0.0,
+            "source_augmentation": 0.0,
         },
         "original": {
             "epochs": 10,
@@ -60,6 +61,7 @@ class FinetuneMae(Masking, CopyOptions, Augmentation, Computing, Optimisation, D
             "rotation": 0,
             "flip": False,
             "intensity": 0.0,
+            "source_augmentation": 0.0,
         },
     }
 
@@ -179,6 +181,7 @@ class TrainClassifier(OperatingOptions, CopyOptions, Augmentation, Computing, Op
             "rotation": 20,
             "flip": True,
             "intensity": 0.3,
+            "source_augmentation": 0.0,
         },
         "original": {
             "epochs": 10,
@@ -204,5 +207,6 @@ class TrainClassifier(OperatingOptions, CopyOptions, Augmentation, Computing, Op
             "rotation": 0,
             "flip": False,
             "intensity": 0.0,
+            "source_augmentation": 0.0,
         },
     }

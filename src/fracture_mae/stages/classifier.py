@@ -24,6 +24,7 @@ from fracture_mae.training.loss_weights import LossWeights, loss_weight
 from fracture_mae.training.patch_labels import patch_labels
 from fracture_mae.training.place_loss import place_loss
 from fracture_mae.training.schedule import Progress, Schedule
+from fracture_mae.training.source_augmentation.changes import SourceAugmentation
 from fracture_mae.training.step_options import StepOptions
 from fracture_mae.training.step_random import StepRandom
 from fracture_mae.training.trainer import StepLoss, Trainer, visiting_order
@@ -72,6 +73,7 @@ def train(
         step_loss=_step_loss(config, classifier, place_weight(dataset.train, config.place_weight)),
         accelerator=accelerator,
         step_options=StepOptions.of(config),
+        source_augmentation=SourceAugmentation.of(config, accelerator.device),
     )
 
     def validate(model: FractureClassifier) -> dict[str, float]:
@@ -159,7 +161,7 @@ def place_weight(train: XRays, wished: float) -> float:
 
 def _step_loss(config: TrainClassifier, classifier: FractureClassifier, place_weight: float) -> StepLoss:
     """The loss of each X-ray: of its label, and, where that has a weight, of its patches."""
-    augment = Augment(config.crop_scale, config.rotation, config.flip, config.intensity)
+    augment = Augment(config.crop_scale, config.rotation, config.flip, config.intensity, config.source_augmentation)
     n_draws, grid = classifier.n_draws, classifier.grid
 
     def of_label(model: FractureClassifier, batch: Batch, step_random: StepRandom) -> torch.Tensor:
@@ -171,8 +173,8 @@ def _step_loss(config: TrainClassifier, classifier: FractureClassifier, place_we
         logit, patches, shown = model(pixels, step_random.uniform(n_draws), with_patches=True)
         inside = patch_labels(batch.boxes, affine, grid)
         inside = inside if shown is None else inside.gather(1, shown)
-        of_label = smoothed_cross_entropy(logit, batch.label, config.label_smoothing)
-        return of_label + place_weight * place_loss(patches, inside, batch.label, batch.boxed)
+        of_pictures = smoothed_cross_entropy(logit, batch.label, config.label_smoothing)
+        return of_pictures + place_weight * place_loss(patches, inside, batch.label, batch.boxed)
 
     return of_label_and_patches if place_weight else of_label
 

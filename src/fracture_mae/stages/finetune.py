@@ -23,6 +23,7 @@ from fracture_mae.training.batches import Batch
 from fracture_mae.training.checkpoints import Checkpoints, open_checkpoints
 from fracture_mae.training.loss_weights import LossWeights, loss_weight
 from fracture_mae.training.schedule import Progress, Schedule
+from fracture_mae.training.source_augmentation.changes import SourceAugmentation
 from fracture_mae.training.step_options import StepOptions
 from fracture_mae.training.step_random import StepRandom
 from fracture_mae.training.trainer import StepLoss, Trainer, visiting_order
@@ -93,7 +94,7 @@ def make_trainer(mae: Mae, config: FinetuneMae, accelerator: Accelerator) -> Tra
         maximise=False,
         warmup_epochs=config.warmup_epochs,
         cosine=config.optimizer == "adamw",
-        keep_best=config.recipe == "default",
+        keep_best=config.recipe != "original",
         seed=config.seed,
     )
     return Trainer(
@@ -104,11 +105,12 @@ def make_trainer(mae: Mae, config: FinetuneMae, accelerator: Accelerator) -> Tra
         step_loss=_step_loss(config, mae.n_patches),
         accelerator=accelerator,
         step_options=StepOptions.of(config),
+        source_augmentation=SourceAugmentation.of(config, accelerator.device),
     )
 
 
 def _step_loss(config: FinetuneMae, n_patches: int) -> StepLoss:
-    augment = Augment(config.crop_scale, config.rotation, config.flip, config.intensity)
+    augment = Augment(config.crop_scale, config.rotation, config.flip, config.intensity, config.source_augmentation)
 
     def loss(model: Mae, batch: Batch, step_random: StepRandom) -> torch.Tensor:
         pixels = augment(batch.pixels, step_random)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
+from fracture_mae.training.source_augmentation.placement import N_AROUND, N_PLACE, after, placed, sampled
 from fracture_mae.training.step_random import StepRandom
 
 
@@ -18,15 +19,21 @@ class Augment:
         rotation: largest turn in either direction [degrees].
         flip: mirror left-right half of the time.
         intensity: strength in [0, 1] of brightness, contrast and gamma changes; at 1 gamma and contrast vary by a factor of 2.
+        source_augmentation: strength in [0, 1] of what moves the film in its picture and of what surrounds it there, see
+            `source_augmentation.placement`; the pixels themselves are changed before, see `source_augmentation.changes`.
     """
 
     crop_scale: float = 1.0
     rotation: float = 0.0
     flip: bool = False
     intensity: float = 0.0
+    source_augmentation: float = 0.0
 
     def __call__(self, pixels: torch.Tensor, step_random: StepRandom) -> torch.Tensor:
-        """Grey [B, 1, H, W], float in [0, 1] → the same shape and range; what lies outside the picture is black."""
+        """Grey [B, 1, H, W], float in [0, 1] → the same shape and range.
+
+        What lies outside the picture is black, unless the source is to be hidden.
+        """
         return self.moved(pixels, step_random)[0]
 
     def moved(self, pixels: torch.Tensor, step_random: StepRandom) -> tuple[torch.Tensor, torch.Tensor]:
@@ -36,14 +43,17 @@ class Augment:
             Pixels, and the affine maps from output to input coordinates: float32 [B, 2, 3] as `F.affine_grid` takes them, where x and
             y run from -1 to 1 between the outer edges of the picture; the identity where nothing is moved.
         """
+        affine = torch.eye(2, 3, device=pixels.device).expand(len(pixels), 2, 3)
         if self.crop_scale < 1 or self.rotation or self.flip:
             affine = self._affine(step_random.uniform(5))
+        if self.source_augmentation:
+            affine = after(placed(step_random.uniform(N_PLACE), self.source_augmentation), affine)
+            pixels = sampled(pixels, affine, step_random.uniform(N_AROUND), self.source_augmentation)
+        elif self.crop_scale < 1 or self.rotation or self.flip:
             grid = F.affine_grid(affine, list(pixels.shape), align_corners=False)
             # Only a turn shows what lies outside; otherwise black would bleed into the outermost half pixel.
             outside = "zeros" if self.rotation else "border"
             pixels = F.grid_sample(pixels, grid, padding_mode=outside, align_corners=False)
-        else:
-            affine = torch.eye(2, 3, device=pixels.device).expand(len(pixels), 2, 3)
         return self._change_intensity(pixels, step_random.uniform(3)) if self.intensity else pixels, affine
 
     def _affine(self, uniform: torch.Tensor) -> torch.Tensor:

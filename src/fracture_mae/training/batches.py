@@ -89,6 +89,22 @@ class ResidentPixels:
         return self._pixels[sent(torch.from_numpy(positions), self._pixels.device)]
 
 
+class ChangedPixels:
+    """Pixels read from the memory-mapped file and changed there, on the processor, before they go to the device.
+
+    Args:
+        change: of pictures, uint8 [B, H, W], to new ones of the same shape.
+    """
+
+    def __init__(self, xrays: XRays, device: torch.device, change: Callable[[np.ndarray], np.ndarray]):
+        self._xrays = xrays
+        self._device = device
+        self._change = change
+
+    def __call__(self, positions: np.ndarray) -> torch.Tensor:
+        return sent(torch.from_numpy(self._change(self._xrays.images(positions))), self._device)
+
+
 def pixels_of(xrays: XRays, device: torch.device) -> Pixels:
     """Where training reads pixels: on a GPU with memory to spare from that, elsewhere from the memory-mapped file."""
     n_bytes = len(xrays) * xrays.pixels[:1].nbytes

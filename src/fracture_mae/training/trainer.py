@@ -18,11 +18,22 @@ from tqdm import tqdm
 from fracture_mae.data.types import XRays
 from fracture_mae.errors import NonFiniteError
 from fracture_mae.processes import collectives
-from fracture_mae.training.batches import Ahead, Batch, InFlight, Pixels, gather, pixels_of
+from fracture_mae.training.batches import (
+    Ahead,
+    Batch,
+    ChangedPixels,
+    Gathered,
+    InFlight,
+    MappedPixels,
+    Pixels,
+    gather,
+    pixels_of,
+)
 from fracture_mae.training.checkpoints import Checkpoints
 from fracture_mae.training.cuda_graphs import AddGradient, Recorded
 from fracture_mae.training.loss_weights import LossWeights
 from fracture_mae.training.schedule import Progress, Schedule
+from fracture_mae.training.source_augmentation.changes import SourceAugmentation
 from fracture_mae.training.step_options import Chosen, StepOptions, StepTimer, choose, key_of
 from fracture_mae.training.step_random import StepRandom
 from fracture_mae.training.steps import Part, n_steps, parts_of
@@ -44,6 +55,7 @@ class Trainer:
         optimizer: "adamw" or "adam".
         step_loss: loss of each X-ray of a batch, [B]; takes its chance from the StepRandom that it is given.
         step_options: how steps are to be computed; None: in one part, by sdpa, not compiled, not recorded.
+        source_augmentation: changes training X-rays before they go to the device; None: they stay as they are.
     """
 
     def __init__(
@@ -56,12 +68,14 @@ class Trainer:
         step_loss: StepLoss,
         accelerator: Accelerator,
         step_options: StepOptions | None = None,
+        source_augmentation: SourceAugmentation | None = None,
     ):
         self.model = model
         self.schedule = schedule
         self.step_loss = step_loss
         self.accelerator = accelerator
         self.step_options = step_options or StepOptions()
+        self.source_augmentation = source_augmentation
         self.peaks = [group["lr"] for group in parameters]
         make = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[optimizer]
         fused = accelerator.device.type in ("cpu", "cuda")
@@ -98,7 +112,8 @@ class Trainer:
         for number, row in enumerate(progress.history, start=1):
             log(row, number)
         if not self.schedule.is_over(progress):
-            pixels = pixels_of(xrays, self.accelerator.device)
+            # Pixels that are changed anew for each step gain nothing by staying on the device.
+            pixels = (MappedPixels if self.source_augmentation else pixels_of)(xrays, self.accelerator.device)
             if not self.computed_by:
                 self.settle(xrays, pixels, self.schedule.epochs - progress.epochs_done)
             progress.computed_by = self.computed_by
@@ -127,7 +142,7 @@ class Trainer:
         steps = n_steps(len(xrays), self.schedule.batch_size)
         visits = np.arange(math.ceil(len(xrays) / steps))  # as many as the largest step of an epoch has
         part = next(self._parts(visits, LossWeights.equal(len(xrays)), seed=0))
-        batch = cache(lambda: gather(xrays, pixels, part.positions, part.weight).batch())  # only where it is needed
+        batch = cache(lambda: self._gather(xrays, pixels, part).batch())  # only where it is needed
 
         def prepare(forward: nn.Module) -> Callable[[], None]:
             add_part = self._gradient_by(forward)
@@ -184,7 +199,7 @@ class Trainer:
         set_seed(seed)  # of dropout, where a checkpoint has any
         visits = order(np.random.default_rng(seed))
         parts = list(self._parts(visits, weights, seed))
-        ahead = Ahead(lambda part: gather(xrays, pixels, part.positions, part.weight), parts)
+        ahead = Ahead(partial(self._gather, xrays, pixels), parts)
         self.prepared.train()
         total, in_flight = torch.zeros((), device=self.accelerator.device), InFlight(self.accelerator.device)
         started = time.perf_counter()
@@ -211,6 +226,13 @@ class Trainer:
             "train/images_per_second": len(visits) / seconds,
             "train/data_wait_share": ahead.waited / seconds,
         }
+
+    def _gather(self, xrays: XRays, pixels: Pixels, part: Part) -> Gathered:
+        """A part's X-rays, changed where that is asked for."""
+        if self.source_augmentation:
+            change = partial(self.source_augmentation, seed=part.seed, rows=part.rows)
+            pixels = ChangedPixels(xrays, self.accelerator.device, change)
+        return gather(xrays, pixels, part.positions, part.weight)
 
     def _parts(self, visits: np.ndarray, weights: LossWeights, seed: int) -> Iterator[Part]:
         sizes = {"batch_size": self.schedule.batch_size, "accumulation": self.step_options.accumulation}

@@ -112,7 +112,13 @@ class HeadDepth:
 
     def training(self, params: Mapping[str, Any]) -> TrainClassifier:
         """The nearest: a linear head on the frozen encoder, trained on unchanged pictures step by step; without regularisation."""
-        plain = augmentation(0.0) | {"flip": False, "label_smoothing": 0, "sampler": "xray", "freeze": True}
+        plain = augmentation(0.0) | {
+            "source_augmentation": 0,
+            "flip": False,
+            "label_smoothing": 0,
+            "sampler": "xray",
+            "freeze": True,
+        }
         return TrainClassifier(
             **self.config.shared(),
             encoder=self.config.encoder,

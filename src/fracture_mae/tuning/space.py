@@ -58,6 +58,7 @@ _FINETUNE: Space = {
     "layer_decay": FloatDistribution(0.5, 1),
     "drop_path": FloatDistribution(0, 0.3),
     "augmentation": FloatDistribution(0, 1),
+    "source_augmentation": FloatDistribution(0, 1),
     "label_smoothing": FloatDistribution(0, 0.2),
 }
 

@@ -52,6 +52,14 @@ def test_recipes_set_exactly_the_fields_at_auto(kind):
     )
 
 
+@pytest.mark.parametrize("kind", TRAININGS)
+def test_a_variant_is_the_default_but_for_its_own_values(kind):
+    usual, robust = kind().model_dump(), kind(recipe="robust").model_dump()
+    assert robust == usual | {"recipe": "robust", "source_augmentation": 0.5}
+    assert kind(recipe="robust", source_augmentation=0.2).source_augmentation == 0.2
+    assert usual["source_augmentation"] == kind(recipe="original").source_augmentation == 0
+
+
 def test_what_is_given_beats_the_recipe():
     found = TrainClassifier(recipe="original", learning_rate="3e-5", epochs="auto")
     assert (found.learning_rate, found.epochs, found.optimizer) == (3e-5, 10, "adam")
@@ -90,7 +98,7 @@ def test_the_chain_restates_the_steps_parameters():
     assert all(issubclass(kind, Config) for kind in ENTRY_POINTS)
 
 
-@pytest.mark.parametrize(("recipe", "sampler"), [("default", "class"), ("original", "file")])
+@pytest.mark.parametrize(("recipe", "sampler"), [("default", "class"), ("robust", "class"), ("original", "file")])
 def test_where_xrays_are_weighed_auto_draws_no_xrays_equally(recipe, sampler):
     assert TrainClassifier(recipe=recipe, weight_by="group").sampler == sampler
     assert TrainClassifier(weight_by="file").sampler == "xray_class"

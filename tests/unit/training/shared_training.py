@@ -25,6 +25,7 @@ from tests import builders
 # Nine training files and six for validation. In steps of three two processes take two and one, in steps of one the second has none.
 CASES = {
     "autoencoder": FinetuneMae(batch_size=4, epochs=3, rotation=10, intensity=0.3),
+    "sources hidden": FinetuneMae(batch_size=5, epochs=2, recipe="robust", source_augmentation=1, accumulation=2),
     "one at a time": FinetuneMae(batch_size=1, epochs=2, attention="sdpa"),
     "in parts": FinetuneMae(batch_size=9, epochs=3, weight_by="group", accumulation=3, checkpointing=True),
     "classifier": TrainClassifier(

@@ -10,6 +10,7 @@ from torch.testing import assert_close
 from fracture_mae.training import batches
 from fracture_mae.training.batches import (
     Ahead,
+    ChangedPixels,
     MappedPixels,
     ResidentPixels,
     batch_of,
@@ -61,6 +62,12 @@ def test_without_boxes_nothing_is_sent(xrays):
     found = batch_of(xrays, np.arange(3), CPU)
     assert found.boxes.shape == (3, 0, 4)
     assert found.boxed.tolist() == [False] * 3
+
+
+def test_pixels_are_changed_on_the_way(xrays):
+    found = gather(xrays, ChangedPixels(xrays, CPU, lambda images: 255 - images), np.array([3, 0])).batch()
+    assert (found.pixels[:, 0] * 255).round().byte().equal(255 - torch.from_numpy(xrays.pixels[[3, 0]]))
+    assert found.label.tolist() == xrays.label[[3, 0]].tolist()
 
 
 class Gpu:

@@ -26,7 +26,8 @@ from fracture_mae.training import trainer
 from fracture_mae.training.batches import batch_of
 from fracture_mae.training.checkpoints import Checkpoints
 from fracture_mae.training.schedule import Schedule
-from fracture_mae.training.step_options import Chosen
+from fracture_mae.training.source_augmentation.changes import SourceAugmentation
+from fracture_mae.training.step_options import Chosen, StepOptions
 from fracture_mae.training.trainer import Trainer, visiting_order
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -156,6 +157,43 @@ def test_the_share_of_time_that_steps_wait_for_data(accelerator, xrays, tmp_path
     assert all(0.5 < share < 1 for share in shares(tmp_path / "slow"))  # a step takes much less than 50 ms
 
 
+def seen_pixels(accelerator, xrays, root, source_augmentation, accumulation=1):
+    """What the network is shown in each step of an epoch, and its labels."""
+    seen = []
+
+    def step_loss(model, batch, step_random):
+        seen.append((batch.pixels[:, 0].mul(255).round().byte(), batch.label))
+        return squared_loss(model, batch, step_random)
+
+    made = trainer_of(Brightness(), accelerator, step_loss=step_loss, epochs=1)
+    made.step_options = StepOptions(accumulation=accumulation)
+    made.source_augmentation = source_augmentation
+    fit(made, xrays, root)
+    return tuple(torch.cat(parts) for parts in zip(*seen, strict=True))
+
+
+def test_source_augmentation_changes_pixels_and_no_labels(accelerator, xrays, tmp_path):
+    usual, label = seen_pixels(accelerator, xrays, tmp_path / "usual", None)
+    hidden, same = seen_pixels(accelerator, xrays, tmp_path / "hidden", SourceAugmentation(1.0))
+    assert label.equal(same)
+    assert usual.shape == hidden.shape
+    assert (usual != hidden).flatten(1).any(dim=1).float().mean() > 0.8
+    again, _ = seen_pixels(accelerator, xrays, tmp_path / "again", SourceAugmentation(1.0))
+    assert hidden.equal(again)
+    in_parts, _ = seen_pixels(accelerator, xrays, tmp_path / "parts", SourceAugmentation(1.0), accumulation=3)
+    assert in_parts.equal(hidden)
+
+
+def test_pixels_on_a_gpu_are_not_taken_for_changed_ones(accelerator, xrays, tmp_path, monkeypatch):
+    def on_the_device(xrays, device):
+        raise AssertionError("these would stay as they are")
+
+    monkeypatch.setattr(trainer, "pixels_of", on_the_device)
+    seen_pixels(accelerator, xrays, tmp_path / "hidden", SourceAugmentation(1.0))
+    with pytest.raises(AssertionError):
+        seen_pixels(accelerator, xrays, tmp_path / "usual", None)
+
+
 COMPUTATIONS = {
     "in parts": {"accumulation": 3},
     "more parts than X-rays": {"accumulation": 100},
@@ -170,7 +208,7 @@ COMPUTATIONS = {
 def history(accelerator, tiny_mae, dataset, tmp_path):
     """Metrics of the epochs of a stage, but for speeds."""
     configs = {
-        "autoencoder": (FinetuneMae, {"rotation": 10}),
+        "autoencoder": (FinetuneMae, {"rotation": 10, "source_augmentation": 1}),
         "classifier": (TrainClassifier, {"drop_path": 0.5, "weight_by": "group"}),
     }
 
@@ -241,7 +279,7 @@ class Interrupted(Exception):
 
 
 def train_mae(mae, dataset, **options):
-    config = FinetuneMae(epochs=3, batch_size=4, rotation=10, intensity=0.3)
+    config = FinetuneMae(epochs=3, batch_size=4, rotation=10, intensity=0.3, source_augmentation=0.5)
     finetune.train(mae, dataset, config, **options)
     return mae
 

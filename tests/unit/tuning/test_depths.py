@@ -20,6 +20,7 @@ FINETUNE = {
     "layer_decay": 0.9,
     "drop_path": 0.1,
     "augmentation": 0.5,
+    "source_augmentation": 0.4,
     "label_smoothing": 0.1,
     "epochs": 3,
 }
@@ -63,6 +64,7 @@ def test_numbers_that_are_not_finite_are_told_apart(head, monkeypatch):
 def test_a_head_names_the_training_that_comes_nearest(head):
     training = head.training(HEAD)
     expected = {"freeze": True, "pool": "mean", "class_weight": 2, "sampler": "xray", "rotation": 0, "crop_scale": 1}
+    expected |= {"source_augmentation": 0, "intensity": 0, "flip": False}  # the features are of unchanged pictures
     assert {name: getattr(training, name) for name in expected} == expected
     words = command(training, 0.25).split(" -P ")[1:]
     again = TrainClassifier(**dict(word.split("=", 1) for word in words))
@@ -78,6 +80,7 @@ def test_a_training_is_what_train_classifier_would_do(finetune):
         "epochs": 3,
         "selection": "last",
         "rotation": 15,
+        "source_augmentation": 0.4,
     }
     assert {name: getattr(training, name) for name in expected} == expected
     line = command(training, 0.25)

@@ -22,6 +22,14 @@ def test_equal_spaces_and_no_others_are_described_alike():
     assert described(one) == described(same) != described(other)
 
 
+def test_every_value_that_source_augmentation_may_have_is_searched():
+    searched = space_of(Tune(depth="finetune"))["source_augmentation"]
+    assert (searched.low, searched.high) == (0, 1)
+    assert "source_augmentation" not in space_of(
+        Tune(depth="head")
+    )  # its features are computed once, of unchanged pictures
+
+
 @pytest.mark.parametrize("strength", [0, 0.5, 1])
 def test_augmentation_is_what_train_classifier_takes(strength):
     TrainClassifier(**augmentation(strength))
