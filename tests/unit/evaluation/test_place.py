@@ -57,7 +57,9 @@ def test_a_fracture_of_unknown_place_counts_nowhere():
     more = maps_of([1, 1, 0, 1], [UPPER_LEFT, UPPER_LEFT, "", ""], [(0, 0), (3, 3), (2, 2), (1, 1)])
     expected = place.judge(known, "test", "", CERTAINTY).tables["test/place.csv"]
     found = place.judge(more, "test", "", CERTAINTY).tables["test/place.csv"]
-    assert found["estimate"].tolist() == expected["estimate"].tolist()
+    columns = ["metric", "estimate", "n_groups", "n_xrays"]
+    assert found[columns].to_dict() == expected[columns].to_dict()
+    assert found["n_groups"].tolist() == [2] * 3 + [3] * 6  # those with a box, and the healthy one
 
 
 def test_a_map_that_is_always_right_is_not_certain():

@@ -203,9 +203,10 @@ def pointing(mae, data, accelerator, root, **settings):
 
 
 def test_boxes_teach_it_where_to_look(tiny_mae, accelerator, tmp_path):
-    found, chance = pointing(tiny_mae, squares(80), accelerator, tmp_path, pool="lse", place_weight=1)
+    # By labels alone it answers as well, but its patches hand on what they see, and the hottest one is never in a box.
+    found, chance = pointing(tiny_mae, squares(80), accelerator, tmp_path, pool="attention", place_weight=1)
     assert chance < 0.06
-    assert found > 10 * chance  # a box that lies between the centres of patches can be pointed at by none
+    assert found > 8 * chance
 
 
 @pytest.mark.slow
