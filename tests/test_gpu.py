@@ -1,6 +1,7 @@
 """On a GPU everything comes to what it comes to on the processor; run by `pytest -m gpu` where there is one."""
 
 import sys
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -20,6 +21,7 @@ from fracture_mae.stages.finetune import train as finetune
 from fracture_mae.training.batches import MappedPixels, ResidentPixels, batch_of, gather, pixels_of
 from fracture_mae.training.checkpoints import Checkpoints
 from fracture_mae.training.cuda_graphs import Recorded
+from fracture_mae.training.patch_labels import patch_labels
 from fracture_mae.training.schedule import Schedule
 from fracture_mae.training.step_options import StepOptions
 from fracture_mae.training.step_random import StepRandom
@@ -108,11 +110,13 @@ def test_a_recording_is_made_once_for_each_size_of_batch(accelerators, xrays):
 
     def squared(weight, batch, step_random, is_last=True):
         calls.append(len(batch.label))
-        loss = ((weight * batch.pixels.mean(dim=(1, 2, 3)) - step_random.uniform()).square() * batch.weight).sum()
+        grey = batch.pixels.mean(dim=(1, 2, 3)) + patch_labels(batch.boxes, None, (4, 4)).mean(dim=1)
+        loss = ((weight * grey - step_random.uniform()).square() * batch.weight).sum()
         loss.backward()
         return loss.detach()
 
     weight = torch.nn.Parameter(torch.tensor(2.0, device=accelerator.device))
+    xrays = replace(xrays, table=xrays.table.assign(boxes=["0 0 1 0.5", "", "0.5 0 1 1; 0 0 0.25 1"] * 3))
     recorded = Recorded(partial(squared, weight), [weight])
     for size in (4, 3, 4, 3, 4):
         positions = np.arange(size) + len(calls) % 5
@@ -184,16 +188,17 @@ def test_a_training_goes_on_on_another_device(accelerators, tmp_path):
 
 def test_pixels_on_the_device_are_those_of_the_file(xrays):
     device = torch.device("cuda")
+    xrays = replace(xrays, table=xrays.table.assign(boxes=["0 0 1 0.5", "", "0.5 0 1 1; 0 0 0.25 1"] * 3))
     assert isinstance(pixels_of(xrays, device), ResidentPixels)
     positions = np.array([3, 0, 0, 8])
     mapped, resident = (
         gather(xrays, kind(xrays, device), positions, weight=np.array([0.5, 1, 2, 0])).batch()
         for kind in (MappedPixels, ResidentPixels)
     )
-    for name in ("pixels", "label", "weight"):
+    for name in ("pixels", "label", "weight", "boxes"):
         ours = getattr(resident, name)
         assert ours.device.type == "cuda"
-        assert_close(ours, getattr(mapped, name), rtol=0, atol=0)
+        assert_close(ours, getattr(mapped, name), rtol=0, atol=0, equal_nan=True)
     assert (resident.pixels[:, 0] * 255).round().byte().cpu().equal(torch.from_numpy(xrays.pixels[positions]))
 
 

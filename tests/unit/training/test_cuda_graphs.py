@@ -1,5 +1,7 @@
 """What a recording is used for, with one that is none: it computes anew what it is asked to repeat. Real ones: tests/test_gpu.py."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,8 @@ import torch
 from fracture_mae.config import FinetuneMae
 from fracture_mae.training import cuda_graphs
 from fracture_mae.training.batches import batch_of
-from fracture_mae.training.cuda_graphs import Recorded
+from fracture_mae.training.cuda_graphs import Recorded, _Recording
+from fracture_mae.training.patch_labels import patch_labels
 from fracture_mae.training.step_random import FixedStepRandom, StepRandom
 from fracture_mae.training.trainer import Trainer
 from tests.unit.training import shared_training
@@ -64,6 +67,22 @@ def batches(xrays):
     for seed, size in enumerate((4, 3, 4, 3)):
         batch = batch_of(xrays, np.arange(size) + seed, CPU, weight=np.arange(1.0, size + 1))
         yield seed, size, batch
+
+
+def test_all_of_a_batch_is_filled_in(xrays, monkeypatch):
+    """Pixels, label, weight and boxes of the batch at hand, not of the one that the places were made for."""
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: None)
+    boxed = replace(xrays, table=xrays.table.assign(boxes=["0 0 1 0.5", "", "0.5 0 1 1; 0 0 0.25 1", *["0 0 1 1"] * 6]))
+
+    def sums(batch, step_random, is_last):
+        labels = patch_labels(batch.boxes, None, (4, 4)).sum(dim=1)
+        return torch.stack([batch.pixels.sum(dim=(1, 2, 3)), batch.label, batch.weight, labels])
+
+    first, second = (batch_of(boxed, np.arange(3) + start, CPU, weight=start + 0.5) for start in (3, 0))
+    recording = _Recording(sums, [], first)
+    recording.fill(second, StepRandom(0, 3))
+    assert recording.compute().equal(sums(second, None, True))
+    assert recording.compute()[3].tolist() == [8, 0, 12]
 
 
 def test_each_size_of_batch_is_recorded_once_and_all_are_as_computed(xrays):

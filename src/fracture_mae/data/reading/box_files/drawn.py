@@ -8,7 +8,7 @@ import pandas as pd
 from fracture_mae.errors import FractureMaeError
 
 EDGES = ["x0", "y0", "x1", "y1"]  # left, upper, right and lower
-_COLUMNS = ["name", *EDGES, "width", "height", "finding", "file", "place"]
+_TEXTS, _NUMBERS = ["name", "finding", "file", "place"], [*EDGES, "width", "height"]
 _ROUNDING = 0.01  # by which a share may be beyond 0 or 1
 
 
@@ -41,8 +41,9 @@ class Drawn:
         Raises:
             FractureMaeError: edges stand the wrong way round, or one box is given in shares and another in pixels.
         """
-        table = table.reset_index(drop=True).reindex(columns=_COLUMNS)
-        table = table.assign(finding=table["finding"].astype(object).fillna("").astype(str))
+        table = table.reset_index(drop=True).reindex(columns=[*_TEXTS, *_NUMBERS])
+        table[_TEXTS] = table[_TEXTS].astype(object).fillna("").astype(str)
+        table[_NUMBERS] = table[_NUMBERS].astype(float)
         boxes = table[EDGES].notna().all(axis=1)
         upside_down = boxes & ((table["x1"] < table["x0"]) | (table["y1"] < table["y0"]))
         refuse(

@@ -101,7 +101,7 @@ def _in_shares(table: pd.DataFrame, side: pd.DataFrame) -> pd.DataFrame:
     Raises:
         FractureMaeError: that one is of another shape, so it was cropped, turned or stretched.
     """
-    measured = table[["width", "height"]].astype(float).fillna(side)
+    measured = table[["width", "height"]].fillna(side)
     least = np.minimum(measured.min(axis=1), side.min(axis=1))
     shape = (measured["width"] / measured["height"]) / (side["width"] / side["height"])
     other = (shape.clip(lower=1 / shape) - 1 > _SHAPE + 1 / least) if len(table) else pd.Series(dtype=bool)

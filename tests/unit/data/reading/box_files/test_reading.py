@@ -85,9 +85,10 @@ def test_files_of_all_pictures_are_found_beside_them_or_above(folder, place):
     "place",
     ["fractured/a.txt", "fractured/labels/a.txt", "labels/fractured/a.txt", "labels/a.txt", "labels/other/a.txt"],
 )
-def test_texts_are_found_beside_their_pictures_or_in_labels(folder, place):
+def test_texts_are_found_beside_their_pictures_or_in_labels(folder, caplog, place):
     folder.write(place, YOLO)
     assert folder.read() == {A: IN_SHARES}
+    assert not caplog.text  # it is a stranger to none
 
 
 def test_texts_in_labels_of_pictures_in_images(tmp_path):
@@ -289,6 +290,30 @@ def test_equal_bytes_are_not_ambiguous(folder):
     folder.add("train/a.png", sha256=A)
     folder.write("boxes.csv", HEADER, f"a.png,{BOX}")
     assert folder.read() == {A: IN_SHARES, "train/a.png": IN_SHARES}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("boxes.csv", HEADER),
+        ("boxes.csv", "image,boxes"),
+        ("boxes.csv", f"{HEADER}\n{A},,,,"),
+        ("boxes.csv", f"{HEADER}\ngone.png,,,,"),
+        ("boxes.csv", f"{HEADER}\n{A},0,0,0,0"),
+        ("coco.json", '{"images": [], "annotations": []}'),
+        ("coco.json", '{"images": [{"id": 1, "file_name": "a.png"}], "annotations": []}'),
+        ("fractured/a.txt", ""),
+    ],
+)
+def test_files_that_hold_no_box(folder, name, text):
+    folder.write(name, text)
+    assert folder.read() == {}
+
+
+def test_files_read_by_nobody_twice(folder):
+    """The CSV that the X-rays were read from may be called boxes.csv itself."""
+    folder.write("boxes.csv", "path,label,x0,y0,x1,y1", f"{A},fractured,{BOX}", f"{B},healthy,,,,")
+    assert folder.read(root="boxes.csv") == {A: IN_SHARES}
 
 
 def test_a_file_that_is_not_called_boxes_csv_for_nothing(folder):
