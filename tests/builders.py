@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from fracture_mae.data import boxes
 from fracture_mae.data.shown import WITH_LABEL, Shown
 from fracture_mae.data.types import Dataset, Leakage, XRays
 
@@ -80,6 +81,25 @@ def xrays(name, label, group=None):
         }
     )
     return XRays(name, table, pixels, np.arange(len(label)))
+
+
+def squares(name, n, n_boxed=None):
+    """X-rays of noise, every second one with a bright square of 7 pixels anywhere, which makes it fractured, and a box around it.
+
+    Args:
+        n_boxed: how many have boxes, the first ones; None: all.
+    """
+    made = xrays(name, np.arange(n) % 2)
+    rng = np.random.default_rng(list(name.encode()))
+    made.pixels[:] = rng.integers(0, 120, made.pixels.shape, dtype=np.uint8)
+    texts = [""] * n
+    for i in range(1, n, 2):
+        y, x = rng.integers(0, SIDE - 7, 2)
+        made.pixels[i, y : y + 7, x : x + 7] = 255
+        if n_boxed is None or i < n_boxed:
+            texts[i] = boxes.to_text(np.array([[x, y, x + 7, y + 7]]) / SIDE)
+    contents = [hashlib.sha256(picture.tobytes()).hexdigest() for picture in made.pixels]
+    return XRays(name, made.table.assign(boxes=texts, sha256=contents), made.pixels, made.rows)
 
 
 def of_sources(counts):

@@ -66,6 +66,24 @@ FIGURES = {
     "reliability_of_one_class": lambda: plots.reliability([1, 1], [0.2, 0.9]),
     "threshold_sweep": lambda: plots.threshold_sweep(scores.threshold_sweep(LABEL, PROBABILITY), 0.4, HEADING),
     "operating_points": lambda: plots.operating_points(POINTS, HEADING, chosen_here=True),
+    "froc": lambda: plots.froc(
+        {"X-rays": (np.arange(5), np.arange(5) / 5), "Boxes": (np.arange(5), np.arange(5) / 9)},
+        {
+            "X-rays": {0.5: (0.1, 0.0, 0.2), 1: (0.2, 0.1, 0.3)},
+            "Boxes": {0.5: (0.1, np.nan, np.nan), 1: (0.1, 0.1, 0.1)},
+        },
+        HEADING,
+    ),
+    "maps": lambda: plots.maps(
+        (255 * np.tile(PICTURES, (2, 1, 1))).astype(np.uint8),
+        RNG.normal(size=(6, 4, 4)),
+        ["12-rotated1-rotated3-rotated2-rotated1 (1) - Copy\nnot in a box"] * 6,
+        np.tile([[0.1, 0.1, 0.4, 0.3], [np.nan] * 4], (6, 1, 1)),
+        HEADING,
+    ),
+    "one_map_without_a_box": lambda: plots.maps(
+        (255 * PICTURES[:1]).astype(np.uint8), np.zeros((1, 4, 4)), ["one"], np.empty((1, 0, 4)), HEADING
+    ),
     "learning_curves": lambda: plots.learning_curves(HISTORY, 2, HEADING),
     "sources": lambda: plots.sources(SOURCES, HEADING),
 }

@@ -5,7 +5,14 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from fracture_mae.config.judging import Evaluate
-from fracture_mae.config.options import DataOptions, Masking, OperatingOptions, Optimisation, ReferenceOptions
+from fracture_mae.config.options import (
+    DataOptions,
+    Masking,
+    NumberOrWord,
+    OperatingOptions,
+    Optimisation,
+    ReferenceOptions,
+)
 from fracture_mae.config.training import FinetuneMae, TrainClassifier
 
 
@@ -45,6 +52,16 @@ class Tune(ReferenceOptions, DataOptions):
     )
     match: Literal["none", "properties"] = Field("none", description=TrainClassifier.model_fields["match"].description)
     max_epochs: int = Field(12, ge=1, le=100_000, description="finetune: most epochs of a trial")
+    pool: Literal["auto", "mean", "cls", "lse", "topk", "attention"] = Field(
+        "auto",
+        description="what the head reads in all trials, see train_classifier; auto: head: mean and cls are searched; finetune: as its "
+        "recipe says",
+    )
+    place_weight: Annotated[Literal["auto"] | Annotated[float, Field(ge=0, le=100)], NumberOrWord] = Field(
+        "auto",
+        description="finetune: weight of the loss of patches, which boxes teach, in all trials, see train_classifier; auto: as its "
+        "recipe says",
+    )
     study_name: str = Field(
         "auto",
         min_length=1,
@@ -72,6 +89,25 @@ class Tune(ReferenceOptions, DataOptions):
                 "Or tune first, and judge what was found by train_classifier with --cross-validate sources"
             )
         return cross_validate
+
+    @field_validator("pool")
+    @classmethod
+    def _of_features_pooled_before(cls, pool: str, info: ValidationInfo) -> str:
+        if pool in ("lse", "topk", "attention") and info.data.get("depth") == "head":
+            raise ValueError(
+                f"found {pool!r} beside --depth head, whose heads read tokens that were pooled before, once for all trials; expected "
+                "mean or cls, or --depth finetune"
+            )
+        return pool
+
+    @field_validator("place_weight")
+    @classmethod
+    def _of_trained_patches(cls, place_weight: float | str, info: ValidationInfo) -> float | str:
+        if place_weight not in ("auto", 0) and info.data.get("depth") == "head":
+            raise ValueError(
+                f"found {place_weight:g} beside --depth head, whose heads see no patches; expected 0 or auto, or --depth finetune"
+            )
+        return place_weight
 
 
 class Main(DataOptions):

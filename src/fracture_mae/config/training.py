@@ -107,7 +107,28 @@ class TrainClassifier(
         description="whose encoder to use: models:/NAME/VERSION, runs:/ID/PATH, a preset, or a folder or hub name of any encoder "
         "of pictures that transformers loads: ViTMAE, ViT, DeiT, BEiT, DINOv2, DINOv3, Swin, ConvNeXt, EfficientNet, ResNet, timm's",
     )
-    pool: Literal["mean", "cls"] = Field("auto", description="what the head reads: mean of the patch tokens, or CLS")
+    pool: Literal["mean", "cls", "lse", "topk", "attention"] = Field(
+        "auto",
+        description="what the head reads: mean of the patch tokens, or CLS, or each patch token by itself: the logit of the X-ray is "
+        "then a smooth maximum of those of its patches (lse), the mean of the highest (topk), or one weighed by attention",
+    )
+    pool_temperature: float = Field(
+        "auto",
+        ge=0.01,
+        le=100,
+        description="pool=lse: logits that lie closer than this are averaged rather than compared; low: the highest patch decides, "
+        "high: all do",
+    )
+    pool_share: float = Field(
+        "auto", gt=0, le=1, description="pool=topk: share of the patches, the highest, that decide"
+    )
+    place_weight: float = Field(
+        "auto",
+        ge=0,
+        le=100,
+        description="weight of the loss of patches, which boxes around fractures teach where to look, beside that of the X-ray's "
+        "label; 0, or where no training X-ray has boxes: the label alone",
+    )
     freeze: bool = Field(False, description="train the head alone")
     layer_decay: Annotated[Literal["auto"] | Annotated[float, Field(gt=0, le=1)], NumberOrWord] = Field(
         "auto", description="factor of the learning rate from layer to layer, or block to block, downwards"
@@ -198,6 +219,9 @@ class TrainClassifier(
             "warmup_epochs": 1,
             "pool": "mean",
             "layer_decay": ByStart(random=0.75, weights=0.65),
+            "pool_temperature": 0.05,
+            "pool_share": 0.1,
+            "place_weight": 0,
             "drop_path": 0.1,
             "patch_dropout": 0.5,
             "label_smoothing": 0.1,
@@ -222,6 +246,9 @@ class TrainClassifier(
             "weight_decay": 0,
             "warmup_epochs": 0,
             "pool": "cls",
+            "pool_temperature": 0.05,
+            "pool_share": 0.1,
+            "place_weight": 0,
             "layer_decay": 1,
             "drop_path": 0,
             "patch_dropout": 0,

@@ -88,6 +88,11 @@ class XRays:
         return ~np.isnan(self.boxes).all(axis=(1, 2))
 
     @property
+    def place_is_known(self) -> np.ndarray:
+        """bool [n]: `has_boxes`; of one square of several also where the boxes lie in another one."""
+        return (boxes.texts_of(self.table) != "").to_numpy() if _SQUARE in self.table else self.has_boxes
+
+    @property
     def preprocess(self) -> str:
         """How the pictures became squares, see `preprocessing`."""
         return str(self.table["preprocess"].iloc[0])
@@ -116,7 +121,7 @@ class XRays:
         """`known_label`, but 0 for a square that shows none of the boxes of its X-ray: what it shows is not broken."""
         if _SQUARE not in self.table:
             return self.known_label
-        elsewhere = (boxes.texts_of(self.table) != "").to_numpy() & ~self.has_boxes
+        elsewhere = self.place_is_known & ~self.has_boxes
         return np.where(elsewhere, np.float32(0), self.known_label)
 
     def images(self, positions: np.ndarray) -> np.ndarray:

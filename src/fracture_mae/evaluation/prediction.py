@@ -14,22 +14,31 @@ from fracture_mae.processes import collectives
 from fracture_mae.training.batches import in_batches, to_device
 
 
-@torch.inference_mode()
 def predict(classifier: FractureClassifier, xrays: XRays, *, batch_size: int, accelerator: Accelerator) -> pd.DataFrame:
     """One row per file: path, sha256, label, group, patient, source and float64 logit; above 0 means the positive class.
 
     Where a file became several squares, its logit is the mean of theirs. Several processes share the files, and each gets the whole
     table.
     """
+    return predict_with_maps(classifier, xrays, batch_size=batch_size, accelerator=accelerator)[0]
+
+
+@torch.inference_mode()
+def predict_with_maps(
+    classifier: FractureClassifier, xrays: XRays, *, batch_size: int, accelerator: Accelerator
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """As `predict`, and what each patch of each of a file's k squares says: float32 [n, k, rows, columns]."""
     to_device(classifier, accelerator.device).eval()
     own = xrays.subset(collectives.share(len(xrays))).squares()
-    logits = []
+    parts = []
     for batch in in_batches(own, batch_size, accelerator.device, f"Classifying {xrays.name}"):
         with accelerator.autocast():
-            logits.append(classifier(batch.pixels).cpu().numpy())
-    whole = [values for part in collectives.gather(logits) for values in part]
-    logit = np.concatenate(whole).astype(np.float64).reshape(len(xrays), -1).mean(axis=1)
-    return xrays.table[PREDICTED].assign(logit=logit)
+            logit, maps = classifier.places(batch.pixels)
+        parts.append((logit.cpu().numpy(), maps.cpu().numpy()))
+    logits, maps = zip(*(part for own in collectives.gather(parts) for part in own), strict=True)
+    logit, whole = np.concatenate(logits).astype(np.float64), np.concatenate(maps)
+    predictions = xrays.table[PREDICTED].assign(logit=logit.reshape(len(xrays), -1).mean(axis=1))
+    return predictions, whole.reshape(len(xrays), -1, *whole.shape[1:])
 
 
 @torch.inference_mode()

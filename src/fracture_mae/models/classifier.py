@@ -17,6 +17,7 @@ from fracture_mae.models import encoders
 from fracture_mae.models.autoencoder import Mae, known_preprocess
 from fracture_mae.models.encoders import Encoder, MaeEncoder, Tokens
 from fracture_mae.models.pixels import Normalisation
+from fracture_mae.models.pooling import contributions, pooling_of
 
 # Names of the encoder's weights here and in files, where those of an encoder's own checkpoint stand behind the word.
 _NETWORK, _STORED = "encoder.network.", "encoder."
@@ -27,7 +28,9 @@ class FractureClassifier(nn.Module):
 
     Args:
         encoder: which makes tokens of pictures.
-        pool: "mean" of the patch tokens, or "cls".
+        pool: what the head reads: the "mean" of the patch tokens, "cls", or each patch token by itself, where the logit of the X-ray is
+            a pooling of those of its patches, "lse", "topk" or "attention", see `pooling`.
+        pool_temperature: of "lse"; pool_share: of "topk".
         hidden: width of a hidden layer (ReLU) in the head; 0: the head is linear.
         preprocess: how X-rays become the squares that it takes, see `data.reading.preprocessing`.
 
@@ -35,7 +38,16 @@ class FractureClassifier(nn.Module):
         FractureMaeError: the encoder has no token to be pooled so.
     """
 
-    def __init__(self, encoder: Encoder, *, pool: str = "mean", hidden: int = 0, preprocess: str = LETTERBOX):
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        pool: str = "mean",
+        pool_temperature: float = 0.05,
+        pool_share: float = 0.1,
+        hidden: int = 0,
+        preprocess: str = LETTERBOX,
+    ):
         super().__init__()
         if pool == "cls" and not encoder.has_cls:
             raise FractureMaeError(
@@ -54,6 +66,8 @@ class FractureClassifier(nn.Module):
         for layer in self.linear_layers:
             nn.init.trunc_normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
+        self.pool_options = {"pool_temperature": pool_temperature, "pool_share": pool_share}
+        self.pooling = pooling_of(pool, encoder.width, temperature=pool_temperature, share=pool_share)
 
     @property
     def image_size(self) -> int:
@@ -87,28 +101,59 @@ class FractureClassifier(nn.Module):
         return self.encoder(pixels, chance)
 
     def features(self, pixels: torch.Tensor, chance: torch.Tensor | None = None) -> torch.Tensor:
-        """Grey [B, 1, H, W] in [0, 1] → pooled features [B, width]; `chance` as in `tokens`."""
-        tokens = self.tokens(pixels, chance)
-        return tokens.patches.mean(dim=1) if self.pool == "mean" else tokens.cls
+        """Grey [B, 1, H, W] in [0, 1] → the CLS token for pool "cls", else the mean of the patch tokens: [B, width]; `chance` as in
+        `tokens`."""
+        return self._pooled(self.tokens(pixels, chance))
 
-    def forward(self, pixels: torch.Tensor, chance: torch.Tensor | None = None) -> torch.Tensor:
-        """Grey [B, 1, H, W] in [0, 1] → logits [B], float32; positive means fractured. `chance` as in `tokens`."""
-        return self.head(self.norm(self.features(pixels, chance))).squeeze(1).float()
+    def forward(
+        self, pixels: torch.Tensor, chance: torch.Tensor | None = None, *, with_patches: bool = False
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Grey [B, 1, H, W] in [0, 1] → logits [B], float32; positive means fractured. `chance` as in `tokens`.
+
+        Args:
+            with_patches: also what each patch says, float32 [B, K], see `places`, and which patches these are, see `Tokens.shown`.
+        """
+        tokens = self.tokens(pixels, chance)
+        if self.pooling is None:
+            logit = self.head(self.norm(self._pooled(tokens))).squeeze(1).float()
+            return (logit, self._asked_patch_by_patch(tokens.patches), tokens.shown) if with_patches else logit
+        normed = self.norm(tokens.patches)
+        patches = self.head(normed).squeeze(2).float()
+        logit = self.pooling(patches, normed)
+        return (logit, patches, tokens.shown) if with_patches else logit
+
+    def places(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Grey [B, 1, H, W] in [0, 1] → logits [B] as in `forward`, and what each patch says [B, rows, columns], both float32.
+
+        That is what a map of the X-ray is made from: where the head reads patches, the logit of each, and where it reads their mean,
+        what each adds to that. A head that reads CLS was made for no patch; it is asked for each nevertheless. In evaluation mode.
+        """
+        logit, patches, _ = self(pixels, with_patches=True)
+        return logit, patches.view(len(patches), *self.grid)
+
+    def _pooled(self, tokens: Tokens) -> torch.Tensor:
+        return tokens.cls if self.pool == "cls" else tokens.patches.mean(dim=1)
+
+    def _asked_patch_by_patch(self, patches: torch.Tensor) -> torch.Tensor:
+        """What a head that reads no patch by itself says of each: tokens [B, K, d] → float32 [B, K]."""
+        if self.pool == "mean":
+            return contributions(patches, self.norm, self.head).float()
+        return self.head(self.norm(patches)).squeeze(2).float()
 
 
 def from_encoder(
-    encoder: Encoder, *, pool: str, drop_path: float = 0.0, patch_dropout: float = 0.0, hidden: int = 0, seed: int = 0
+    encoder: Encoder, *, drop_path: float = 0.0, patch_dropout: float = 0.0, seed: int = 0, **options: Any
 ) -> FractureClassifier:
     """A classifier on an encoder, which it takes over; the head starts at random from `seed`.
 
     Args:
         drop_path, patch_dropout: of the encoder, see `Encoder.regularise`.
-        pool, hidden: see `FractureClassifier`.
+        options: of the head, see `FractureClassifier`.
     """
     encoder.regularise(drop_path=drop_path, patch_dropout=patch_dropout)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return FractureClassifier(encoder, pool=pool, hidden=hidden, preprocess=encoder.preprocess or LETTERBOX)
+        return FractureClassifier(encoder, preprocess=encoder.preprocess or LETTERBOX, **options)
 
 
 def from_mae(mae: Mae, **options: Any) -> FractureClassifier:
@@ -157,6 +202,7 @@ def save(classifier: FractureClassifier, decision: Decision, folder: Path) -> No
     classifier.encoder.network.config.save_pretrained(folder)
     described = {
         "pool": classifier.pool,
+        "pool_options": classifier.pool_options,
         "hidden": classifier.hidden,
         "preprocess": classifier.preprocess,
         "image_size": classifier.image_size,
@@ -198,7 +244,9 @@ def _read(folder: Path) -> tuple[FractureClassifier, Decision]:
     encoder = encoders.built(folder, normalisation, described.get("image_size"))
     hidden = described.get("hidden", 0)  # not written before heads could have a hidden layer
     preprocess = known_preprocess(described.get("preprocess"), f"the classifier in {folder}") or LETTERBOX
-    classifier = FractureClassifier(encoder, pool=described["pool"], hidden=hidden, preprocess=preprocess)
+    pooling = described.get("pool_options", {})  # nor before they could read patches
+    options = {"pool": described["pool"], "hidden": hidden, "preprocess": preprocess}
+    classifier = FractureClassifier(encoder, **options, **pooling)
     stored = load_file(folder / "model.safetensors")
     classifier.load_state_dict({_renamed(name): value for name, value in stored.items()})
     return classifier.eval(), Decision.restored(described["decision"])

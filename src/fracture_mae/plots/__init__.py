@@ -13,6 +13,7 @@ from fracture_mae.plots.decisions import (
     threshold_sweep,
 )
 from fracture_mae.plots.pictures import reconstructions
+from fracture_mae.plots.places import froc, maps
 from fracture_mae.plots.style import heading, interval_text
 
 __all__ = [
@@ -21,9 +22,11 @@ __all__ = [
     "encoders",
     "fold_roc_curves",
     "fold_spread",
+    "froc",
     "heading",
     "interval_text",
     "learning_curves",
+    "maps",
     "operating_points",
     "precision_recall_curves",
     "reconstructions",

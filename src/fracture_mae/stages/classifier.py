@@ -24,6 +24,8 @@ from fracture_mae.training.augmentation import Augment
 from fracture_mae.training.batches import Batch
 from fracture_mae.training.checkpoints import Checkpoints
 from fracture_mae.training.loss_weights import LossWeights, loss_weight
+from fracture_mae.training.patch_labels import patch_labels
+from fracture_mae.training.place_loss import place_loss
 from fracture_mae.training.schedule import Progress, Schedule
 from fracture_mae.training.source_augmentation.changes import SourceAugmentation
 from fracture_mae.training.step_options import StepOptions
@@ -51,7 +53,8 @@ def build(encoder: Encoder, config: TrainClassifier) -> FractureClassifier:
         FractureMaeError: the architecture cannot do what the config asks for.
     """
     regularisation = {"drop_path": config.drop_path, "patch_dropout": config.patch_dropout} if not config.freeze else {}
-    classifier = classifier_model.from_encoder(encoder, pool=config.pool, seed=config.seed, **regularisation)
+    head = {name: getattr(config, name) for name in ("pool", "pool_temperature", "pool_share")}
+    classifier = classifier_model.from_encoder(encoder, seed=config.seed, **head, **regularisation)
     if config.freeze:
         classifier_model.freeze_encoder(classifier)
     return classifier
@@ -103,7 +106,7 @@ def train(
         optimizer=config.optimizer,
         beta2=config.beta2,
         schedule=schedule,
-        step_loss=_step_loss(config, classifier.n_draws),
+        step_loss=_step_loss(config, classifier, place_weight(dataset.train, config.place_weight)),
         accelerator=accelerator,
         step_options=StepOptions.of(config),
         source_augmentation=SourceAugmentation.of(config, accelerator.device),
@@ -196,15 +199,29 @@ def smoothed_cross_entropy(logit: torch.Tensor, label: torch.Tensor, label_smoot
     return F.binary_cross_entropy_with_logits(logit, soft, reduction="none")
 
 
-def _step_loss(config: TrainClassifier, n_draws: int) -> StepLoss:
-    """The loss of each X-ray; `n_draws` are the random numbers that the classifier needs for it."""
-    augment = Augment(config.crop_scale, config.rotation, config.flip, config.intensity, config.source_augmentation)
+def place_weight(train: XRays, wished: float) -> float:
+    """Weight of the loss of patches; 0 where no training X-ray has boxes: then labels alone teach, as if it were not asked for."""
+    return wished if (train.has_boxes & (train.label == 1)).any() else 0.0
 
-    def loss(model: FractureClassifier, batch: Batch, step_random: StepRandom) -> torch.Tensor:
+
+def _step_loss(config: TrainClassifier, classifier: FractureClassifier, place_weight: float) -> StepLoss:
+    """The loss of each X-ray: of its label, and, where that has a weight, of its patches."""
+    augment = Augment(config.crop_scale, config.rotation, config.flip, config.intensity, config.source_augmentation)
+    n_draws, grid = classifier.n_draws, classifier.grid
+
+    def of_label(model: FractureClassifier, batch: Batch, step_random: StepRandom) -> torch.Tensor:
         logit = model(augment(batch.pixels, step_random), step_random.uniform(n_draws))
         return smoothed_cross_entropy(logit, batch.label, config.label_smoothing)
 
-    return loss
+    def of_label_and_patches(model: FractureClassifier, batch: Batch, step_random: StepRandom) -> torch.Tensor:
+        pixels, affine = augment.moved(batch.pixels, step_random)
+        logit, patches, shown = model(pixels, step_random.uniform(n_draws), with_patches=True)
+        inside = patch_labels(batch.boxes, affine, grid)
+        inside = inside if shown is None else inside.gather(1, shown)
+        of_pictures = smoothed_cross_entropy(logit, batch.label, config.label_smoothing)
+        return of_pictures + place_weight * place_loss(patches, inside, batch.label, batch.boxed)
+
+    return of_label_and_patches if place_weight else of_label
 
 
 def validation_metrics(table: pd.DataFrame) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """Cross-validation of the classifier: a model and a child run for each fold, resumed where a run was killed."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -13,15 +13,17 @@ from fracture_mae.config import TrainClassifier
 from fracture_mae.data.folds import assign, cross_validation_sets
 from fracture_mae.data.held_out_sources import HeldOutSources
 from fracture_mae.data.types import PREDICTED, Dataset, XRays
-from fracture_mae.evaluation import held_out_sources, judging, out_of_fold, references
+from fracture_mae.evaluation import held_out_sources, judging, out_of_fold, place, references
 from fracture_mae.evaluation.frozen_network import FrozenNetwork
 from fracture_mae.evaluation.held_out_sources import Answers
 from fracture_mae.evaluation.judging import CLASSIFIER, Certainty
-from fracture_mae.evaluation.prediction import predict, weighed
+from fracture_mae.evaluation.place import Maps
+from fracture_mae.evaluation.prediction import predict_with_maps, weighed
 from fracture_mae.evaluation.strata import Strata
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.models.autoencoder import PRESETS
 from fracture_mae.models.encoders import Encoder
+from fracture_mae.models.pooling import MEANING
 from fracture_mae.processes import collectives, ranks
 from fracture_mae.stages import classifier as classifier_stage
 from fracture_mae.tracking.report import Report
@@ -47,12 +49,14 @@ class Fold:
         decision: temperature and threshold, chosen on the fold's own validation X-rays.
         progress: of the training.
         checkpoints: where its result is kept in the meantime.
+        maps: of the X-rays held out; None where no X-ray of any fold has boxes.
     """
 
     predictions: pd.DataFrame
     decision: Decision
     progress: Progress
     checkpoints: Checkpoints
+    maps: Maps | None = None
 
     def forget(self) -> None:
         """Remove its result from the cache, once the run that it belongs to has ended well."""
@@ -145,7 +149,9 @@ def report(folds: list[Fold], xrays: XRays, config: TrainClassifier, encoder_spl
     found = judge(folds, config, remark, strata_of(xrays, _folds_of(xrays, folds), config.seed))
     run.report(found)
     run.tags({"cross_validation.encoder": tag})
-    return f"{out_of_fold.digest(found).to_string()}\n{judging.strata_digest(found, [out_of_fold.FOLDS.place])}"
+    name = out_of_fold.FOLDS.place
+    lines = [out_of_fold.digest(found).to_string(), judging.strata_digest(found, [name]), place.digest(found, name)]
+    return "\n".join(filter(None, lines))
 
 
 def pooled(folds: Sequence[Fold]) -> pd.DataFrame:
@@ -154,9 +160,11 @@ def pooled(folds: Sequence[Fold]) -> pd.DataFrame:
 
 
 def judge(folds: list[Fold], config: TrainClassifier, remark: str, strata: Strata | None = None) -> Report:
-    """What the folds say together, see `out_of_fold.judge`."""
+    """What the folds say together, see `out_of_fold.judge`, and where, see `place.judge`."""
     certainty = Certainty(N_DRAWS, config.seed)
-    return out_of_fold.judge(pooled(folds), [fold.decision for fold in folds], remark, certainty, strata=strata)
+    found = out_of_fold.judge(pooled(folds), [fold.decision for fold in folds], remark, certainty, strata=strata)
+    found.add(_judge_place(folds, out_of_fold.FOLDS.place, remark, certainty))
+    return found
 
 
 def strata_of(xrays: XRays, fold: np.ndarray, seed: int) -> Strata:
@@ -168,6 +176,12 @@ def strata_of(xrays: XRays, fold: np.ndarray, seed: int) -> Strata:
     """
     found = references.out_of_fold(xrays, fold, seed, names=[references.FILE_PROPERTIES])
     return Strata.of(found[references.FILE_PROPERTIES])
+
+
+def _judge_place(folds: Sequence[Fold], name: str, remark: str, certainty: Certainty) -> Report:
+    """Where the folds' models look, out of fold; nothing where no boxes are."""
+    maps = [fold.maps for fold in folds if fold.maps is not None]
+    return place.judge(place.joined(maps), name, remark, certainty) if maps else Report()
 
 
 def report_sources(
@@ -190,8 +204,9 @@ def report_sources(
     found = judge_sources(by_source, ordinary, folds, config, remark, frozen)
     run.report(found)
     run.tags({"cross_validation.encoder": tag})
-    lines = out_of_fold.digest(found, folds.parts).to_string(), held_out_sources.digest(found)
-    return "\n".join([*lines, judging.strata_digest(found, [folds.parts.place])])
+    name = folds.parts.place
+    lines = [out_of_fold.digest(found, folds.parts).to_string(), held_out_sources.digest(found)]
+    return "\n".join(filter(None, [*lines, judging.strata_digest(found, [name]), place.digest(found, name)]))
 
 
 def judge_sources(
@@ -214,6 +229,7 @@ def judge_sources(
         strata = strata_of(held.xrays, assign(held.xrays.table, _N_FOLDS, config.split_seed), config.seed)
     decisions = [fold.decision for fold in by_source]
     report = out_of_fold.judge(pooled(by_source), decisions, remark, certainty, folds.parts, strata)
+    report.add(_judge_place(by_source, folds.parts.place, remark, certainty))
     models |= {name: held_out_sources.answers(files, beside.get(name)) for name, files in without.items()}
     report.add(held_out_sources.judge(models, held.xrays.table, held.sources, certainty, remark, strata))
     return report
@@ -255,13 +271,17 @@ def _train_fold(start: Encoder, data: Dataset, config: TrainClassifier, accelera
             choice = classifier_stage.train_and_choose(classifier, data, config, **options)
             if choice.matching and ranks.is_first():
                 run.report(choice.matching.report())
-            held_out = predict(classifier, data.test, batch_size=config.batch_size, accelerator=accelerator)
+            options = {"batch_size": config.batch_size, "accelerator": accelerator}
+            held_out, maps = predict_with_maps(classifier, data.test, **options)
             accelerator.free_memory()  # or the next fold's checkpoints would hold this one's model too
             finished = {
                 "validation": _logits(choice.predictions),
                 "held_out": _logits(held_out),
                 "progress": asdict(choice.progress),
             }
+            if _has_boxes(data):
+                logits = maps.astype(np.float64).round(4).tolist()
+                finished["maps"] = dict(zip(data.test.table["sha256"], logits, strict=True))
             checkpoints.finish(finished)
         else:
             finished["progress"]["run_ids"].append(run.id)
@@ -270,7 +290,27 @@ def _train_fold(start: Encoder, data: Dataset, config: TrainClassifier, accelera
     held_out = weighed(_predictions(data.test, finished["held_out"]), data.test, config)
     # Chosen here, because a later run may go on from the same training with another wish for the threshold.
     decision = classifier_stage.decide(_predictions(data.validation, finished["validation"]), config, data)
-    return Fold(held_out, decision, Progress(**finished["progress"]), checkpoints)
+    maps = _maps(data.test, held_out, finished.get("maps"), config)
+    return Fold(held_out, decision, Progress(**finished["progress"]), checkpoints, maps)
+
+
+def _has_boxes(data: Dataset) -> bool:
+    return any(side.has_boxes.any() for side in data.sides)
+
+
+def _maps(
+    xrays: XRays, held_out: pd.DataFrame, kept: Mapping[str, list[list[list[float]]]] | None, config: TrainClassifier
+) -> Maps | None:
+    """As `place.maps_of` made them; None where no boxes are.
+
+    Args:
+        held_out: predictions for the X-rays held out.
+        kept: sha256 of each → what each patch of its squares says.
+    """
+    if kept is None:
+        return None
+    logit = np.array([kept[content] for content in xrays.table["sha256"]], dtype=np.float32)
+    return Maps.of(xrays, held_out, logit, MEANING[config.pool])
 
 
 def _logits(predictions: pd.DataFrame) -> dict[str, float]:

@@ -10,15 +10,17 @@ from fracture_mae.config import Evaluate
 from fracture_mae.data.shown import leakage_of
 from fracture_mae.data.types import Dataset
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.evaluation import judging, operating_points, references
+from fracture_mae.evaluation import judging, operating_points, place, references
 from fracture_mae.evaluation.judging import CLASSIFIER, SPLITS
-from fracture_mae.evaluation.prediction import predict, weighed
+from fracture_mae.evaluation.prediction import weighed
 from fracture_mae.evaluation.strata import NO_REFERENCES, Strata
 from fracture_mae.processes.accelerator import make_accelerator
 from fracture_mae.stages import external, inputs, promote
 from fracture_mae.tracking.registered_models import LoadedClassifier, open_classifier
 from fracture_mae.tracking.report import Report
 from fracture_mae.tracking.runs import Run
+
+_PLACED = ("validation", "test")  # where no box, nor label, has taught the network
 
 
 def evaluate(config: Evaluate, run: Run) -> str:
@@ -55,8 +57,10 @@ def evaluate(config: Evaluate, run: Run) -> str:
 
 def digest(report: Report) -> str:
     """The figures of all splits to print."""
-    parts = judging.digest(report, SPLITS).to_string(), judging.strata_digest(report, SPLITS[1:])
-    return "\n".join([*parts, operating_points.digest(report, "test")])
+    where = [place.digest(report, split) for split in _PLACED]
+    strata = judging.strata_digest(report, SPLITS[1:])
+    lines = [judging.digest(report, SPLITS).to_string(), strata, operating_points.digest(report, "test"), *where]
+    return "\n".join(filter(None, lines))
 
 
 def load(config: Evaluate) -> LoadedClassifier:
@@ -84,11 +88,13 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
     certainty = judging.Certainty(config.n_draws, config.seed)
     remark = judging.remark_on(dataset.leakage)
     options = {"batch_size": config.batch_size, "accelerator": accelerator}
-    predictions = {
-        xrays.name: weighed(predict(loaded.classifier, xrays, **options), xrays, config) for xrays in dataset.sides
-    }
+    maps = {xrays.name: place.maps_of(loaded.classifier, xrays, **options) for xrays in dataset.sides}
+    predictions = {name: weighed(each.predictions, each.xrays, config) for name, each in maps.items()}
     report = operating_points.judge(predictions, loaded.decision, config, remark, certainty, predictions["validation"])
     logits: dict[str, dict[str, np.ndarray]] = {}
+    for split in _PLACED:
+        report.add(place.judge(maps[split], split, remark, certainty))
+        report.add(place.surest(maps[split], loaded.decision, split, remark))
     if config.references:
         frozen, tags = inputs.load_reference(config, accelerator)
         report.tags |= tags

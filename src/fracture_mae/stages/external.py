@@ -16,11 +16,11 @@ from fracture_mae import plots
 from fracture_mae.config import Evaluate
 from fracture_mae.data.copies.originals import one_of_each
 from fracture_mae.data.types import Dataset, XRays
-from fracture_mae.evaluation import drift, judging, operating_points, properties, references
+from fracture_mae.evaluation import drift, judging, operating_points, place, properties, references
 from fracture_mae.evaluation.frozen_network import FrozenNetwork
 from fracture_mae.evaluation.judging import CLASSIFIER, WITH_INTERVAL, Certainty, drawn, levels, with_ends
 from fracture_mae.evaluation.own_data import OwnData
-from fracture_mae.evaluation.prediction import features, predict, weighed
+from fracture_mae.evaluation.prediction import features, weighed
 from fracture_mae.evaluation.strata import NO_REFERENCES, Strata
 from fracture_mae.metrics import calibration
 from fracture_mae.metrics.decision import Decision
@@ -46,7 +46,8 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
     remark = judging.remark_on(dataset.leakage)
     own = OwnData.load(loaded.folder)
     options = {"batch_size": config.batch_size, "accelerator": accelerator}
-    predictions = weighed(predict(loaded.classifier, dataset.test, **options), dataset.test, config)
+    maps = place.maps_of(loaded.classifier, dataset.test, **options)
+    predictions = weighed(maps.predictions, dataset.test, config)
     decision = loaded.decision
 
     logits, told = {}, {}
@@ -61,6 +62,8 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
         report.tags[f"within_strata.{SPLIT}"] = f"no AUROC within strata: {_NOT_KEPT}" if own is None else NO_REFERENCES
     chosen_on = None if own is None else own.validation
     report.add(operating_points.judge({SPLIT: predictions}, decision, config, remark, certainty, chosen_on))
+    report.add(place.judge(maps, SPLIT, remark, certainty))
+    report.add(place.surest(maps, decision, SPLIT, remark))
     report.add(_prevalence(predictions))
     report.add(_agreement(predictions, decision, certainty))
     report.add(_fall(loaded, predictions, certainty))
@@ -94,6 +97,7 @@ def digest(report: Report) -> str:
         judging.digest(report, [SPLIT]).to_string(),
         judging.strata_digest(report, [SPLIT]),
         operating_points.digest(report, SPLIT),
+        *filter(None, [place.digest(report, SPLIT)]),
         f"fractured: {prevalence['n_fractured']:.0f} of {prevalence['n_xrays']:.0f} X-rays, {with_ends(prevalence)}",
         "do probabilities agree with what came true, per X-ray (right: 1, 0, 1):",
         *_lines(report.tables[f"{SPLIT}/xray/agreement.csv"].set_index("metric")),

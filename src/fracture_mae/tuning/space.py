@@ -37,6 +37,7 @@ def space_of(config: Tune, start: Start, encoder: Encoder | None = None) -> Spac
         space = space | {"pool": CategoricalDistribution(("mean",))}
     if encoder and not encoder.can_skip_blocks:
         space = {name: distribution for name, distribution in space.items() if name != "drop_path"}
+    space = space | {name: CategoricalDistribution((value,)) for name, value in _given(config).items()}
     # Where both rates are wanted at once, each trial stands for one place on the curve between them.
     return space | ({"aimed_sensitivity": FloatDistribution(0.5, 1)} if config.objective == "pareto" else {})
 
@@ -78,6 +79,12 @@ def _about(rate: float) -> FloatDistribution:
     """From a tenth of the rate to five times as much, rounded, so that equal spaces are told as equal."""
     lowest, highest = (float(f"{rate * factor:.3g}") for factor in (0.1, 5))
     return FloatDistribution(lowest, min(highest, 1.0), log=True)
+
+
+def _given(config: Tune) -> dict[str, Any]:
+    """What all trials have in common because it was asked for; in the space, so that a study of something else is not gone on with."""
+    names = ("pool",) if config.depth == "head" else ("pool", "place_weight")
+    return {name: value for name in names if (value := getattr(config, name)) != "auto"}
 
 
 def _epochs(most: int) -> IntDistribution:

@@ -225,6 +225,24 @@ def test_compare_and_tune_hold_out_sources_too():
         config.Tune(cross_validate="sources", depth="finetune")
 
 
+def test_heads_on_features_that_were_pooled_before_know_no_patches():
+    assert config.Tune(pool="cls", place_weight=0).pool == "cls"
+    assert config.Tune(pool="topk", depth="finetune", place_weight="2").place_weight == 2
+    with pytest.raises(
+        ValidationError, match=r"found 'lse' beside --depth head.* expected mean or cls, or --depth finetune"
+    ):
+        config.Tune(pool="lse")
+    with pytest.raises(ValidationError, match=r"found 1 beside --depth head.* expected 0 or auto, or --depth finetune"):
+        config.Tune(place_weight=1)
+
+
+@pytest.mark.parametrize("recipe", ["default", "original"])
+def test_boxes_and_patches_are_left_aside_unless_asked_for(recipe):
+    trained = config.TrainClassifier(recipe=recipe)
+    assert trained.place_weight == 0
+    assert trained.pool in ("mean", "cls")
+
+
 @pytest.mark.parametrize("quick", ["true", True, "1"])
 def test_a_quick_benchmark_is_small_but_for_what_is_given(quick):
     small, full = Benchmark(quick=quick, repeats="4"), Benchmark(quick="false")

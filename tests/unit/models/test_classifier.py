@@ -12,6 +12,7 @@ from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics.calibration import Isotonic
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import classifier as classifier_model
+from fracture_mae.models import pooling
 from fracture_mae.models.pixels import Normalisation
 
 
@@ -303,3 +304,75 @@ def test_tokens_of_all_patches_and_of_those_shown(tiny_mae):
     assert classifier.grid == (4, 4)
     assert (whole.patches.shape, whole.cls.shape, whole.shown) == ((2, 16, 16), (2, 16), None)
     assert (part.patches.shape, part.shown.shape) == ((2, 8, 16), (2, 8))
+
+
+@pytest.mark.parametrize("pool", pooling.POOLS)
+def test_each_patch_says_something_of_its_own_and_the_logit_is_the_same(tiny_mae, pool):
+    classifier, pixels = classifier_on(tiny_mae, pool, hidden=3 if pool == "mean" else 0).eval(), random_pixels(3)
+    with torch.no_grad():
+        logit, maps = classifier.places(pixels)
+        assert maps.shape == (3, 4, 4)
+        assert maps.dtype == torch.float32
+        assert logit.equal(classifier(pixels))
+        tokens = tokens_of(classifier, pixels)
+        if pool == "mean":
+            assert_close(maps.mean(dim=(1, 2)), logit)
+        else:
+            expected = classifier.head(classifier.norm(tokens[:, 1:])).squeeze(2)
+            assert_close(maps.flatten(1), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("pool", ["mean", "cls"])
+def test_a_head_that_reads_no_patch_answers_as_ever(tiny_mae, pool):
+    classifier = classifier_on(tiny_mae, pool)
+    names = {name.partition(".")[0] for name in classifier.state_dict()}
+    assert names == {"encoder", "norm", "head"}
+    with torch.no_grad():
+        as_ever = classifier.head(classifier.norm(classifier.eval().features(random_pixels()))).squeeze(1)
+        assert classifier(random_pixels()).equal(as_ever)
+
+
+@pytest.mark.parametrize("pool", pooling.PATCH_POOLS)
+def test_the_logit_is_a_pooling_of_what_patches_say(tiny_mae, pool):
+    classifier = classifier_on(tiny_mae, pool, pool_temperature=0.5, pool_share=0.25).eval()
+    with torch.no_grad():
+        classifier.head.weight *= 50
+        logit, maps = classifier.places(random_pixels(3))
+        flat = maps.flatten(1)
+        by_hand = {
+            "lse": (2 * flat).exp().mean(dim=1).log() / 2,
+            "topk": flat.sort(dim=1).values[:, -4:].mean(dim=1),
+        }
+        if pool in by_hand:
+            assert_close(logit, by_hand[pool], rtol=0, atol=1e-5)
+        assert ((flat.amin(dim=1) < logit) & (logit < flat.amax(dim=1))).all()
+
+
+def test_of_the_patches_shown_alone_something_is_said(tiny_mae):
+    classifier = classifier_on(tiny_mae, "lse", patch_dropout=0.75).train()
+    logit, patches, shown = classifier(random_pixels(3), with_patches=True)
+    assert (logit.shape, patches.shape, shown.shape) == ((3,), (3, 4), (3, 4))
+    assert_close(logit, classifier.pooling(patches, None))
+
+
+@pytest.mark.parametrize("pool", pooling.PATCH_POOLS)
+def test_a_head_on_patches_is_kept_with_its_pooling(tiny_mae, tmp_path, pool):
+    classifier = classifier_on(tiny_mae, pool, pool_temperature=0.7, pool_share=0.5).eval()
+    with torch.no_grad():
+        classifier.head.weight *= 50
+    classifier_model.save(classifier, Decision(("not fractured", "fractured")), tmp_path)
+    loaded, _ = classifier_model.load(tmp_path)
+    assert loaded.pool_options == {"pool_temperature": 0.7, "pool_share": 0.5}
+    with torch.no_grad():
+        assert loaded(random_pixels()).equal(classifier(random_pixels()))
+
+
+def test_a_classifier_from_before_heads_could_read_patches_is_read(tiny_mae, tmp_path):
+    classifier = classifier_on(tiny_mae, "mean").eval()
+    classifier_model.save(classifier, Decision(("not fractured", "fractured")), tmp_path)
+    described = json.loads((tmp_path / "classifier.json").read_text())
+    del described["pool_options"]
+    (tmp_path / "classifier.json").write_text(json.dumps(described))
+    loaded, _ = classifier_model.load(tmp_path)
+    with torch.no_grad():
+        assert loaded(random_pixels()).equal(classifier(random_pixels()))

@@ -2,6 +2,7 @@ import copy
 import dataclasses
 import math
 from math import log
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,8 @@ import torch
 
 from fracture_mae.config import TrainClassifier
 from fracture_mae.errors import FractureMaeError
+from fracture_mae.evaluation import place
+from fracture_mae.evaluation.judging import Certainty
 from fracture_mae.evaluation.matching import Matching
 from fracture_mae.evaluation.prediction import predict
 from fracture_mae.metrics import bagged_thresholds, calibration
@@ -24,7 +27,9 @@ from fracture_mae.stages.classifier import (
     smoothed_cross_entropy,
     validation_metrics,
 )
+from fracture_mae.training.batches import batch_of
 from fracture_mae.training.checkpoints import Checkpoints, training_name
+from fracture_mae.training.patch_labels import patch_labels
 from tests import builders
 from tests.unit.models.networks import save_network
 
@@ -301,3 +306,92 @@ def test_a_convolutional_encoder_is_trained_saved_and_resumed(tmp_path, dataset,
     assert progress.epochs_done == 2
     assert len(progress.run_ids) == 2
     assert all(value.equal(states[0][key]) for key, value in states[1].items())
+
+
+def squares(n_boxed):
+    """160 X-rays to train on, half of them fractured, of which the first `n_boxed` have boxes, and 100 to judge."""
+    train, test = builders.squares("train", 160, n_boxed), builders.squares("test", 100)
+    return dataclasses.replace(
+        builders.dataset(), train=train, validation=builders.squares("validation", 20), test=test
+    )
+
+
+def pointing(mae, data, accelerator, root, **settings):
+    plain = {"crop_scale": 1, "rotation": 0, "patch_dropout": 0, "drop_path": 0, "layer_decay": 1, "selection": "last"}
+    sizes = {"batch_size": 16, "epochs": 10, "learning_rate": 5e-3}
+    classifier, _ = train(mae, data, accelerator, root, **plain | sizes | settings)
+    maps = place.maps_of(classifier, data.test, batch_size=50, accelerator=accelerator)
+    metrics = place.judge(maps, "test", "", Certainty(100, 0)).metrics
+    return [metrics[f"test/xray/pointing_game{end}"] for end in ("", "_chance")]
+
+
+def test_boxes_teach_it_where_to_look(tiny_mae, accelerator, tmp_path):
+    # By labels alone it answers as well, but its patches hand on what they see, and the hottest one is never in a box.
+    found, chance = pointing(tiny_mae, squares(80), accelerator, tmp_path, pool="attention", place_weight=1)
+    assert chance < 0.06
+    assert found > 8 * chance
+
+
+@pytest.mark.slow
+def test_a_smooth_maximum_of_patches_finds_by_labels_alone_where_to_look(tiny_mae, accelerator, tmp_path):
+    found, chance = pointing(tiny_mae, squares(0), accelerator, tmp_path, pool="lse", pool_temperature=0.02, epochs=14)
+    assert found > 3 * chance
+
+
+def trained_weights(mae, data, accelerator, root, **settings):
+    classifier, _ = train(copy.deepcopy(mae), data, accelerator, root, epochs=1, **settings)
+    return torch.cat([value.flatten() for value in classifier.state_dict().values()])
+
+
+def test_where_no_boxes_are_the_loss_of_patches_changes_nothing(tiny_mae, dataset, accelerator, tmp_path):
+    plain, weighed = (
+        trained_weights(tiny_mae, dataset, accelerator, tmp_path / str(weight), place_weight=weight)
+        for weight in (0, 2)
+    )
+    assert plain.equal(weighed)
+
+
+@pytest.mark.parametrize("pool", ["mean", "lse"])
+def test_where_boxes_are_it_changes_what_is_learnt(tiny_mae, accelerator, tmp_path, pool):
+    data = builders.split_dataset(builders.squares("all", 24), validation=range(6), test=range(18, 24))
+    settings = {"pool": pool, "patch_dropout": 0.5}
+    plain, weighed = (
+        trained_weights(tiny_mae, data, accelerator, tmp_path / str(weight), place_weight=weight, **settings)
+        for weight in (0, 2)
+    )
+    assert not plain.equal(weighed)
+
+
+def test_boxes_are_looked_at_only_on_fractured_xrays():
+    some, none = (builders.squares("train", 4, n_boxed) for n_boxed in (2, 0))
+    assert [classifier_stage.place_weight(each, 3.0) for each in (some, none)] == [3, 0]
+
+
+def test_patches_are_labelled_where_augmentation_has_moved_them(tiny_mae):
+    """With the label's loss put aside, the gradient of each patch's logit says what it was taught."""
+    made = builders.squares("train", 2)
+    batch = batch_of(made, np.array([1]), torch.device("cpu"))
+    taught = []
+    for flip_coin in (0.9, 0.1):  # below a half it is mirrored
+        patches = torch.zeros(1, 16, requires_grad=True)
+        model = Mock(return_value=(torch.zeros(1), patches, None))
+        config = TrainClassifier(crop_scale=1, rotation=0, flip=True, intensity=0, label_smoothing=0)
+        loss = classifier_stage._step_loss(
+            config, classifier_stage.build(MaeEncoder.of(copy.deepcopy(tiny_mae)), config), 1.0
+        )
+        loss(model, batch, Coin(flip_coin)).sum().backward()
+        taught.append((patches.grad < 0).view(4, 4))
+    inside = patch_labels(batch.boxes, None, (4, 4)).view(4, 4) > 0
+    assert taught[0].any()
+    assert not (taught[0] & ~inside).any()
+    assert taught[1].equal(taught[0].flip(1))
+
+
+class Coin:
+    """Stands for chance: always the same number."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def uniform(self, *shape):
+        return torch.full((1, *shape), self.number)

@@ -59,6 +59,9 @@ class Memoriser:
         logit = [{None: 0.0, 0: -9.0, 1: 9.0}[self.known.get(group)] for group in xrays.group]
         return xrays.table[PREDICTED].assign(logit=logit)
 
+    def predict_with_maps(self, classifier, xrays, **options):
+        return self.predict(classifier, xrays), np.zeros((len(xrays), 1, 4, 4))
+
 
 def run_folds(dataset, tiny_encoder, accelerator, config=CONFIG):
     with runs.run("train_classifier", config) as run:
@@ -75,7 +78,7 @@ def children(store, parent):
 def test_no_xray_is_judged_by_a_model_that_saw_it(dataset, tiny_encoder, accelerator, monkeypatch):
     memoriser = Memoriser()
     monkeypatch.setattr(classifier_stage, "train_and_choose", memoriser.train_and_choose)
-    monkeypatch.setattr(cross_validate, "predict", memoriser.predict)
+    monkeypatch.setattr(cross_validate, "predict_with_maps", memoriser.predict_with_maps)
     folds, _ = run_folds(dataset, tiny_encoder, accelerator)
     pooled = cross_validate.judge(folds, CONFIG, "")
     table = pooled.tables["cross_validation/predictions.csv"]
@@ -88,6 +91,25 @@ def test_no_xray_is_judged_by_a_model_that_saw_it(dataset, tiny_encoder, acceler
 
 def folds_data(dataset):
     return cross_validate.cross_validation_sets(dataset, K, CONFIG.split_seed)
+
+
+@pytest.mark.usefixtures("quick", "store")
+def test_where_boxes_are_each_is_looked_for_by_a_model_that_never_saw_it(tiny_encoder, accelerator, monkeypatch):
+    boxed = builders.split_dataset(builders.squares("all", 36), validation=range(6), test=range(30, 36))
+    folds, _ = run_folds(boxed, tiny_encoder, accelerator)
+    found = cross_validate.judge(folds, CONFIG, "")
+    table = found.tables["cross_validation/place.csv"].set_index("metric")
+    assert table.loc["pointing_game", "n_xrays"] == 15  # of 30 that are not for test
+    assert "cross_validation/xray/pointing_game" in found.metrics
+    assert "of 15 X-rays with boxes: the hottest patch lies in a box in" in cross_validate.place.digest(
+        found, "cross_validation"
+    )
+    # Folds that are done are not trained again, and say the same.
+    monkeypatch.setattr(classifier_stage, "train_and_choose", None)
+    again = cross_validate.judge(run_folds(boxed, tiny_encoder, accelerator)[0], CONFIG, "")
+    pd.testing.assert_frame_equal(
+        again.tables["cross_validation/place.csv"], found.tables["cross_validation/place.csv"]
+    )
 
 
 @pytest.mark.usefixtures("quick")
@@ -252,7 +274,7 @@ def run_both(dataset, tiny_encoder, accelerator):
 def test_no_source_is_judged_by_a_model_that_saw_it(of_sources, tiny_encoder, accelerator, store, monkeypatch):
     memoriser = SourceMemoriser()
     monkeypatch.setattr(classifier_stage, "train_and_choose", memoriser.train_and_choose)
-    monkeypatch.setattr(cross_validate, "predict", memoriser.predict)
+    monkeypatch.setattr(cross_validate, "predict_with_maps", memoriser.predict_with_maps)
     source_folds, ordinary, by_source, parent = run_both(of_sources, tiny_encoder, accelerator)
     found = cross_validate.judge_sources(by_source, ordinary, source_folds, BY_SOURCE, "seen before")
     assert set(found.tables["held_out_sources/predictions.csv"]["logit"]) == {0.0}

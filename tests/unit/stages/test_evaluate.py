@@ -106,11 +106,29 @@ def test_every_split_is_judged_and_compared_if_asked(folder, dataset, accelerato
     )
     assert why in judging.strata_digest(found, ["validation", "test"])
     assert "train/xray/auroc_within_strata" not in found.metrics
+    assert {path for path in found.figures if "maps" in path} == {"validation/maps.png", "test/maps.png"}
+    assert not any("pointing_game" in name for name in found.metrics)  # no boxes are there
+    assert "where, on" not in evaluate.digest(found)
     if references:
         compared = found.tables["test/comparison.csv"].set_index("model")
         assert compared.loc["classifier", "estimate"] == pytest.approx(found.metrics["test/xray/auroc"])
         assert np.isfinite(compared["estimate"]).all()
         assert {Path(path).name for path in found.figures} >= {"comparison.png", "comparison_roc.png"}
+
+
+def test_boxes_that_taught_nothing_say_whether_it_looks_there(folder, accelerator):
+    network, decision = classifier_model.load(folder)
+    data = builders.split_dataset(builders.squares("all", 24), validation=range(6), test=range(16, 24))
+    loaded = LoadedClassifier(str(folder), None, network, decision, builders.shown([]), folder)
+    found = evaluate.judge(loaded, data, Evaluate(n_draws=100, references=False), accelerator)
+    named = {name.partition("/")[0] for name in found.metrics if "pointing_game" in name}
+    assert named == {"validation", "test"}
+    assert len(found.tables["test/hottest_patch.csv"]) == 4
+    lines = [line for line in evaluate.digest(found).splitlines() if line.startswith("where, on")]
+    assert [line.partition(":")[0] for line in lines] == [
+        "where, on validation, of 3 X-rays with boxes",
+        "where, on test, of 4 X-rays with boxes",
+    ]
 
 
 def compared(low, source="all", model=FILE_PROPERTIES):

@@ -65,8 +65,18 @@ def test_everything_is_reported(loaded, own_test, dataset, accelerator):
     }
     assert not [name for name in [*report.tables, *report.metrics] if name.startswith(("train", "validation", "test"))]
     printed = external.digest(report)
+    assert "where, on" not in printed  # no boxes are there
     assert "fractured: 12 of 18 X-rays, 0.667 [0.437, 0.837]" in printed  # Wilson's, by hand
     assert "its own test → here, per X-ray, and the fall:" in printed
+
+
+def test_boxes_there_say_whether_it_looks_at_the_fracture(loaded, own_test, dataset, accelerator):
+    there = abroad(dataset, LABEL)
+    boxed = replace(there.test, table=there.test.table.assign(boxes=np.where(LABEL == 1, "0.3 0.4 0.7 0.6", "")))
+    report = external.judge(loaded, replace(there, test=boxed), CONFIG, accelerator)
+    assert report.metrics["external/xray/pointing_game_chance"] == pytest.approx(0.08)
+    assert {"external/maps.png", "external/places.png", "external/froc.png"} <= set(report.figures)
+    assert "where, on external, of 12 X-rays with boxes: the hottest patch lies in a box in" in external.digest(report)
 
 
 def test_nothing_is_fitted_or_chosen_on_them(loaded, own_test, dataset, accelerator):

@@ -48,3 +48,14 @@ def test_every_value_that_source_augmentation_may_have_is_searched():
 def test_augmentation_is_what_train_classifier_takes(strength):
     TrainClassifier(**augmentation(strength))
     assert augmentation(0) == {"crop_scale": 1, "rotation": 0, "intensity": 0}
+
+
+def test_what_was_asked_for_is_the_same_in_all_trials():
+    assert space_of(Tune(pool="cls"))["pool"].choices == ("cls",)
+    space = space_of(Tune(depth="finetune", pool="lse", place_weight=0.5))
+    trial = optuna.create_study().ask()
+    assert {name: suggest(trial, space)[name] for name in ("pool", "place_weight")} == {
+        "pool": "lse",
+        "place_weight": 0.5,
+    }
+    assert not {"pool", "place_weight"} & set(space_of(Tune(depth="finetune")))

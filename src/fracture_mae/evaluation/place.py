@@ -1,0 +1,247 @@
+"""Where a classifier sees a fracture: maps as a reader is shown them, and, where boxes say where it is, how often it is there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from accelerate import Accelerator
+from matplotlib.figure import Figure
+
+from fracture_mae import plots
+from fracture_mae.data.copies.originals import is_original
+from fracture_mae.data.types import XRays
+from fracture_mae.evaluation.judging import Certainty, drawn, flat_metrics, with_ends
+from fracture_mae.evaluation.prediction import predict_with_maps
+from fracture_mae.metrics import place as metrics
+from fracture_mae.metrics import thresholds
+from fracture_mae.metrics.decision import Decision
+from fracture_mae.metrics.intervals import Statistics, boundary_end, intervals, widened
+from fracture_mae.metrics.scores import equal_group_weight
+from fracture_mae.models.classifier import FractureClassifier
+from fracture_mae.models.pooling import MEANING
+from fracture_mae.tracking.report import Report
+
+RATES = (0.5, 1, 2)  # false marks per X-ray at which it is told how many fractures are found
+_SHOWN = 8  # X-rays in a figure
+
+
+@dataclass(frozen=True)
+class Maps:
+    """What a classifier says of each patch of X-ray files.
+
+    Attributes:
+        xrays: the files; of one that became several squares, the square with the hottest patch.
+        predictions: of these, in their order: path, label, group, patient and logit.
+        logit: float32 [n, rows, columns], of each patch of it.
+        meaning: what such a logit is, in words.
+    """
+
+    xrays: XRays
+    predictions: pd.DataFrame
+    logit: np.ndarray
+    meaning: str
+
+    @classmethod
+    def of(cls, xrays: XRays, predictions: pd.DataFrame, logit: np.ndarray, meaning: str) -> "Maps":
+        """From what each patch of all k squares of the files says, [n, k, rows, columns]."""
+        hottest = logit.max(axis=(2, 3)).argmax(axis=1)
+        number = np.arange(len(logit))
+        shown = xrays.squares().subset(number * logit.shape[1] + hottest)
+        return cls(shown, predictions, logit[number, hottest], meaning)
+
+    @property
+    def with_place(self) -> np.ndarray:
+        """bool [n]: fractured, and it is known where."""
+        return self.xrays.place_is_known & (self.xrays.label == 1)
+
+    def subset(self, positions: np.ndarray) -> "Maps":
+        rows = self.predictions.iloc[positions].reset_index(drop=True)
+        return Maps(self.xrays.subset(positions), rows, self.logit[positions], self.meaning)
+
+
+def maps_of(classifier: FractureClassifier, xrays: XRays, *, batch_size: int, accelerator: Accelerator) -> Maps:
+    """The maps of a classifier, with its predictions."""
+    predictions, logit = predict_with_maps(classifier, xrays, batch_size=batch_size, accelerator=accelerator)
+    return Maps.of(xrays, predictions, logit, MEANING[classifier.pool])
+
+
+def joined(parts: Sequence[Maps]) -> Maps:
+    """The maps of several folds' models in one; they are as different in scale as these."""
+    xrays = [part.xrays for part in parts]
+    table = pd.concat([each.table for each in xrays], ignore_index=True)
+    rows = np.concatenate([each.rows for each in xrays])
+    return Maps(
+        XRays("held out", table, xrays[0].pixels, rows),
+        pd.concat([part.predictions for part in parts], ignore_index=True),
+        np.concatenate([part.logit for part in parts]),
+        parts[0].meaning,
+    )
+
+
+def judge(maps: Maps, place: str, remark: str, certainty: Certainty) -> Report:
+    """How often the hottest patch lies in a box, and how many fractures are found at some false marks; nothing where no boxes are.
+
+    By X-ray: copies of an X-ray count together as much as another one, and draws take patients. Fractured X-rays of which it is not
+    known where are left out; of the others, those without fracture count for false marks alone.
+
+    Args:
+        place: folder of tables and figures, and the beginning of metrics' names, such as "test".
+        remark: stands in every title; may be empty.
+    """
+    boxed = maps.subset(np.flatnonzero(maps.with_place))
+    if not len(boxed.xrays):
+        return Report()
+    counted = maps.subset(np.flatnonzero(maps.with_place | (maps.xrays.label == 0)))
+    by_file = _hottest(boxed)
+    table = pd.concat([_pointing_game(boxed, by_file, certainty), _free_response(counted, certainty)])
+    n_xrays = boxed.predictions["group"].nunique()
+    table["n_xrays"] = n_xrays
+    title = f"{place} · {n_xrays:,} X-rays with boxes"
+    title = f"{title}\n{remark}" if remark else title
+    return Report(
+        metrics=flat_metrics(table, f"{place}/xray", list(table.index)) | {f"{place}/n_xrays_with_boxes": n_xrays},
+        tables={f"{place}/place.csv": table.reset_index(), f"{place}/hottest_patch.csv": by_file},
+        figures={
+            f"{place}/froc.png": _froc_figure(counted, table, title),
+            f"{place}/places.png": _places_figure(boxed, by_file, table, title),
+        },
+    )
+
+
+def digest(report: Report, place: str) -> str:
+    """The figures of `judge` in words; empty where no boxes are."""
+    if f"{place}/place.csv" not in report.tables:
+        return ""
+    table = report.tables[f"{place}/place.csv"].set_index("metric")
+    rates = ", ".join(f"{rate:g}" for rate in RATES)
+    found, boxes = (
+        ", ".join(with_ends(table.loc[f"{name}_at_{rate:g}"]) for rate in RATES) for name in ("found", "boxes_found")
+    )
+    n_xrays = int(table["n_xrays"].iloc[0])
+    return "\n".join(
+        [
+            f"where, on {place}, of {n_xrays:,} X-rays with boxes: the hottest patch lies in a box in "
+            f"{with_ends(table.loc['pointing_game'])} (by chance: {table.loc['pointing_game_chance', 'estimate']:.3f})",
+            f"  at {rates} false marks per X-ray the fracture is found in {found}; of all boxes {boxes}",
+        ]
+    )
+
+
+def surest(maps: Maps, decision: Decision, split: str, remark: str) -> Report:
+    """A figure of the maps of the surest answers, right and wrong ones of both kinds: one file of each X-ray."""
+    positions = _surest(maps, decision)
+    chosen = maps.subset(positions)
+    probability = decision.probability(chosen.predictions["logit"])
+    names = decision.label_names
+    captions = [
+        f"{names[label]}\nanswer: {names[answer]}, {value:.2f}"
+        for label, answer, value in zip(
+            chosen.xrays.label, thresholds.decide(probability, decision.threshold).astype(int), probability, strict=True
+        )
+    ]
+    title = f"Where it sees a fracture · surest right and wrong answers · {split}"
+    boxes = np.where(chosen.with_place[:, None, None], chosen.xrays.boxes, np.nan)
+    pictures = chosen.xrays.images(np.arange(len(chosen.xrays)))
+    title = f"{title}\n{remark}" if remark else title
+    figure = plots.maps(pictures, chosen.logit, captions, boxes, title=title, meaning=maps.meaning)
+    return Report(figures={f"{split}/maps.png": figure})
+
+
+def _surest(maps: Maps, decision: Decision) -> np.ndarray:
+    """Positions of up to `_SHOWN` files, in turn the surest of each kind: a fracture found, none seen, one missed, a false alarm."""
+    logit, label = maps.predictions["logit"].to_numpy(), maps.xrays.label
+    answer = thresholds.decide(decision.probability(logit), decision.threshold).astype(int)
+    one = is_original(maps.xrays.table)
+    kinds = []
+    for truth, said in ((1, 1), (0, 0), (1, 0), (0, 1)):
+        of_kind = np.flatnonzero(one & (label == truth) & (answer == said))
+        kinds.append(of_kind[np.argsort(-logit[of_kind] if said else logit[of_kind], kind="stable")])
+    turns = [(turn, kind, position) for kind, found in enumerate(kinds) for turn, position in enumerate(found[:_SHOWN])]
+    chosen = sorted(sorted(turns)[:_SHOWN], key=lambda each: each[1::-1])
+    return np.array([position for _, _, position in chosen], dtype=np.int64)
+
+
+def _hottest(boxed: Maps) -> pd.DataFrame:
+    """A row per file: path, group, x and y of the hottest patch's centre in shares of the square, inside, chance."""
+    rows, columns = boxed.logit.shape[1:]
+    x, y = (each.ravel() for each in metrics.centres(rows, columns))
+    hottest = boxed.logit.reshape(len(boxed.logit), -1).argmax(axis=1)
+    boxes = boxed.xrays.boxes
+    inside, chance = metrics.hottest_inside(boxed.logit, boxes), metrics.covered(boxes, film_of(boxed.xrays))
+    told = {"x": x[hottest], "y": y[hottest], "inside": inside, "chance": chance}
+    return boxed.predictions[["path", "group"]].assign(**told)
+
+
+def film_of(xrays: XRays) -> np.ndarray:
+    """Where the film lies in each stored square, without what letterboxing adds: float64 [n, 4], edges as those of boxes."""
+    height, width = xrays.table["height"].to_numpy(float), xrays.table["width"].to_numpy(float)
+    scale_x, scale_y, left, top = xrays.table[["scale_x", "scale_y", "left", "top"]].to_numpy(float).T
+    edges = np.stack([left, top, left + scale_x * width, top + scale_y * height], axis=1) / xrays.pixels.shape[-1]
+    return edges.clip(0, 1)
+
+
+def _pointing_game(boxed: Maps, by_file: pd.DataFrame, certainty: Certainty) -> pd.DataFrame:
+    inside, chance = by_file["inside"].to_numpy(), by_file["chance"].to_numpy()
+
+    def shares(weight: np.ndarray) -> dict[str, np.ndarray]:
+        hit, guess = weight @ inside / weight.sum(axis=-1), weight @ chance / weight.sum(axis=-1)
+        return {"pointing_game": hit, "pointing_game_chance": guess, "pointing_game_times_chance": hit / guess}
+
+    table = _with_intervals(shares, boxed, certainty)
+    bound = boundary_end(table.loc["pointing_game", "estimate"], int(table["n_groups"].iloc[0]))
+    ends = ["low", "high"]
+    table.loc["pointing_game", ends] = widened(*table.loc["pointing_game", ends], bound)
+    return table
+
+
+def _free_response(counted: Maps, certainty: Certainty) -> pd.DataFrame:
+    marks = _marks(counted)
+    return _with_intervals(lambda weight: metrics.found_at(marks, RATES, weight), counted, certainty)
+
+
+def _with_intervals(statistics: Statistics, maps: Maps, certainty: Certainty) -> pd.DataFrame:
+    return intervals(
+        statistics,
+        maps.xrays.label,
+        drawn(maps.predictions),
+        n_draws=certainty.n_draws,
+        seed=certainty.seed,
+        weight=equal_group_weight(maps.predictions["group"]),
+    )
+
+
+def _marks(counted: Maps) -> metrics.Marks:
+    boxes = np.where(counted.with_place[:, None, None], counted.xrays.boxes, np.nan)
+    return metrics.Marks.of(counted.logit, boxes)
+
+
+def _froc_figure(counted: Maps, table: pd.DataFrame, title: str) -> Figure:
+    weight = equal_group_weight(counted.predictions["group"])
+    per_xray, boxes, files = metrics.froc_curve(_marks(counted), weight)
+    names = {"X-rays in which a box is found": ("found", files), "Boxes found": ("boxes_found", boxes)}
+    found = {
+        name: {rate: tuple(table.loc[f"{metric}_at_{rate:g}", ["estimate", "low", "high"]]) for rate in RATES}
+        for name, (metric, _) in names.items()
+    }
+    curves = {name: (per_xray, share) for name, (_, share) in names.items()}
+    return plots.froc(curves, found, f"Free-response curve · {title}")
+
+
+def _places_figure(boxed: Maps, by_file: pd.DataFrame, table: pd.DataFrame, title: str) -> Figure:
+    """Of the hottest patches that lie in a box, and of those that do not, the hottest ones, half and half where both are."""
+    hottest = boxed.logit.max(axis=(1, 2))
+    one = is_original(boxed.xrays.table)
+    right, wrong = (
+        sorted(np.flatnonzero(one & hit), key=lambda position: -hottest[position])
+        for hit in (by_file["inside"] > 0.5, by_file["inside"] <= 0.5)
+    )
+    n_wrong = min(len(wrong), max(_SHOWN // 2, _SHOWN - len(right)))
+    chosen = np.array(right[: _SHOWN - n_wrong] + wrong[:n_wrong])
+    shown = boxed.subset(chosen)
+    words = np.where(by_file["inside"].to_numpy()[chosen] > 0.5, "in a box", "not in a box")
+    captions = [f"{Path(path).stem[:28]}\n{word}" for path, word in zip(shown.predictions["path"], words, strict=True)]
+    pictures = shown.xrays.images(np.arange(len(chosen)))
+    heading = f"Hottest patch in a box: {with_ends(table.loc['pointing_game'])} · {title}"
+    return plots.maps(pictures, shown.logit, captions, shown.xrays.boxes, title=heading, meaning=boxed.meaning)

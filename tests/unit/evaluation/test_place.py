@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+
+from fracture_mae.data.types import XRays
+from fracture_mae.evaluation import place
+from fracture_mae.evaluation.judging import Certainty
+from fracture_mae.evaluation.place import Maps
+from fracture_mae.metrics.decision import Decision
+from tests import builders
+
+CERTAINTY = Certainty(200, 0)
+DECISION = Decision(("not fractured", "fractured"))
+UPPER_LEFT = "0 0 0.5 0.5"
+
+
+def maps_of(label, boxes, hottest, group=None, logit=0.0, height=builders.SIDE):
+    """Maps of 4 x 4 patches, 1 at the hottest one and below elsewhere; boxes as texts.
+
+    Args:
+        height: of the films, which lie centred in their squares of 32 pixels.
+    """
+    made = builders.xrays("made", label, group)
+    placed = {"boxes": boxes, "height": height, "top": (builders.SIDE - height) / 2}
+    xrays = XRays(made.name, made.table.assign(**placed), made.pixels, made.rows)
+    patches = np.random.default_rng(0).uniform(-9, -8, (len(label), 4, 4))
+    for each, (row, column) in zip(patches, hottest, strict=True):
+        each[row, column] = 1
+    return Maps(xrays, xrays.table.assign(logit=logit), patches, "Logit")
+
+
+def test_copies_of_an_xray_count_as_one():
+    # One X-ray of three files, two of them right; one that is wrong; a healthy one.
+    maps = maps_of([1, 1, 1, 1, 0], [UPPER_LEFT] * 4 + [""], [(0, 0), (1, 1), (3, 3), (3, 3), (0, 0)], [0, 0, 0, 1, 2])
+    found = place.judge(maps, "test", "", CERTAINTY)
+    assert found.metrics["test/xray/pointing_game"] == pytest.approx((2 / 3 + 0) / 2)
+    assert found.metrics["test/xray/pointing_game_chance"] == pytest.approx(1 / 4)
+    assert found.metrics["test/xray/pointing_game_times_chance"] == pytest.approx(4 / 3)
+    assert found.metrics["test/n_xrays_with_boxes"] == 2
+    # Every mark at 1, right or wrong, has the same score: none is above the first false one, but all are where all are allowed.
+    assert found.metrics["test/xray/found_at_0.5"] == 0
+    assert found.metrics["test/xray/found_at_1"] == pytest.approx((2 / 3 + 0) / 2)
+    assert found.tables["test/hottest_patch.csv"]["inside"].tolist() == [1, 1, 0, 0]
+    assert found.tables["test/hottest_patch.csv"]["x"].tolist() == [0.125, 0.375, 0.875, 0.875]
+
+
+def test_chance_is_of_the_film():
+    # The film is the middle half of the square, and the box its upper left quarter: an eighth of the square.
+    maps = maps_of([1, 1, 0], [UPPER_LEFT, UPPER_LEFT, ""], [(1, 1), (2, 3), (0, 0)], height=16)
+    np.testing.assert_allclose(place.film_of(maps.xrays), [[0, 0.25, 1, 0.75]] * 3)
+    found = place.judge(maps, "test", "", CERTAINTY)
+    assert found.metrics["test/xray/pointing_game_chance"] == pytest.approx(1 / 4)
+    assert found.metrics["test/xray/pointing_game"] == 0.5
+
+
+def test_a_fracture_of_unknown_place_counts_nowhere():
+    known = maps_of([1, 1, 0], [UPPER_LEFT, UPPER_LEFT, ""], [(0, 0), (3, 3), (2, 2)])
+    more = maps_of([1, 1, 0, 1], [UPPER_LEFT, UPPER_LEFT, "", ""], [(0, 0), (3, 3), (2, 2), (1, 1)])
+    expected = place.judge(known, "test", "", CERTAINTY).tables["test/place.csv"]
+    found = place.judge(more, "test", "", CERTAINTY).tables["test/place.csv"]
+    columns = ["metric", "estimate", "n_groups", "n_xrays"]
+    assert found[columns].to_dict() == expected[columns].to_dict()
+    assert found["n_groups"].tolist() == [2] * 3 + [3] * 6  # those with a box, and the healthy one
+
+
+def test_a_map_that_is_always_right_is_not_certain():
+    maps = maps_of([1] * 8 + [0] * 2, [UPPER_LEFT] * 8 + [""] * 2, [(1, 1)] * 10)
+    table = place.judge(maps, "test", "", CERTAINTY).tables["test/place.csv"].set_index("metric")
+    assert table.loc["pointing_game", ["low", "estimate", "high"]].tolist() == pytest.approx([0.025 ** (1 / 8), 1, 1])
+
+
+def test_patients_are_drawn_whole():
+    hottest = [(0, 0)] * 4 + [(3, 3)] * 4
+    single = maps_of([1] * 8, [UPPER_LEFT] * 8, hottest)
+    alike = single.predictions.assign(patient=np.repeat(["a", "b"], 4))
+    together = Maps(single.xrays, alike, single.logit, "")
+    ends = []
+    for maps in (single, together):
+        table = place.judge(maps, "test", "", CERTAINTY).tables["test/place.csv"].set_index("metric")
+        ends.append(table.loc["pointing_game", ["low", "high"]].tolist())
+    assert ends[1] == [0, 1]
+    assert 0 < ends[0][0] < ends[0][1] < 1
+
+
+def test_where_no_boxes_are_nothing_is_said():
+    maps = maps_of([1, 0], ["", ""], [(0, 0), (1, 1)])
+    found = place.judge(maps, "test", "", CERTAINTY)
+    assert (found.metrics, found.tables, found.figures) == ({}, {}, {})
+    assert place.digest(found, "test") == ""
+
+
+def test_the_digest_is_in_words():
+    maps = maps_of([1, 1, 0], [UPPER_LEFT, UPPER_LEFT, ""], [(0, 0), (3, 3), (2, 2)])
+    first, second = place.digest(place.judge(maps, "test", "", CERTAINTY), "test").splitlines()
+    assert first.startswith("where, on test, of 2 X-rays with boxes: the hottest patch lies in a box in 0.500 [")
+    assert first.endswith("(by chance: 0.250)")
+    assert second.startswith("  at 0.5, 1, 2 false marks per X-ray the fracture is found in 0.000")
+
+
+def test_the_surest_answers_of_each_kind_are_shown():
+    logit = np.array([5.0, 4, -1, -3, 2, 1, -7, -6, -5, 3])
+    label = [1, 1, 1, 1, 0, 0, 0, 0, 0, 1]
+    maps = maps_of(label, [UPPER_LEFT] + [""] * 9, [(0, 0)] * 10, logit=logit)
+    # Found: 5 and 4; none seen: -7 and -6; missed: -3 and -1; false alarms: 2 and 1.
+    assert place._surest(maps, DECISION).tolist() == [0, 1, 6, 7, 3, 2, 4, 5]
+    few = maps.subset(np.array([0, 1, 9, 4]))  # of a kind that has none, others take the places
+    assert place._surest(few, DECISION).tolist() == [0, 1, 2, 3]
+    figures = place.surest(maps, DECISION, "test", "LEAKY").figures
+    assert list(figures) == ["test/maps.png"]
+
+
+def test_one_file_of_an_xray_is_shown():
+    maps = maps_of([1, 1, 0], ["", "", ""], [(0, 0)] * 3, group=[0, 0, 1], logit=np.array([2.0, 3, -1]))
+    assert len(place._surest(maps, DECISION)) == 2
+
+
+def test_maps_of_folds_are_joined_in_their_order():
+    maps = maps_of([1, 1, 0, 0], [UPPER_LEFT, "", "", ""], [(0, 0), (3, 3), (2, 2), (1, 1)])
+    whole = place.joined([maps.subset(np.array([2, 3])), maps.subset(np.array([0, 1]))])
+    assert whole.predictions["path"].tolist() == maps.predictions["path"].iloc[[2, 3, 0, 1]].tolist()
+    np.testing.assert_array_equal(whole.logit, maps.logit[[2, 3, 0, 1]])
+    assert whole.with_place.tolist() == [False, False, True, False]
