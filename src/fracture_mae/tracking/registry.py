@@ -27,7 +27,11 @@ SERVED_CODE = (
     "errors.py",
     *("data/__init__.py", "data/reading/__init__.py", "data/reading/decoding.py"),
     *(f"metrics/{name}.py" for name in ("__init__", "arrays", "calibration", "decision", "thresholds")),
-    *(f"models/{name}.py" for name in ("__init__", "autoencoder", "classifier", "hub", "pixels", "vit")),
+    *(
+        f"models/{name}.py"
+        for name in ("__init__", "autoencoder", "blocks", "classifier", "hub", "pixels", "preprocessing", "vit")
+    ),
+    *(f"models/encoders/{name}.py" for name in ("__init__", "loading", "mae", "network", "tokens")),
     *(f"serving/{name}.py" for name in ("__init__", "classifier", "features", "models")),
 )
 SERVED_REQUIREMENTS = (
