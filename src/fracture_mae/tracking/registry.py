@@ -25,9 +25,12 @@ _PACKAGE = Path(__file__).parents[1]
 SERVED_CODE = (
     "__init__.py",
     "errors.py",
-    *("data/__init__.py", "data/reading/__init__.py", "data/reading/decoding.py"),
+    "data/__init__.py",
+    *(f"data/reading/{name}.py" for name in ("__init__", "decoding", "film", "placement", "preprocessing")),
     *(f"metrics/{name}.py" for name in ("__init__", "arrays", "calibration", "decision", "thresholds")),
-    *(f"models/{name}.py" for name in ("__init__", "authors", "autoencoder", "classifier", "hub", "pixels", "vit")),
+    *(f"models/{name}.py" for name in ("__init__", "authors", "autoencoder", "blocks", "classifier", "hub", "pixels")),
+    *(f"models/{name}.py" for name in ("pooling", "preprocessor", "vit")),
+    *(f"models/encoders/{name}.py" for name in ("__init__", "loading", "mae", "network", "tokens")),
     *(f"serving/{name}.py" for name in ("__init__", "classifier", "features", "models")),
 )
 SERVED_REQUIREMENTS = (
