@@ -84,7 +84,7 @@ def test_a_classifier_is_refused(tmp_path, tiny_mae):
 def test_an_encoder_is_probed_on_every_xray_but_test(large, tiny_mae, accelerator):
     pool = joined(large)
     fold = assign(pool.table, 3, seed=0)
-    candidate = ComparedEncoder("tiny", PooledEncoder(MaeEncoder.of(tiny_mae)), builders.SIDE)
+    candidate = ComparedEncoder("tiny", PooledEncoder(MaeEncoder.of(tiny_mae)), builders.SIDE, "letterbox")
     found, told = compare.probe(candidate, pool, fold, Compare(), accelerator)
     assert found["sha256"].tolist() == pool.table["sha256"].tolist()
     assert np.isfinite(found["logit"]).all()
