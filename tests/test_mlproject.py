@@ -106,6 +106,8 @@ NO_VALUE = "no such value"  # of any parameter but those that take any text
 WRONG = {
     "data_dir": "",
     "unlabelled_dir": "",
+    "boxes": "",
+    "reference_encoder": "",
     "positive_label": "",
     "model": "",
     "encoder": "",

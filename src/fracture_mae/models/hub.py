@@ -100,7 +100,13 @@ def _load(
 
 
 def model_type_in(config: dict[str, Any]) -> str | None:
-    """The model_type of a config.json; timm's own name none."""
+    """The model_type of a config.json; timm's own name none.
+
+    Raises:
+        ValueError: it is no JSON object.
+    """
+    if not isinstance(config, dict):
+        raise ValueError(f"its config.json holds a {type(config).__name__}, not an object")
     return config.get("model_type") or (TIMM_TYPE if "pretrained_cfg" in config else None)
 
 

@@ -101,10 +101,11 @@ def scored_as(objective: Objective) -> Objective:
 
 def _decisions(table: pd.DataFrame, objective: Objective, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
     label, weight = table["label"].to_numpy(), equal_group_weight(table["group"])
-    probability = calibration.apply(table["logit"], 1.0)
-    rows = Rows(label, probability, drawn(table).to_numpy(), weight)
+    # As trials are judged: where thresholds lie between probabilities hangs on the temperature.
+    temperature = calibration.fit_temperature(table["logit"], label, weight)
+    rows = Rows(label, calibration.apply(table["logit"], temperature), drawn(table).to_numpy(), weight)
     return {
-        AT_HALF: thresholds.decide(probability, DEFAULT_THRESHOLD),
+        AT_HALF: thresholds.decide(calibration.apply(table["logit"], 1.0), DEFAULT_THRESHOLD),
         CHOSEN: decide_across_folds(table["fold"].to_numpy(), rows, objective, params),
     }
 

@@ -15,6 +15,7 @@ from fracture_mae.data.types import XRays
 from fracture_mae.evaluation import frozen_features
 from fracture_mae.evaluation.prediction import features, predict
 from fracture_mae.models.classifier import from_mae
+from fracture_mae.models.encoders import MaeEncoder
 from fracture_mae.training.batches import gather, pixels_of
 from fracture_mae.training.loss_weights import LossWeights
 from fracture_mae.training.trainer import drawn_square
@@ -88,7 +89,7 @@ def test_frozen_features_are_means_too(tiny_mae, two, accelerator, tmp_path, mon
     monkeypatch.setenv("FRACTURE_MAE_CACHE", str(tmp_path))
     noise = np.random.default_rng(0).integers(0, 255, two.pixels.shape, dtype=np.uint8)
     two = XRays("train", two.table, noise, two.rows)
-    encoder = frozen_features.PooledEncoder(tiny_mae)
+    encoder = frozen_features.PooledEncoder(MaeEncoder.of(tiny_mae))
     found = frozen_features.features(encoder, two, batch_size=4, accelerator=accelerator)["mean"]
     with torch.inference_mode():
         alone = encoder.eval()(torch.from_numpy(noise)[:, None].float() / 255)["mean"].numpy()

@@ -19,7 +19,6 @@ from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models import encoders
 from fracture_mae.models.pixels import to_unit
 from fracture_mae.stages import external, inputs
-from fracture_mae.tracking.report import Report
 from tests.unit.models.networks import save_network
 
 NAME = "frozen some/network"
@@ -97,10 +96,9 @@ def test_elsewhere_only_what_is_kept_of_just_that_network_is_judged(own, frozen,
         (other, own, "keeps that on some/network"),
         (folder, bare(own), "keeps none"),
     ):
-        report = Report()
-        found = external._kept_reference(kept, Evaluate(reference_encoder=name), accelerator, report)
+        found, tags = external._kept_reference(kept, Evaluate(reference_encoder=name), accelerator)
         assert (found is not None) == (not said)
-        assert said in report.tags["reference_encoder.used"]
+        assert said in tags["reference_encoder.used"]
     assert f"train it with --reference-encoder {folder}" in caplog.text
 
 

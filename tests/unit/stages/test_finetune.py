@@ -10,6 +10,7 @@ from fracture_mae.config import FinetuneMae, TrainClassifier
 from fracture_mae.data.types import UNLABELLED, XRays
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation.reconstruction import PER_PATCH, Masks, masked_errors
+from fracture_mae.models.encoders import MaeEncoder
 from fracture_mae.stages import classifier, finetune
 from fracture_mae.training import trainer
 from fracture_mae.training.batches import Batch
@@ -69,13 +70,14 @@ def test_xrays_without_labels_are_trained_on(tiny_mae, dataset, accelerator, tmp
 
 
 def test_a_classifier_is_not_trained_on_them(tiny_mae, dataset, accelerator, tmp_path):
-    config = TrainClassifier(batch_size=4, epochs=1)
     for sampler in ("file", "xray_class"):
-        config = TrainClassifier(batch_size=4, epochs=1, sampler=sampler)
+        config = TrainClassifier(batch_size=4, epochs=1, sampler=sampler).settled("random")
         with Checkpoints(tmp_path, "classifier", resume=True) as checkpoints:
             options = {"accelerator": accelerator, "checkpoints": checkpoints, "log": lambda row, epoch: None}
             with pytest.raises(FractureMaeError, match="3 of 12 X-rays in train have no label"):
-                classifier.train(classifier.build(tiny_mae, config), with_unlabelled(dataset), config, **options)
+                classifier.train(
+                    classifier.build(MaeEncoder.of(tiny_mae), config), with_unlabelled(dataset), config, **options
+                )
 
 
 def test_other_unlabelled_xrays_are_another_training(tiny_mae, dataset, tmp_path, monkeypatch):

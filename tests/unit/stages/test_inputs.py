@@ -23,7 +23,9 @@ def csv(tmp_path):
 
 
 def load(csv, **options):
-    return inputs.load_training_data(FinetuneMae(data_dir=str(csv), group_by="names", **options), 32)
+    return inputs.load_training_data(
+        FinetuneMae(data_dir=str(csv), group_by="names", **options), 32, preprocess="letterbox"
+    )
 
 
 def test_boxes_that_copies_one_leaves_behind_are_counted(csv, caplog):

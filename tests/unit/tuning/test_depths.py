@@ -165,7 +165,7 @@ def test_the_ordinary_folds_are_there_to_be_told_beside(by_source):
 
 
 @pytest.mark.parametrize("kind", ["head", "finetune"])
-def test_matching_is_made_from_what_is_fitted_on_and_weighs_it(kind, tiny_mae, dataset, accelerator, monkeypatch):
+def test_matching_is_made_from_what_is_fitted_on_and_weighs_it(kind, tiny_encoder, dataset, accelerator, monkeypatch):
     given = []
 
     def match(xrays, seed, **options):
@@ -174,7 +174,7 @@ def test_matching_is_made_from_what_is_fitted_on_and_weighs_it(kind, tiny_mae, d
 
     monkeypatch.setattr(depths if kind == "head" else classifier_stage, "match_properties", match)
     config = Tune(n_folds=2, depth=kind, batch_size=4, match="properties")
-    depth = depths.depth_of(tiny_mae, dataset, config, accelerator)
+    depth = depths.depth_of(tiny_encoder, dataset, config, accelerator)
     params = HEAD if kind == "head" else FINETUNE
     matched, _ = depth.predict(params), depth.predict(params)
     everything = sorted(folds.joined(dataset).table["sha256"])
@@ -187,7 +187,7 @@ def test_matching_is_made_from_what_is_fitted_on_and_weighs_it(kind, tiny_mae, d
     assert given[-1] == everything
     assert depth.matching(params).weight[0] == 4
     assert len(given) == len(fitted_on) + 1
-    plain = depths.depth_of(tiny_mae, dataset, config.model_copy(update={"match": "none"}), accelerator)
+    plain = depths.depth_of(tiny_encoder, dataset, config.model_copy(update={"match": "none"}), accelerator)
     assert plain.matching(params) is None
     assert not np.allclose(plain.predict(params)["logit"], matched["logit"], atol=1e-6)
     assert plain.training(params).match == "none"

@@ -37,11 +37,10 @@ def test_learning_rates_are_searched_about_that_of_the_recipe(start, batch_size,
 
 
 def test_every_value_that_source_augmentation_may_have_is_searched():
-    searched = space_of(Tune(depth="finetune"))["source_augmentation"]
+    searched = space_of(Tune(depth="finetune"), "random")["source_augmentation"]
     assert (searched.low, searched.high) == (0, 1)
-    assert "source_augmentation" not in space_of(
-        Tune(depth="head")
-    )  # its features are computed once, of unchanged pictures
+    # Its features are computed once, of unchanged pictures.
+    assert "source_augmentation" not in space_of(Tune(depth="head"), "random")
 
 
 @pytest.mark.parametrize("strength", [0, 0.5, 1])
@@ -51,11 +50,11 @@ def test_augmentation_is_what_train_classifier_takes(strength):
 
 
 def test_what_was_asked_for_is_the_same_in_all_trials():
-    assert space_of(Tune(pool="cls"))["pool"].choices == ("cls",)
-    space = space_of(Tune(depth="finetune", pool="lse", place_weight=0.5))
+    assert space_of(Tune(pool="cls"), "random")["pool"].choices == ("cls",)
+    space = space_of(Tune(depth="finetune", pool="lse", place_weight=0.5), "random")
     trial = optuna.create_study().ask()
     assert {name: suggest(trial, space)[name] for name in ("pool", "place_weight")} == {
         "pool": "lse",
         "place_weight": 0.5,
     }
-    assert not {"pool", "place_weight"} & set(space_of(Tune(depth="finetune")))
+    assert not {"pool", "place_weight"} & set(space_of(Tune(depth="finetune"), "random"))

@@ -246,7 +246,7 @@ def test_contributions_hold_the_four_corners(session, tmp_path):
     corners = {f"class_weight_{w}/threshold_{t}" for w in ("none", "found") for t in ("0.5", "chosen")}
     assert {name.removeprefix("contribution/").rpartition("/")[0] for name in found} == corners
     best = study_of(tmp_path).best_value
-    assert found["contribution/class_weight_found/threshold_chosen/score"] == pytest.approx(best, abs=0.05)
+    assert found["contribution/class_weight_found/threshold_chosen/score"] == pytest.approx(best, abs=1e-9)
     assert np.isfinite(list(found.values())).all()
 
 

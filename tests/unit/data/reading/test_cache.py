@@ -42,7 +42,7 @@ def test_what_is_known_is_not_decoded_again_though_the_last_line_is_torn(store, 
     store.add(pictures.iloc[:3], 1)
     with open(store.list_file, "a", encoding="utf-8") as file:
         file.write(f"{pictures.index[3]},3,8,8,PNG")  # of a writer killed in the middle of a line
-    decoded, others = [], (*astuple(Placement(1.0, 1.0, 0.0, 0.0)), *UNKNOWN)
+    decoded, others = [], (*astuple(Placement(1.0, 1.0, 0.0, 0.0)), 0.0, 0.0, *UNKNOWN)
     monkeypatch.setattr(store, "_decode_one", lambda path: decoded.append(path) or (bytes(16 * 16), 1, 1, *others, ""))
     store.add(pictures, 1)
     assert decoded == pictures.iloc[3:].tolist()
