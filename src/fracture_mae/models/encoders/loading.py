@@ -18,7 +18,7 @@ from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 from fracture_mae.errors import FractureMaeError, first_line
 from fracture_mae.models import hub, preprocessor
-from fracture_mae.models.autoencoder import PRESETS
+from fracture_mae.models.autoencoder import PRESETS, check_image_size
 from fracture_mae.models.encoders.mae import MaeEncoder
 from fracture_mae.models.encoders.network import NetworkEncoder
 from fracture_mae.models.encoders.tokens import Encoder
@@ -52,7 +52,8 @@ def load(name: str, image_size: int | None = None) -> NetworkEncoder:
     network = _load_network(kind, config, name, told.get("architectures") or [])
     file = hub.fetch_file(name, preprocessor.FILE, PRESETS)
     prepared = Preprocessor.of(file, network.config)
-    size = _checked_size(name, image_size or prepared.image_size or _own_size(network.config), network.config)
+    size = image_size or prepared.image_size or _own_size(network.config)
+    check_image_size(name, size, getattr(network.config, "patch_size", 1) or 1)
     return NetworkEncoder(network.eval(), prepared.normalisation, size, name)
 
 
@@ -131,17 +132,3 @@ def _with_last_norm(whole: BeitForMaskedImageModeling) -> PreTrainedModel:
 def _own_size(config: PreTrainedConfig) -> int:
     size = getattr(config, "image_size", None) or 224
     return size[0] if isinstance(size, (list, tuple)) and len(set(size)) == 1 else size
-
-
-def _checked_size(name: str, image_size: object, config: PreTrainedConfig) -> int:
-    patch_size = getattr(config, "patch_size", 1) or 1
-    if not (isinstance(image_size, int) and isinstance(patch_size, int)):
-        raise FractureMaeError(
-            f"{name} takes images of {image_size} in patches of {patch_size}; only squares are known."
-        )
-    if image_size % patch_size:
-        raise FractureMaeError(
-            f"images of {image_size} pixels do not fall into the patches of {patch_size} pixels that {name} takes: leave --image-size "
-            f"at auto, or choose a multiple, such as {image_size // patch_size * patch_size or patch_size}."
-        )
-    return image_size
