@@ -24,7 +24,7 @@ def test_what_is_compared_can_be_trained_tuned_and_judged(workplace):
         (workplace.root / family / "preprocessor_config.json").write_text(json.dumps(told))
     done = workplace.python("compare", **OPTIONS, encoders="convnext,efficientnet", n_folds=2, n_draws=100)
     assert done.returncode == 0, done.stderr
-    best = done.stdout.splitlines()[-4].split()[0]
+    best = done.stdout.splitlines()[-6].split()[0]
     assert best == "convnext"
 
     training = {"encoder": best, "epochs": 2, "reference_encoder": "efficientnet"}

@@ -21,7 +21,8 @@ def test_encoders_side_by_side(workplace):
     done = workplace.python("compare", **SMALL, encoders="vit-mae-nano,deit", n_folds=3, n_draws=100)
     assert done.returncode == 0, done.stderr
     names = ["vit-mae-nano", "deit", "file and border properties", "gradient histograms"]
-    assert [line[:27].strip() for line in done.stdout.splitlines()[-4:]] == names
+    assert [line[:27].strip() for line in done.stdout.splitlines()[-6:-2]] == names
+    assert done.stdout.splitlines()[-1].startswith("AUROC within strata: ")
     parent, *children = workplace.runs("fracture-mae")
     assert [child.data.tags["encoder"] for child in children] == ["vit-mae-nano", "deit"]
     assert {run.info.status for run in (parent, *children)} == {"FINISHED"}

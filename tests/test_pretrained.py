@@ -33,7 +33,7 @@ def pretrained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, Checkpoints(root, "training", resume=False) as kept:
         patch.setenv("FRACTURE_MAE_CACHE", str(root / "cache"))
         options = {"accelerator": make_accelerator("fp32", "cpu"), "checkpoints": kept, "log": lambda row, epoch: None}
-        finetune.train(mae, inputs.load_data(config, 64), config, **options)
+        finetune.train(mae, inputs.load_data(config, 64, preprocess="letterbox"), config, **options)
     AcceleratorState._reset_state(reset_partial_state=True)
     autoencoder.save(mae, root / "model")
     return str(root / "model")
@@ -43,7 +43,7 @@ def errors(folder, accelerator, data_dir, **options):
     """Masked MSE on validation: before, and after each of the first two epochs of thirty."""
     mae = autoencoder.load(folder)
     config = FinetuneMae(data_dir=data_dir, **SHARED, **options).settled(mae.start)
-    dataset = inputs.load_data(config, 64)
+    dataset = inputs.load_data(config, 64, preprocess="letterbox")
     masks = Masks(config.mask_ratio, config.seed)
     found = [masked_errors(mae, dataset.validation, masks, batch_size=64, accelerator=accelerator)["masked_mse"]]
 

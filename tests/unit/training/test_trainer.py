@@ -215,7 +215,8 @@ def history(accelerator, tiny_mae, dataset, tmp_path):
 
     def of(stage, name, **options):
         kind, own = configs[stage]
-        config = kind(**{"epochs": 2, "batch_size": 5, "compile": False, "attention": "sdpa"} | own | options)
+        given = {"epochs": 2, "batch_size": 5, "compile": False, "attention": "sdpa"} | own | options
+        config = kind(**given).settled("random")
         rows, mae = [], copy.deepcopy(tiny_mae)
         with Checkpoints(tmp_path, name, resume=True) as kept:
             settings = {"accelerator": accelerator, "checkpoints": kept, "log": lambda row, epoch: rows.append(row)}
