@@ -45,11 +45,9 @@ def test_what_is_compared_can_be_trained_tuned_and_judged(workplace):
     assert done.returncode == 0, done.stderr
     assert "external/xray/auroc/all/frozen_efficientnet" in workplace.runs("fracture-mae")[-1].data.metrics
 
-    for depth in ("head", "finetune"):
-        tuning = {"encoder": "efficientnet", "depth": depth, "n_trials": 2, "n_folds": 2, "max_epochs": 1}
-        done = workplace.python("tune", **OPTIONS, **tuning)
-        assert done.returncode == 0, done.stderr
-        assert "registered as models:/fracture-classifier/" in done.stdout
+    done = workplace.python("tune", **OPTIONS, encoder="efficientnet", depth="head", n_trials=2, n_folds=2)
+    assert done.returncode == 0, done.stderr
+    assert "registered as models:/fracture-classifier/" in done.stdout
 
 
 def test_an_autoencoder_is_still_a_vitmae(workplace):
