@@ -44,12 +44,14 @@ class Field:
         return picture[self.top : self.bottom, self.left : self.right]
 
 
-def find(picture: np.ndarray) -> Field:
+def find(picture: np.ndarray, *, to_limb: bool = True) -> Field:
     """The exposed field of a picture, uint8 [height, width]; the whole picture where none can be told.
 
     Flat ground that reaches in from the edges is taken away: black, white or grey bars, frames one inside the other, and corners of
-    a rotation, at any angle; around a limb on an evenly black film the rest of the film too. What is left and is no text in a frame
-    is the field, so bone, which is never flat, is not cut off.
+    a rotation, at any angle. What is left and is no text in a frame is the field, so bone, which is never flat, is not cut off.
+
+    Args:
+        to_limb: whether around a limb on an evenly black film the rest of the film is taken away too.
     """
     height, width = picture.shape
     scale = min(1.0, _WORKING_SIDE / max(height, width))
@@ -63,7 +65,7 @@ def find(picture: np.ndarray) -> Field:
     for _ in range(_N_FRAMES):
         inner = small[top:bottom, left:right]
         ground, blank = _flat_ground(inner)
-        found = _box_of_rest(ground)
+        found = _box_of_film(ground) or (_box_of_limb(ground) if to_limb else None)
         if found is None:
             break
         x0, y0, x1, y1, outside = found
@@ -108,29 +110,32 @@ def _flat_ground(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return ground, cv2.dilate(blank.astype(np.uint8), np.ones((_RIM, _RIM), np.uint8)) > 0
 
 
-def _box_of_rest(ground: np.ndarray) -> tuple[int, int, int, int, np.ndarray] | None:
-    """The upright box (left, top, right, bottom) around what is no flat ground, and where the ground is that of corners.
+def _box_of_film(ground: np.ndarray) -> tuple[int, int, int, int, np.ndarray] | None:
+    """The upright box (left, top, right, bottom) around a film in a frame, and what lies beyond its edges, bool [height, width].
 
     Returns:
-        None where nothing to speak of is left.
+        None where what is no flat ground has not the shape of a film.
     """
-    rest, longest = (~ground).astype(np.uint8), max(ground.shape)
-    film = _films(rest, _odd(_LETTERING * longest))
-    if film is not None:
-        hull = _hull(film)
-        inside = np.zeros(ground.shape, np.uint8)
-        cv2.fillConvexPoly(inside, hull, 1)
-        if film.sum() > _SOLID * inside.sum():
-            inside = cv2.erode(inside, np.ones((3, 3), np.uint8), borderValue=1)  # lines along the edges
-            return *_bounds(inside > 0), inside == 0
-    _, part, stats, _ = cv2.connectedComponentsWithStats(
-        cv2.morphologyEx(rest, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    )
+    film = _films((~ground).astype(np.uint8), _odd(_LETTERING * max(ground.shape)))
+    if film is None:
+        return None
+    inside = np.zeros(ground.shape, np.uint8)
+    cv2.fillConvexPoly(inside, _hull(film), 1)
+    if film.sum() <= _SOLID * inside.sum():
+        return None
+    inside = cv2.erode(inside, np.ones((3, 3), np.uint8), borderValue=1)  # lines along the edges
+    return *_bounds(inside > 0), inside == 0
+
+
+def _box_of_limb(ground: np.ndarray) -> tuple[int, int, int, int, np.ndarray] | None:
+    """The upright box around all that is no flat ground, of which nothing lies beyond; None where it is nothing to speak of."""
+    rest = cv2.morphologyEx((~ground).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    _, part, stats, _ = cv2.connectedComponentsWithStats(rest)
     large = stats[:, cv2.CC_STAT_AREA] > _SPECK * ground.size
     large[0] = False
     if not large.any():
         return None
-    margin = round(_MARGIN * longest)
+    margin = round(_MARGIN * max(ground.shape))
     x0, y0, x1, y1 = _bounds(large[part])
     height, width = ground.shape
     box = max(0, x0 - margin), max(0, y0 - margin), min(width, x1 + margin), min(height, y1 + margin)

@@ -10,7 +10,7 @@ from fracture_mae.data.reading.decoding import letterbox
 from fracture_mae.data.reading.placement import Placement
 
 # Raised when anything but the letterbox makes other pixels of a picture.
-VERSION = 1
+VERSION = 2
 LETTERBOX, FILM, FILM_EQUALISED, FILM_SQUARES = "letterbox", "film", "film_equalised", "film_squares"
 _N_SQUARES = {FILM_SQUARES: 3}  # that become of a picture; of the others one
 _NEIGHBOURHOOD = (
@@ -21,6 +21,7 @@ _FLOOR = 4  # grey levels added to it, so that noise on an even ground stays sma
 _DETAIL = 0.12  # what 2 % of the X-rays on which it was chosen have no more than at 224 pixels, see `_detail`
 _MOST_BLUR = 3.0  # pixels, standard deviation
 _N_HALVINGS = 5  # of the interval in which the blur is looked for
+_LEAST_EXPOSED = 1e-3  # share of a neighbourhood; with less, nothing of it is shown
 _COARSE = 56  # pixels; a neighbourhood's mean is worked out in a square shrunk to this
 
 
@@ -44,8 +45,8 @@ def stretched_film(picture: np.ndarray, size: int) -> tuple[np.ndarray, Placemen
 
     What is empty within, such as the corners that a rotation leaves, is filled smoothly with the brightness around.
     """
-    field = film.find(picture)
-    return _cut_out(picture, field, (field.left, field.top, field.right, field.bottom), size)
+    square, empty, placement = _whole_field(picture, size)
+    return _filled(square, empty), placement
 
 
 def equalised_film(picture: np.ndarray, size: int) -> tuple[np.ndarray, Placement]:
@@ -53,10 +54,10 @@ def equalised_film(picture: np.ndarray, size: int) -> tuple[np.ndarray, Placemen
 
     Brightness and contrast: local contrast normalisation (N. Pinto, D. Cox and J. DiCarlo, "Why is real-world visual object
     recognition hard?", PLoS Computational Biology 4, 2008). Detail: each picture is blurred until it has no more than small and
-    strongly compressed ones.
+    strongly compressed ones. What is empty within has no part in this, and becomes an even grey of 128.
     """
-    square, placement = stretched_film(picture, size)
-    return _equalised(square), placement
+    square, empty, placement = _whole_field(picture, size)
+    return _equalised(square, empty), placement
 
 
 def squares_of_film(picture: np.ndarray, size: int) -> list[tuple[np.ndarray, Placement]]:
@@ -64,9 +65,9 @@ def squares_of_film(picture: np.ndarray, size: int) -> list[tuple[np.ndarray, Pl
 
     They begin at its ends and in its middle, so bones keep their proportions, and are shown larger than in one square of the whole.
     Of a field more than three times as long as wide, parts between them would be missing: there they overlap no more, and are as
-    long as a third of it.
+    long as a third of it. The film around a limb stays, as squares that are not stretched need no closer cut.
     """
-    field = film.find(picture)
+    field = film.find(picture, to_limb=False)
     height, width = field.bottom - field.top, field.right - field.left
     upright, longest = height >= width, max(height, width)
     side = max(min(height, width), -(-longest // _N_SQUARES[FILM_SQUARES]))
@@ -76,8 +77,8 @@ def squares_of_film(picture: np.ndarray, size: int) -> list[tuple[np.ndarray, Pl
         start = (longest - side) * number // (_N_SQUARES[FILM_SQUARES] - 1)
         left, top = (field.left, field.top + start) if upright else (field.left + start, field.top)
         right, bottom = (field.right, top + side) if upright else (left + side, field.bottom)
-        square, placement = _cut_out(picture, field, (left, top, right, bottom), size)
-        found.append((_equalised(square), placement))
+        square, empty, placement = _cut_out(picture, field, (left, top, right, bottom), size)
+        found.append((_equalised(square, empty), placement))
     return found
 
 
@@ -89,10 +90,15 @@ PREPROCESSINGS: dict[str, Callable[[np.ndarray, int], list[tuple[np.ndarray, Pla
 }
 
 
+def _whole_field(picture: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, Placement]:
+    field = film.find(picture)
+    return _cut_out(picture, field, (field.left, field.top, field.right, field.bottom), size)
+
+
 def _cut_out(
     picture: np.ndarray, field: film.Field, box: tuple[int, int, int, int], size: int
-) -> tuple[np.ndarray, Placement]:
-    """A part of the field (left, top, right, bottom in pixels of the picture) as a square, filled where it is empty."""
+) -> tuple[np.ndarray, np.ndarray, Placement]:
+    """A part of the field (left, top, right, bottom in pixels of the picture) as a square; where that is empty, bool [size, size]."""
     left, top, right, bottom = box
     width, height = right - left, bottom - top
     interpolation = cv2.INTER_AREA if max(height, width) > size else cv2.INTER_LINEAR
@@ -102,11 +108,11 @@ def _cut_out(
     empty = empty[top - field.top : bottom - field.top, left - field.left : right - field.left]
     empty = cv2.resize(empty, (size, size), interpolation=cv2.INTER_NEAREST) > 0
     scale_x, scale_y = size / width, size / height
-    return _filled(square, empty), Placement(scale_x, scale_y, -left * scale_x, -top * scale_y)
+    return square, empty, Placement(scale_x, scale_y, -left * scale_x, -top * scale_y)
 
 
-def _equalised(square: np.ndarray) -> np.ndarray:
-    return _with_less_detail(_locally_normalised(square), _DETAIL)
+def _equalised(square: np.ndarray, empty: np.ndarray) -> np.ndarray:
+    return _with_less_detail(_locally_normalised(square, empty), _DETAIL)
 
 
 def _filled(square: np.ndarray, empty: np.ndarray) -> np.ndarray:
@@ -130,15 +136,23 @@ def _filled(square: np.ndarray, empty: np.ndarray) -> np.ndarray:
     return np.where(empty, filled.round().clip(0, 255), square).astype(np.uint8)
 
 
-def _locally_normalised(square: np.ndarray) -> np.ndarray:
-    """Each pixel's distance from the mean of its neighbourhood, in its standard deviations, around a grey of 128."""
+def _locally_normalised(square: np.ndarray, empty: np.ndarray) -> np.ndarray:
+    """Each pixel's distance from the mean of its neighbourhood, in its standard deviations, around a grey of 128.
+
+    What is empty counts for no neighbourhood, so that no bright or dark seam runs along it.
+    """
+    exposed = (~empty).astype(np.float32)
+
+    def blurred(values: np.ndarray) -> np.ndarray:
+        shrunk = cv2.resize(values, (_COARSE, _COARSE), interpolation=cv2.INTER_AREA)
+        return cv2.GaussianBlur(shrunk, (0, 0), _COARSE * _NEIGHBOURHOOD, borderType=cv2.BORDER_REFLECT)
+
+    share = blurred(exposed).clip(min=_LEAST_EXPOSED)
 
     def around(values: np.ndarray) -> np.ndarray:
-        shrunk = cv2.resize(values, (_COARSE, _COARSE), interpolation=cv2.INTER_AREA)
-        blurred = cv2.GaussianBlur(shrunk, (0, 0), _COARSE * _NEIGHBOURHOOD, borderType=cv2.BORDER_REFLECT)
-        return cv2.resize(blurred, values.shape, interpolation=cv2.INTER_LINEAR)
+        return cv2.resize(blurred(values * exposed) / share, values.shape, interpolation=cv2.INTER_LINEAR)
 
-    difference = square - around(square.astype(np.float32))
+    difference = (square - around(square.astype(np.float32))) * exposed
     deviation = np.sqrt(around(difference**2)) + _FLOOR
     return (128 + _CONTRAST * difference / deviation).clip(0, 255).astype(np.uint8)
 

@@ -6,7 +6,7 @@ from fracture_mae.config import options
 from fracture_mae.data.reading import preprocessing
 from fracture_mae.data.reading.preprocessing import FILM, FILM_EQUALISED, FILM_SQUARES, LETTERBOX, n_squares, preprocess
 from fracture_mae.evaluation.properties import border
-from tests.unit.data.reading.test_film import film_of, framed
+from tests.unit.data.reading.test_film import film_of, framed, limb_on_black
 
 FILMS = (FILM, FILM_EQUALISED)
 
@@ -75,6 +75,29 @@ def test_corners_of_a_rotation_are_filled_with_the_brightness_around(level):
     square, _ = whole(turned, 64, FILM)
     corners = np.array([square[:5, :5], square[:5, -5:], square[-5:, :5], square[-5:, -5:]])
     assert ((corners > 50) & (corners < 130)).all()  # as the film itself
+
+
+@pytest.mark.parametrize("level", [0, 255])
+@pytest.mark.parametrize("how", [FILM_EQUALISED, FILM_SQUARES])
+def test_equalised_corners_are_an_even_grey_without_a_seam(how, level):
+    """Had they a part in the mean of the neighbourhood, the grain beside them would be much brighter or darker than grey."""
+    turn = cv2.getRotationMatrix2D((120, 120), 25, 1)
+    turned = cv2.warpAffine(grainy(240, 240), turn, (240, 240), borderValue=level)
+    square, _ = whole(turned, 64, how)
+    even = cv2.morphologyEx((square == 128).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3))) > 0
+    assert even[[0, 0, -1, -1], [0, -1, 0, -1]].all()
+    seam = (cv2.dilate(even.astype(np.uint8), np.ones((5, 5))) > 0) & ~even
+    assert seam.sum() > 50
+    assert abs(square[seam].mean() - 128) < 10
+
+
+def test_squares_keep_the_film_around_a_limb_that_the_stretched_film_leaves_out():
+    picture = limb_on_black()
+    height, width = picture.shape
+    squares, placements = preprocess(picture, 60, FILM_SQUARES)
+    assert len(squares) == 3
+    assert [placement.scale_x for placement in placements] == pytest.approx([60 / min(height, width)] * 3, rel=0.01)
+    assert whole(picture, 60, FILM)[1].scale_x > 1.1 * 60 / width
 
 
 def test_equalised_films_have_the_same_brightness_contrast_and_detail():
