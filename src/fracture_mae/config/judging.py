@@ -83,6 +83,11 @@ class Compare(ReferenceOptions, DataOptions):
         "folds",
         description="sources: also hold out each source, such as a hospital, once, and show what is left of the folds' figures",
     )
+    match: Literal["none", "properties"] = Field(
+        "none",
+        description="properties: X-rays are weighed where heads are fitted so that labels hang neither on file properties nor on the "
+        "source; the references are not",
+    )
     n_draws: int = Evaluate.model_fields["n_draws"]
     references: bool = Field(True, description="also judge the reference classifiers in the same folds")
 

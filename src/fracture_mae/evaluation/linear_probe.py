@@ -4,7 +4,7 @@ The outer folds give every X-ray an answer from a model that never saw it; the i
 the regularisation. All files of an X-ray, and all X-rays of a patient, are in one fold of both.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +34,13 @@ class Probed:
 
 
 def out_of_fold(
-    features: np.ndarray, table: pd.DataFrame, fold: np.ndarray, *, seed: int, by_source: bool = False
+    features: np.ndarray,
+    table: pd.DataFrame,
+    fold: np.ndarray,
+    *,
+    seed: int,
+    by_source: bool = False,
+    matched: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Probed:
     """Fit and answer fold by fold; classes weigh the same, and within a class X-rays, so that 1/2 is a fair threshold.
 
@@ -43,44 +49,59 @@ def out_of_fold(
         table: columns group, label and patient, in the order of the features; with `by_source` also source.
         fold: [n], of `folds.assign`, or of `held_out_sources.gather`.
         by_source: whether the inner folds, too, are of whole sources where there are enough of them.
+        matched: from the positions of training files, int64 [m], to how much each counts besides, float64 [m], such as
+            `matching.Matching.weight`; None: the same.
     """
     logit = np.empty(len(table))
     chosen = []
     for number in range(fold.max() + 1):
         training, held_out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-        best = _choose(features[training], table.iloc[training], seed, by_source)
-        *_, (_, logit[held_out]) = _path(features, table, training, held_out, C_GRID[: C_GRID.index(best) + 1])
+        counts = np.ones(len(training)) if matched is None else matched(training)
+        best = _choose(features[training], table.iloc[training], counts, seed, by_source)
+        weight = balanced_weight(table.iloc[training], counts)
+        *_, (_, logit[held_out]) = _path(features, table, training, held_out, weight, C_GRID[: C_GRID.index(best) + 1])
         chosen.append(best)
     return Probed(logit, tuple(chosen))
 
 
-def balanced_weight(table: pd.DataFrame) -> np.ndarray:
-    """Weights [n] under which both classes, and within a class all X-rays, count the same; their sum is the number of X-rays."""
-    weight = equal_group_weight(table["group"])
+def balanced_weight(table: pd.DataFrame, counts: np.ndarray | float = 1.0) -> np.ndarray:
+    """Weights [n] under which both classes count the same, and within a class all X-rays, times `counts`; they add up to the number
+    of X-rays that count.
+    """
+    weight = equal_group_weight(table["group"]) * counts
     label = table["label"].to_numpy()
     return weight * weight.sum() / 2 / np.bincount(label, weights=weight)[label]
 
 
-def _choose(features: np.ndarray, table: pd.DataFrame, seed: int, by_source: bool) -> float:
+def _choose(features: np.ndarray, table: pd.DataFrame, counts: np.ndarray, seed: int, by_source: bool) -> float:
     """The C with the least log loss on inner folds."""
     n_xrays = table.groupby("label")["patient"].nunique()
     assign = held_out_sources.inner_folds if by_source else folds.assign
     fold = assign(table, int(np.clip(n_xrays.min(), 2, N_INNER_FOLDS)), seed)
     loss = dict.fromkeys(C_GRID, 0.0)
-    weight, sign = balanced_weight(table), 1 - 2 * table["label"].to_numpy()
+    weight, sign = balanced_weight(table, counts), 1 - 2 * table["label"].to_numpy()
     for number in range(fold.max() + 1):
-        held_out = np.flatnonzero(fold == number)
-        for inverse_penalty, logit in _path(features, table, np.flatnonzero(fold != number), held_out, C_GRID):
+        training, held_out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+        fitted_under = balanced_weight(table.iloc[training], counts[training])
+        for inverse_penalty, logit in _path(features, table, training, held_out, fitted_under, C_GRID):
             loss[inverse_penalty] += float(weight[held_out] @ np.logaddexp(0, sign[held_out] * logit))
     return min(loss, key=loss.get)
 
 
 def _path(
-    features: np.ndarray, table: pd.DataFrame, training: np.ndarray, held_out: np.ndarray, inverse_penalties: tuple
+    features: np.ndarray,
+    table: pd.DataFrame,
+    training: np.ndarray,
+    held_out: np.ndarray,
+    weight: np.ndarray,
+    inverse_penalties: tuple[float, ...],
 ) -> Iterator[tuple[float, np.ndarray]]:
-    """Each C and its logits for the files held out; every fit starts from the one before, which saves most of its time."""
-    rows = table.iloc[training]
-    label, weight = rows["label"].to_numpy(), balanced_weight(rows)
+    """Each C and its logits for the files held out; every fit starts from the one before, which saves most of its time.
+
+    Args:
+        weight: [m], of the training files.
+    """
+    label = table["label"].to_numpy()[training]
     scaler = StandardScaler().fit(features[training], sample_weight=weight)
     known, unknown = scaler.transform(features[training]), scaler.transform(features[held_out])
     model = LogisticRegression(warm_start=True, max_iter=2000)

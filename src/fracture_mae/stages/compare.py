@@ -17,6 +17,7 @@ from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import frozen_features, held_out_sources, linear_probe, references
 from fracture_mae.evaluation.frozen_features import Embedder, PooledEncoder
 from fracture_mae.evaluation.judging import Certainty, drawn, levels, slug, within_strata
+from fracture_mae.evaluation.matching import match_properties
 from fracture_mae.evaluation.strata import NO_REFERENCES, WITHIN, Strata
 from fracture_mae.metrics.calibration import apply
 from fracture_mae.metrics.intervals import bootstrap_intervals, paired_difference
@@ -72,14 +73,17 @@ def compare(config: Compare, run: Run) -> str:
     held = HeldOutSources.of(dataset) if config.cross_validate == "sources" else None
     certainty = Certainty(config.n_draws, config.seed)
 
+    matched = _matched(config)
     predictions, by_source = {}, {}
     for compared in all_compared:
         xrays = folds.joined(load(compared.image_size, compared.preprocess))
         with run.child(compared.name) as child:
-            predictions[compared.name], told = probe(compared, xrays, fold, config, accelerator)
+            predictions[compared.name], told = probe(compared, xrays, fold, config, accelerator, matched)
             if held:
                 xrays = with_sources(xrays, held)
-                by_source[compared.name], _ = probe(compared, xrays, held.fold, config, accelerator, by_source=True)
+                by_source[compared.name], _ = probe(
+                    compared, xrays, held.fold, config, accelerator, matched, by_source=True
+                )
             child.tags({"encoder": compared.name} | told | inputs.check_encoder_split(compared.name, dataset))
             measured = measure(levels(predictions[compared.name])["xray"], certainty)
             child.metrics({f"xray/{name}": value for name, value in measured.items()})
@@ -129,6 +133,21 @@ def open_encoder(name: str, config: Compare) -> ComparedEncoder:
     return ComparedEncoder(name, PooledEncoder(encoder), encoder.image_size, encoder.preprocess)
 
 
+def _matched(config: Compare) -> Callable[[XRays], np.ndarray] | None:
+    """The weights of X-rays by `config.match`, worked out once for the same files, whatever encoders look at them."""
+    if config.match == "none":
+        return None
+    known: dict[str, np.ndarray] = {}
+
+    def weight(xrays: XRays) -> np.ndarray:
+        files = " ".join(xrays.table["sha256"])
+        if files not in known:
+            known[files] = match_properties(xrays, config.seed).weight
+        return known[files]
+
+    return weight
+
+
 def with_sources(xrays: XRays, held: HeldOutSources) -> XRays:
     """The same X-rays at another image size or preprocessed otherwise, with the sources that are held out."""
     return XRays(xrays.name, xrays.table.assign(source=held.xrays.table["source"]), xrays.pixels, xrays.rows)
@@ -140,6 +159,7 @@ def probe(
     fold: np.ndarray,
     config: Compare,
     accelerator: Accelerator,
+    matched: Callable[[XRays], np.ndarray] | None = None,
     *,
     by_source: bool = False,
 ) -> tuple[pd.DataFrame, dict[str, object]]:
@@ -148,11 +168,15 @@ def probe(
     Args:
         xrays: at the encoder's image size.
         fold: [n], of each file.
+        matched: from training X-rays to how much each file counts besides; None: the same.
         by_source: see `linear_probe.out_of_fold`.
     """
     options = {"batch_size": config.batch_size, "accelerator": accelerator}
     features = frozen_features.features(compared.embedder, xrays, **options)[config.pool]
-    probed = linear_probe.out_of_fold(features, xrays.table, fold, seed=config.seed, by_source=by_source)
+    counts = matched and (lambda training: matched(xrays.subset(training)))
+    probed = linear_probe.out_of_fold(
+        features, xrays.table, fold, seed=config.seed, by_source=by_source, matched=counts
+    )
     told = {
         "image_size": compared.image_size,
         "preprocess": compared.preprocess,

@@ -138,9 +138,9 @@ def test_a_head_on_features_never_sees_the_source_nor_do_its_settings(marked, mo
     seen = []
     path = linear_probe._path
 
-    def spy(features, rows, training, held_out, penalties):
+    def spy(features, rows, training, held_out, weight, penalties):
         seen.append((set(rows["source"].iloc[training]), set(rows["source"].iloc[held_out])))
-        return path(features, rows, training, held_out, penalties)
+        return path(features, rows, training, held_out, weight, penalties)
 
     monkeypatch.setattr(linear_probe, "_path", spy)
     features = np.random.default_rng(0).normal(size=(len(table), 3))

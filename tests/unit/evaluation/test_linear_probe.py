@@ -51,6 +51,25 @@ def test_weights_make_classes_and_xrays_count_the_same():
     np.testing.assert_allclose(balanced_weight(table), [1, 1, 2 / 3, 2 / 3, 2 / 3])
 
 
+def test_weights_besides_share_what_a_class_has():
+    """Of two X-rays of the first class one counts three times as much; X-rays count 1 + 3 + 1 + 1 + 0, half of that for each class."""
+    table = table_of([1, 1, 1, 0, 0, 0], list("aabcde"))
+    np.testing.assert_allclose(balanced_weight(table, np.array([1, 1, 3, 1, 1, 0])), [3 / 8, 3 / 8, 9 / 4, 1.5, 1.5, 0])
+
+
+def test_files_that_count_nothing_teach_nothing():
+    """The second half of the files says the contrary of the first; without weight it is not heard, in answers nor in the penalty."""
+    features, table = made(n_xrays=40, n_copies=1, shift=3.0)
+    contrary = table.assign(label=1 - table["label"], group=table["group"] + "c", patient=table["patient"] + "c")
+    both = pd.concat([table, contrary], ignore_index=True)
+    fold = np.tile(assign(table, 4, seed=0), 2)
+    counts = np.repeat([1.0, 0.0], 40)
+    found = out_of_fold(np.tile(features, (2, 1)), both, fold, seed=0, matched=lambda training: counts[training])
+    assert roc_auc_score(table["label"], found.logit[:40]) > 0.8
+    heard = out_of_fold(np.tile(features, (2, 1)), both, fold, seed=0)
+    assert roc_auc_score(table["label"], heard.logit[:40]) < 0.7
+
+
 def test_every_answer_comes_from_a_model_of_the_other_folds():
     """The same by hand: scikit-learn on the other folds, with the C that was chosen."""
     features, table = made()
@@ -99,9 +118,9 @@ def test_inner_folds_part_no_xray(monkeypatch):
     seen = []
     path = linear_probe._path
 
-    def watched(features, table, training, held_out, inverse_penalties):
+    def watched(features, table, training, held_out, weight, inverse_penalties):
         seen.append(set(table["patient"].iloc[training]) & set(table["patient"].iloc[held_out]))
-        return path(features, table, training, held_out, inverse_penalties)
+        return path(features, table, training, held_out, weight, inverse_penalties)
 
     monkeypatch.setattr(linear_probe, "_path", watched)
     features, table = made(n_xrays=30)

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -90,6 +91,25 @@ def test_an_encoder_is_probed_on_every_xray_but_test(large, tiny_mae, accelerato
     assert np.isfinite(found["logit"]).all()
     assert found["fold"].tolist() == fold.tolist()
     assert (told["n_features"], told["image_size"], len(told["inverse_penalties"].split())) == (16, 32, 3)
+
+
+def test_matched_heads_weigh_the_training_xrays_alone(large, tiny_mae, accelerator, monkeypatch):
+    pool = joined(large)
+    fold = assign(pool.table, 4, seed=0)
+    candidate = ComparedEncoder("tiny", PooledEncoder(MaeEncoder.of(tiny_mae)), 32, "letterbox")
+    seen = []
+
+    def match(xrays, seed):
+        seen.append(frozenset(xrays.table["sha256"]))
+        return SimpleNamespace(weight=np.where(xrays.label == 1, 1.0, 2.0))
+
+    monkeypatch.setattr(compare, "match_properties", match)
+    matched = compare._matched(Compare(match="properties"))
+    for _ in range(2):  # of two encoders the second asks for nothing new
+        compare.probe(candidate, pool, fold, Compare(), accelerator, matched)
+    contents = pool.table["sha256"].to_numpy()
+    assert seen == [frozenset(contents[fold != number]) for number in range(4)]
+    assert compare._matched(Compare()) is None
 
 
 def test_references_answer_in_the_same_folds(large, monkeypatch):
