@@ -30,7 +30,7 @@ class Tune(ReferenceOptions, DataOptions):
         *("average_precision", "cost", "specificity_at_sensitivity", "pareto"),
     ] = Field(
         "balanced_accuracy",
-        description="what is best, every X-ray counting once; weighted_youden: sensitivity counts twice beside specificity; "
+        description="what is best, every X-ray counting once; weighted_youden: 1.5 · sensitivity + specificity; "
         "pareto: sensitivity and specificity at once",
     )
     min_sensitivity: float = Field(

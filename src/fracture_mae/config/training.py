@@ -170,7 +170,7 @@ class TrainClassifier(
         "auto",
         description="a number, or what to maximise: "
         + ", ".join(THRESHOLD_OBJECTIVES)
-        + "; weighted_youden, the default: sensitivity, counted twice, + specificity, since a missed fracture is dearer than a false "
+        + "; weighted_youden, the default: 1.5 · sensitivity + specificity, since a missed fracture is dearer than a false "
         "alarm. The mean of what is best in 500 bootstrap draws by patient of the validation X-rays, or, with cross_validate=5, of the "
         "out-of-fold predictions",
     )

@@ -18,7 +18,7 @@ OBJECTIVES: tuple[str, ...] = get_args(Objective)
 
 # How much sensitivity counts beside specificity in "weighted_youden": who misses a fracture sends home a patient who needs treatment,
 # who raises a false alarm costs a second look.
-SENSITIVITY_COUNTS = 2.0
+SENSITIVITY_COUNTS = 1.5
 
 # Scores closer than this are a tie: sums of weights in another order differ by a few 1e-16.
 TIE = 1e-12

@@ -47,7 +47,7 @@ LABEL, PROBABILITY = [0, 1, 0, 0, 1], [0.1, 0.3, 0.5, 0.7, 0.9]
 @pytest.mark.parametrize(
     ("objective", "options", "expected"),
     [
-        ("weighted_youden", {}, 0.2),  # (2 + 1/3) / 3 against (2/2 + 1) / 3 at 0.8
+        ("weighted_youden", {}, 0.2),  # (1.5 + 1/3) / 2.5 against (1.5/2 + 1) / 2.5 at 0.8
         ("balanced_accuracy", {}, 0.8),  # sensitivity 1/2, specificity 1; at 0.2 it is (1 + 1/3) / 2
         ("f1", {}, 0.2),  # 4/6 = 2/3 at 0.2 and, tied, at 0.8, where one is missed
         ("f2", {}, 0.2),  # 10/12 against 5/9 at 0.8
@@ -92,7 +92,7 @@ def sklearn_score(objective, label, decision, weight):
     match objective:
         case "weighted_youden":
             recalls = [sklearn.metrics.recall_score(label, decision, pos_label=value, **options) for value in (1, 0)]
-            return (2 * recalls[0] + recalls[1]) / 3
+            return (1.5 * recalls[0] + recalls[1]) / 2.5
         case "balanced_accuracy":
             return sklearn.metrics.balanced_accuracy_score(label, decision, **options)
         case "f1" | "f2":

@@ -146,7 +146,7 @@ def test_the_default_leans_to_sensitivity_and_says_how_it_was_chosen(dataset):
     even = decide(rows, TrainClassifier(threshold="balanced_accuracy"), dataset)
     assert 0 < default.threshold < even.threshold
     assert str(default) == (
-        f"threshold {default.threshold:.3f}: weighted_youden (sensitivity counts 2 times as much as specificity), "
+        f"threshold {default.threshold:.3f}: weighted_youden (sensitivity counts 1.5 times as much as specificity), "
         "mean over 500 bootstrap draws of 40 validation X-rays"
     )
     assert decide(rows, TrainClassifier(), dataset) == default  # the same seed, the same threshold

@@ -16,7 +16,7 @@ DECISION = np.array([1, 1, 0, 1, 1, 0, 0, 0, 0])
 PROBABILITY = np.array([0.9, 0.7, 0.1, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2])
 ONES = np.ones(9)
 BY_HAND = {
-    "weighted_youden": ((2 * 2 / 3 + 4 / 6) / 3,),
+    "weighted_youden": ((1.5 * 2 / 3 + 4 / 6) / 2.5,),
     "balanced_accuracy": (2 / 3,),
     "f1": (2 * 2 / (2 * 2 + 1 + 2),),
     "f2": (5 * 2 / (5 * 2 + 4 * 1 + 2),),
