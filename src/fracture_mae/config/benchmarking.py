@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
-from fracture_mae.config.options import DataOptions, Masking
+from fracture_mae.config.options import PREPROCESSINGS, DataOptions, Masking
 
 BENCHMARK_PARTS = ("fine_tuning", "step", "ceiling", "loading", "tuning", "evaluation", "processes", "growth")
 _SMALLEST_SET = 20  # X-ray files: fewer tell nothing about growth
@@ -15,6 +15,9 @@ class Benchmark(DataOptions):
     """Measure on this machine how fast the project is, each figure beside its alternative, in turn."""
 
     model: str = Masking.model_fields["model"]
+    preprocess: Literal[PREPROCESSINGS] = Field(
+        "letterbox", description="how an X-ray becomes a square; letterbox: one of each, so that X-rays per second are images per second"
+    )
     compile: Literal["auto"] | bool = Field(
         "auto", description="use torch.compile in the training steps that are measured; auto: on a GPU"
     )

@@ -27,7 +27,7 @@ _RATED_BATCH = 256  # X-rays per step that base learning rates are told for
 _HIGHEST_RATE = 2.4e-3  # of 4096 images, the most that He et al. pre-train with
 PREPROCESSINGS = ("letterbox", "film", "film_equalised", "film_squares")  # see data.reading.preprocessing
 # Of models that do not say which they were made with, by recipe; entry points without recipes go by the default one.
-UNSTATED_PREPROCESSING = {"default": "letterbox", "robust": "letterbox", "original": "letterbox"}
+UNSTATED_PREPROCESSING = {"default": "film_squares", "robust": "film_squares", "original": "letterbox"}
 
 
 def _number_if_possible(value: Any) -> Any:
@@ -179,7 +179,8 @@ class DataOptions(Config):
         "auto",
         description="how an X-ray becomes a square; letterbox: whole, on black; film: the exposed field alone, without frames, bars "
         "and corners of rotations, stretched; film_equalised: that with equal contrast and detail everywhere; film_squares: "
-        "so, but three squares along its longer side, over which answers are averaged; auto: as the model was made",
+        "so, but three squares along its longer side, over which answers are averaged; auto: as the model was made, or where it does "
+        "not say, film_squares (recipe original: letterbox)",
     )
     split: Literal["grouped", "published"] = Field(
         "grouped",

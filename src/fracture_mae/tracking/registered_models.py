@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 import pandas as pd
 
 from fracture_mae.config import DataOptions, FinetuneMae, TrainClassifier, Tune
+from fracture_mae.data.reading.preprocessing import LETTERBOX
 from fracture_mae.data.shown import Shown, leakage_of
 from fracture_mae.data.types import Dataset, Leakage
 from fracture_mae.errors import FractureMaeError
@@ -174,6 +175,7 @@ def _load_mae(name: str, config: DataOptions) -> Mae:
     name = registry.exact(name)
     mae = autoencoder.load(str(registry.fetch(name)), **options)
     mae.source = name  # not the folder that MLflow keeps it in
+    mae.preprocess = mae.preprocess or LETTERBOX  # of earlier versions, which knew nothing else
     mae.start = _start_of(name)
     return mae
 

@@ -67,11 +67,13 @@ def test_a_variant_is_the_default_but_for_its_own_values(kind):
     assert usual["source_augmentation"] == kind(recipe="original").source_augmentation == 0
 
 
-def test_the_preprocessing_is_the_one_asked_for_or_the_models_own_or_a_letterbox():
+def test_the_preprocessing_is_the_one_asked_for_or_the_models_own_or_that_of_the_recipe():
     assert TrainClassifier(preprocess="film").preprocess_for("film_equalised") == "film"
     assert TrainClassifier().preprocess_for("film") == "film"
-    for asked in (TrainClassifier(), TrainClassifier(recipe="original"), config.ReconstructBaseline()):
-        assert asked.preprocess_for(None) == "letterbox"
+    for asked in (TrainClassifier(), TrainClassifier(recipe="robust"), config.ReconstructBaseline()):
+        assert asked.preprocess_for(None) == "film_squares"
+    assert TrainClassifier(recipe="original").preprocess_for(None) == "letterbox"
+    assert config.Benchmark().preprocess_for(None) == "letterbox"
     with pytest.raises(ValidationError, match="preprocess"):
         TrainClassifier(preprocess="stretch")
 

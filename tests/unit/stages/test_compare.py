@@ -60,7 +60,7 @@ def test_mae_preset_and_other_vit_are_opened(tmp_path, tiny_mae):
     config = Compare(image_size=64)
     for name in (str(tmp_path / "mae"), str(tmp_path / "vit"), "vit-mae-nano"):
         found = compare.open_encoder(name, config)
-        assert (found.name, found.image_size, found.preprocess) == (name, 64, "letterbox")
+        assert (found.name, found.image_size, found.preprocess) == (name, 64, "film_squares")
         assert compare.open_encoder(name, Compare(image_size=64, preprocess="film")).preprocess == "film"
         assert found.n_parameters > 1000
     assert compare.open_encoder(str(tmp_path / "mae"), Compare()).image_size == 32

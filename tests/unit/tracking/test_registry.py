@@ -124,7 +124,8 @@ def test_what_a_model_began_as_stays_with_it(experiment, store, tmp_path, tiny_m
     mae_model.save(tiny_mae, saved)
     registry.register_mae(saved, {"start": "random"})
     assert mae_model.load(str(saved)).start == "weights"  # a folder is taken for what somebody pretrained
-    assert registered_models.load_mae("models:/xray-mae/1", DataOptions()).start == "random"
+    mae = registered_models.load_mae("models:/xray-mae/1", DataOptions())
+    assert (mae.start, mae.preprocess) == ("random", "letterbox")
 
 
 def test_find_by_version_alias_and_latest(store):
@@ -213,7 +214,7 @@ def test_a_picture_that_is_gone_ends_a_training_before_it_begins(dataset):
 
 
 @pytest.mark.parametrize(
-    ("own", "asked", "expected"), [(None, "film", "film"), ("film", "auto", "film"), (None, "auto", "letterbox")]
+    ("own", "asked", "expected"), [(None, "film", "film"), ("film", "auto", "film"), (None, "auto", "film_squares")]
 )
 def test_an_encoder_is_given_what_it_was_made_with(tmp_path, tiny_mae, caplog, own, asked, expected):
     tiny_mae.preprocess = own
