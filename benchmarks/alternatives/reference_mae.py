@@ -10,8 +10,8 @@ from accelerate import Accelerator
 from torch import nn
 
 from benchmarks.flops import Sizes, Stack
-from fracture_mae.models.autoencoder import sincos_positions
 from fracture_mae.models.pixels import Normalisation
+from fracture_mae.models.positions import sincos_positions
 
 _WEIGHT_DECAY, _BETAS = 0.05, (0.9, 0.95)
 

@@ -19,6 +19,12 @@ from fracture_mae.data.reading.preprocessing import PREPROCESSINGS
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.models import authors, hub
 from fracture_mae.models.pixels import IMAGENET, Normalisation
+from fracture_mae.models.positions import (
+    check_position_embeddings,
+    interpolate_positions,
+    position_embeddings_of,
+    sincos_positions,
+)
 from fracture_mae.models.vit import as_multiplied, encode, patches_of
 
 # Random starts for demos, tests and machines that reach no hub. One channel: an X-ray is grey.
@@ -225,8 +231,8 @@ def load(model: str, *, image_size: int | None = None, seed: int = 0) -> Mae:
     network, has_decoder = _read(model)
     if not has_decoder:
         network.decoder.load_state_dict(random_start(network.config, seed).decoder.state_dict())
-    _check_position_embeddings(network, model)
-    for positions in _position_embeddings(network):
+    check_position_embeddings(network, model)
+    for positions in position_embeddings_of(network):
         positions.requires_grad_(False)  # as in a network that was not loaded; transformers forgets it
     normalisation = _normalisation_of(model, network.config.num_channels)
     network = _at_image_size(network, image_size, model)
@@ -316,22 +322,10 @@ def random_start(config: ViTMAEConfig, seed: int) -> ViTMAEForPreTraining:
                 nn.init.zeros_(layer.bias.data)
         # Unlike He et al.: the first predictions are near the mean, not noise that the first hundred steps must unlearn.
         nn.init.normal_(network.decoder.decoder_pred.weight.data, std=0.02)
-    for positions in _position_embeddings(network):
+    for positions in position_embeddings_of(network):
         side = int((positions.shape[1] - 1) ** 0.5)
         positions.data.copy_(sincos_positions(side, positions.shape[2]))
     return network
-
-
-def sincos_positions(side: int, width: int) -> torch.Tensor:
-    """Two-dimensional sine-cosine position embeddings [1, 1 + side², width], zeros for CLS.
-
-    The first half of the features holds the column (sin, then cos), the second the row, in the order of MAE's checkpoints.
-    """
-    frequencies = 1 / 10_000 ** (torch.arange(width // 4, dtype=torch.float64) / (width // 4))
-    angles = torch.outer(torch.arange(side, dtype=torch.float64), frequencies)  # [side, width / 4]
-    axis = torch.cat([angles.sin(), angles.cos()], dim=1)  # [side, width / 2]
-    grid = torch.cat([axis.repeat(side, 1), axis.repeat_interleave(side, dim=0)], dim=1)
-    return torch.cat([torch.zeros(1, width), grid.float()]).unsqueeze(0)
 
 
 def _preset_config(name: str, image_size: int) -> ViTMAEConfig:
@@ -350,18 +344,6 @@ def _preset_config(name: str, image_size: int) -> ViTMAEConfig:
         decoder_num_attention_heads=decoder_heads,
         decoder_intermediate_size=4 * decoder_width,
     )
-
-
-def _position_embeddings(network: ViTMAEForPreTraining) -> tuple[nn.Parameter, nn.Parameter]:
-    return network.vit.embeddings.position_embeddings, network.decoder.decoder_pos_embed
-
-
-def _check_position_embeddings(network: ViTMAEForPreTraining, model: str) -> None:
-    if any(positions[:, 1:].abs().max() == 0 for positions in _position_embeddings(network)):
-        raise FractureMaeError(
-            f"the position embeddings of {model} are all zero, so it cannot know where a patch is: the checkpoint is damaged, or "
-            "was saved from a model that was never initialised. Take another checkpoint, or a preset."
-        )
 
 
 def check_image_size(name: str, image_size: object, patch_size: object) -> None:
@@ -394,12 +376,3 @@ def _at_image_size(network: ViTMAEForPreTraining, image_size: int | None, name: 
     resized = ViTMAEForPreTraining(config)
     resized.load_state_dict(state)
     return resized
-
-
-def interpolate_positions(positions: torch.Tensor, side: int) -> torch.Tensor:
-    """Position embeddings [1, 1 + s², width] of a square grid → [1, 1 + side², width], bicubic; CLS is kept."""
-    cls, grid = positions[:, :1], positions[:, 1:]
-    old = int(grid.shape[1] ** 0.5)
-    image = grid.reshape(1, old, old, -1).permute(0, 3, 1, 2)
-    image = nn.functional.interpolate(image, size=(side, side), mode="bicubic", align_corners=False)
-    return torch.cat([cls, image.flatten(2).transpose(1, 2)], dim=1)

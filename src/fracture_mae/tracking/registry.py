@@ -29,7 +29,7 @@ SERVED_CODE = (
     *(f"data/reading/{name}.py" for name in ("__init__", "decoding", "film", "placement", "preprocessing")),
     *(f"metrics/{name}.py" for name in ("__init__", "arrays", "calibration", "decision", "thresholds")),
     *(f"models/{name}.py" for name in ("__init__", "authors", "autoencoder", "blocks", "classifier", "hub", "pixels")),
-    *(f"models/{name}.py" for name in ("pooling", "preprocessor", "vit")),
+    *(f"models/{name}.py" for name in ("pooling", "positions", "preprocessor", "vit")),
     *(f"models/encoders/{name}.py" for name in ("__init__", "loading", "mae", "network", "tokens")),
     *(f"serving/{name}.py" for name in ("__init__", "classifier", "features", "models")),
 )
