@@ -6,6 +6,21 @@ from fracture_mae.data.synthetic.xray import xray
 from tests.builders import csv_of
 
 
+@pytest.fixture(scope="module")
+def module_cache(tmp_path_factory):
+    """A cache for what is made once for a module."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("FRACTURE_MAE_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture
+def one_cache(module_cache, monkeypatch, _own_cache):
+    """All tests of a module share one cache: the X-rays take seconds to draw."""
+    monkeypatch.setenv("FRACTURE_MAE_CACHE", str(module_cache))
+
+
 @pytest.fixture
 def renamed(tmp_path):
     """Six X-rays under names that tell nothing; 0 and 1 were also turned, with the copy in test, as X-rays 6 and 7."""

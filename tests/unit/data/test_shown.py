@@ -10,23 +10,12 @@ from fracture_mae.data.shown import PICTURE_ONLY, WITH_LABEL, Shown, leakage_of
 from fracture_mae.data.types import Leakage
 from fracture_mae.errors import FractureMaeError
 
+pytestmark = pytest.mark.usefixtures("one_cache")
 DATA = "synthetic:n_xrays=30,copies=1,size=256"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setenv("FRACTURE_MAE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture(autouse=True)
-def _own_cache():
-    """One for all here: the X-rays take seconds to draw."""
-
-
 @pytest.fixture(scope="module")
-def dataset():
+def dataset(module_cache):
     return loading.load(DATA, image_size=32)
 
 

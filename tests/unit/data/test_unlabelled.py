@@ -12,6 +12,7 @@ from fracture_mae.data.types import UNLABELLED
 from fracture_mae.errors import FractureMaeError
 from tests import builders
 
+pytestmark = pytest.mark.usefixtures("one_cache")
 DATA = "synthetic:n_xrays=30,copies=0.5,size=256"
 # What is done to a picture so that its bytes, its size and its place are others.
 CHANGES = [
@@ -22,20 +23,8 @@ CHANGES = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setenv("FRACTURE_MAE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture(autouse=True)
-def _own_cache():
-    """One for all here: the X-rays take seconds to draw."""
-
-
 @pytest.fixture(scope="module")
-def labelled():
+def labelled(module_cache):
     return loading.load(DATA, image_size=32)
 
 
