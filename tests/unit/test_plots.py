@@ -183,6 +183,16 @@ def test_sources_list_rows_without_interval_or_estimate():
     assert texts == ["0.700 [0.600, 0.800]   99 X-rays", "0.600   1 X-rays", "undefined   9 X-rays"]
 
 
+def test_maps_speak_of_boxes_where_any_is_drawn():
+    """Two X-rays with room for two boxes each: of the second one's, one may be there."""
+    pictures, logits, boxes = np.zeros((2, 8, 8), np.uint8), np.zeros((2, 2, 2)), np.full((2, 2, 4), np.nan)
+    cross, box = "cross: the hottest patch", "green: a box around a fracture"
+    assert plots.maps(pictures, logits, ["", ""], boxes).get_supxlabel() == cross
+    assert plots.maps(pictures, logits, ["", ""], boxes[:, :0]).get_supxlabel() == cross
+    boxes[1, 0] = 0.1, 0.1, 0.4, 0.3
+    assert plots.maps(pictures, logits, ["", ""], boxes).get_supxlabel() == f"{cross} · {box}"
+
+
 def test_reliability_by_weight_is_that_of_files_repeated():
     label, probability, times = [1, 0, 1, 0], [0.9, 0.85, 0.3, 0.32], [1, 3, 2, 1]
     weighed = plots.reliability(label, probability, n_bins=5, weight=times).axes[0].lines[1].get_xydata()

@@ -54,7 +54,10 @@ def maps(
     size = (2 * _CELL * n_columns + 0.9, 1.0 + (_CELL + 0.6) * n_rows)
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     figure.suptitle(title, fontsize=11, color=INK)
-    figure.supxlabel("cross: the hottest patch · green: a box around a fracture", fontsize=9, color=INK)
+    marks = "cross: the hottest patch"
+    if not np.isnan(boxes).all():
+        marks += " · green: a box around a fracture"
+    figure.supxlabel(marks, fontsize=9, color=INK)
     grid = figure.subplots(n_rows, 2 * n_columns, squeeze=False).reshape(-1, 2)
     for axes in grid.ravel():
         axes.set_axis_off()
