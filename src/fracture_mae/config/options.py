@@ -326,7 +326,9 @@ class Computing(Config):
         description="sdpa: fused, on CUDA flash attention; eager: plain matrix products; auto: the faster one, measured once",
     )
     compile: Literal["auto"] | bool = Field(
-        "auto", description="use torch.compile; auto: where training is long enough to earn back the time that it takes"
+        "auto",
+        description="use torch.compile; auto: where training is long enough to earn back the time that it takes, and on the processor "
+        "only for vision transformers whose layers are all alike",
     )
     cuda_graphs: bool = Field(
         True,

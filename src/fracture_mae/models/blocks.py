@@ -25,6 +25,18 @@ def _found(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
             yield from _found(child, f"{prefix}{name}.")
 
 
+def are_alike(network: nn.Module) -> bool:
+    """Whether all blocks of a network have weights of the same shapes, as in a ViT, and not in one that works in stages.
+
+    False where no blocks are found.
+    """
+    return len({(type(block), _shapes(block)) for block in blocks_of(network).values()}) == 1
+
+
+def _shapes(block: nn.Module) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return tuple((name, tuple(value.shape)) for name, value in block.named_parameters())
+
+
 def depths_of(network: nn.Module) -> dict[str, int]:
     """How deep each parameter lies, by its name: 0 before the first block, 1 … N in them, N + 1 behind the last.
 

@@ -24,6 +24,8 @@ from tqdm import tqdm
 from fracture_mae.config import Computing
 from fracture_mae.data.reading.cache import cache_root
 from fracture_mae.errors import first_line
+from fracture_mae.models.autoencoder import Mae
+from fracture_mae.models.blocks import are_alike
 from fracture_mae.models.vit import recompute_activations, use_attention
 from fracture_mae.processes import collectives, ranks
 
@@ -87,7 +89,7 @@ class StepTimer:
         self.model = model
         self.prepare = prepare
         self.key = key
-        self._device = device
+        self.device = device
 
     @cached_property
     def compiled(self) -> nn.Module:
@@ -99,8 +101,8 @@ class StepTimer:
         try:
             started = time.perf_counter()
             step()
-            if self._device.type == "cuda":
-                torch.cuda.synchronize(self._device)
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
             return time.perf_counter() - started
         except torch.OutOfMemoryError:
             return math.inf
@@ -113,7 +115,8 @@ def choose(asked: StepOptions, probe: StepTimer, n_steps: int) -> Chosen:
 
     torch.compile is tried where it may earn back what it costs: where a tenth (`COMPILE_GAIN`) of the training to come, by the
     time of a step measured here, is more than the 90 seconds (`COMPILE_SECONDS`) that compiling is guessed to take. Once both
-    were measured, the guess gives way to them. Where compiling fails, as without a C++ compiler, training goes on without.
+    were measured, the guess gives way to them. On the processor that guess holds for ViTs and their like only, and others are not
+    tried, see `is_soon_compiled`. Where compiling fails, as without a C++ compiler, training goes on without.
 
     Args:
         n_steps: the training to come, in steps like the probe's.
@@ -123,7 +126,8 @@ def choose(asked: StepOptions, probe: StepTimer, n_steps: int) -> Chosen:
     attention = _attention(probe, known, n_steps) if asked.attention == "auto" else asked.attention
     use_attention(probe.model, attention)
     if asked.compile == "auto":
-        return Chosen(attention, _compiling_pays(probe, known, attention, n_steps))
+        tried = is_soon_compiled(probe.model, probe.device)
+        return Chosen(attention, tried and _compiling_pays(probe, known, attention, n_steps))
     return Chosen(attention, asked.compile and _compiles(probe) is not None)
 
 
@@ -150,6 +154,15 @@ def fastest(seconds: Mapping[str, float], usual: str) -> str:
     """The candidate that takes least time, but the usual one unless another is clearly faster."""
     best = min(seconds, key=seconds.__getitem__)
     return best if seconds[best] < _CLEARLY * seconds[usual] else usual
+
+
+def is_soon_compiled(model: nn.Module, device: torch.device) -> bool:
+    """Whether compiling may take about as long as it is guessed to; once begun it cannot be broken off.
+
+    Layers that are alike share their code. On the processor every other one costs the C++ compiler's time anew: a convolutional
+    network kept a busy one compiling for 17 minutes.
+    """
+    return device.type != "cpu" or isinstance(model, Mae) or are_alike(model)  # an MAE has those of its decoder, too
 
 
 def is_worth_trying(step_seconds: float, n_steps: int) -> bool:

@@ -7,17 +7,34 @@ import torch
 from torch import nn
 
 from fracture_mae.config import FinetuneMae
+from fracture_mae.models.autoencoder import Mae, load
+from fracture_mae.models.classifier import FractureClassifier
+from fracture_mae.models.encoders.network import NetworkEncoder
+from fracture_mae.models.pixels import IMAGENET
 from fracture_mae.training import step_options
-from fracture_mae.training.step_options import Chosen, StepOptions, StepTimer, choose, fastest, is_worth_trying, pays
+from fracture_mae.training.step_options import (
+    Chosen,
+    StepOptions,
+    StepTimer,
+    choose,
+    fastest,
+    is_soon_compiled,
+    is_worth_trying,
+    pays,
+)
+from tests.unit.models.networks import FAMILIES, SIDE, network_of
 
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+ALIKE = {"vit", "deit", "beit", "beit_cls", "dinov2", "dinov2_with_registers", "dinov3_vit"}
 SECONDS = {"sdpa": 0.2, "eager": 0.1, "compiled": 0.05}
 
 
 class Bench:
     """Stands for a probe: the time of a step is told by how it is computed, not measured."""
 
-    def __init__(self, mae, seconds=SECONDS, compiler=None, key="this machine"):
-        self.model = mae
+    def __init__(self, model, seconds=SECONDS, compiler=None, key="this machine", device=CPU):
+        self.model = model
+        self.device = device
         self.compiled = nn.Identity()
         self.key = key
         self.steps = []
@@ -51,9 +68,10 @@ def compile_time(monkeypatch):
     return fix
 
 
-def attention_of(mae):
-    """Of the encoder and of the decoder."""
-    configs = mae.network.config, mae.network.decoder.config
+def attention_of(model):
+    """Of an MAE's encoder and of its decoder, or of a classifier's encoder."""
+    is_mae = isinstance(model, Mae)
+    configs = (model.network.config, model.network.decoder.config) if is_mae else (model.encoder.network.config,)
     return tuple("eager" if config._attn_implementation == "eager" else "sdpa" for config in configs)
 
 
@@ -132,6 +150,28 @@ def test_what_is_no_faster_compiled_is_not_compiled(tiny_mae, compile_time):
     slow = {**SECONDS, "compiled": 0.3}
     assert choose(StepOptions(compile="auto"), Bench(tiny_mae, slow), 10_000) == Chosen("sdpa", False)
     assert choose(StepOptions(compile="auto"), Bench(tiny_mae, slow), 10**9) == Chosen("sdpa", False)
+
+
+def classifier_on(family):
+    return FractureClassifier(NetworkEncoder(network_of(family), IMAGENET, SIDE))
+
+
+@pytest.mark.parametrize(("family", "device", "expected"), [
+    ("vit", CPU, True), ("efficientnet", CPU, False), ("swin", CPU, False), ("efficientnet", CUDA, True),
+])  # fmt: skip
+def test_on_the_processor_compiling_is_tried_where_layers_are_alike(family, device, expected, compile_time):
+    compile_time(30)
+    bench = Bench(classifier_on(family), device=device)
+    assert choose(StepOptions(compile="auto"), bench, 10_000) == Chosen("sdpa", expected)
+    assert ("compiled" in bench.steps) == expected
+    assert choose(StepOptions(compile=True), bench, 1) == Chosen("sdpa", True)  # who asks for it gets it
+
+
+def test_which_networks_are_soon_compiled():
+    assert {family for family in FAMILIES if is_soon_compiled(network_of(family), CPU)} == ALIKE
+    assert all(is_soon_compiled(network_of(family), CUDA) for family in FAMILIES)
+    assert is_soon_compiled(load("vit-mae-nano"), CPU)  # whose decoder's layers are narrower than its encoder's
+    assert not is_soon_compiled(nn.Linear(2, 2), CPU)  # of which nothing is known
 
 
 @pytest.mark.parametrize("asked", ["auto", True])
