@@ -16,7 +16,8 @@ class Benchmark(DataOptions):
 
     model: str = Masking.model_fields["model"]
     preprocess: Literal[PREPROCESSINGS] = Field(
-        "letterbox", description="how an X-ray becomes a square; letterbox: one of each, so that X-rays per second are images per second"
+        "letterbox",
+        description="how an X-ray becomes a square; letterbox: one of each, so that X-rays per second are images per second",
     )
     compile: Literal["auto"] | bool = Field(
         "auto", description="use torch.compile in the training steps that are measured; auto: on a GPU"
