@@ -23,7 +23,7 @@ $(VENV)/installed: pyproject.toml
 
 demo: install ## the whole chain on synthetic X-rays, about 5 minutes: a registered classifier, a table, the UI's line
 	mlflow run . -e main -P data_dir=synthetic -P model=vit-mae-nano -P image_size=128 -P batch_size=16 \
-		-P mae_epochs=20 -P classifier_epochs=30
+		-P mae_epochs=20 -P classifier_epochs=30 -P preprocess=letterbox
 
 test: install ## lint and all tests that need neither the real X-rays nor a GPU, 15 to 25 minutes
 	ruff check . && ruff format --check . && lint-imports
