@@ -9,7 +9,7 @@ import pandas as pd
 from fracture_mae.config import Tune
 from fracture_mae.evaluation.judging import drawn
 from fracture_mae.metrics import bagged_thresholds, calibration, scores, thresholds
-from fracture_mae.metrics.thresholds import Counts
+from fracture_mae.metrics.thresholds import SENSITIVITY_COUNTS, Counts
 
 _SHOWN = ("sensitivity", "specificity", "balanced_accuracy", "precision", "f1", "mcc", "average_precision", "auroc")
 DEFAULT_THRESHOLD = 0.5
@@ -83,7 +83,8 @@ class Objective:
             "cost": ("cost_false_negative", "cost_false_positive"),
             "specificity_at_sensitivity": ("min_sensitivity",),
         }
-        return {"objective": self.name} | {name: getattr(self, name) for name in options.get(self.name, ())}
+        counts = {"sensitivity_counts": SENSITIVITY_COUNTS} if self.name == "weighted_youden" else {}
+        return {"objective": self.name} | counts | {name: getattr(self, name) for name in options.get(self.name, ())}
 
     def __str__(self) -> str:
         """Such as `cost (cost_false_negative 5, cost_false_positive 1)`."""

@@ -53,6 +53,7 @@ def test_cost_is_what_the_user_says():
     assert objective.directions == ("minimize",)
     assert str(objective) == "cost (cost_false_negative 2.5, cost_false_positive 10)"
     assert str(Objective("f1")) == "f1"
+    assert str(Objective("weighted_youden")) == "weighted_youden (sensitivity_counts 1.5)"
 
 
 @pytest.mark.parametrize(("least", "feasible"), [(0.66, True), (2 / 3, True), (0.67, False)])
