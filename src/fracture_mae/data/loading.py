@@ -238,10 +238,7 @@ def read_pictures(
 
 def _images_folder(preprocess: str) -> Path:
     """Where squares are kept; the versions tell those of other methods apart."""
-    folder = f"images-v{cache.VERSION}-decoder-v{decoding.VERSION}"
-    if preprocess != preprocessing.LETTERBOX:
-        folder += f"-{preprocess}-v{preprocessing.VERSION}"
-    return cache_root() / folder
+    return cache_root() / f"images-v{cache.VERSION}-decoder-v{decoding.VERSION}{preprocessing.suffix(preprocess)}"
 
 
 def _group(table: pd.DataFrame, links: pd.DataFrame, *, by_name: bool) -> tuple[pd.DataFrame, pd.DataFrame]:

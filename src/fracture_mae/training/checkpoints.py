@@ -18,8 +18,8 @@ from torch.optim import Optimizer
 
 from fracture_mae.config import Computing, FinetuneMae, OperatingOptions, TrainClassifier
 from fracture_mae.data import boxes
+from fracture_mae.data.reading import preprocessing
 from fracture_mae.data.reading.cache import cache_root
-from fracture_mae.data.reading.preprocessing import LETTERBOX
 from fracture_mae.data.types import Dataset
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.processes import ranks
@@ -227,7 +227,7 @@ def open_checkpoints(
     known = boxes.fingerprint(dataset.train.table)
     if known and isinstance(config, TrainClassifier):  # an autoencoder learns nothing from them
         settings["boxes"] = known
-    if dataset.preprocess != LETTERBOX:  # else as before there were others
-        settings["preprocess"] = dataset.preprocess
+    if made := preprocessing.suffix(dataset.preprocess):
+        settings["preprocess"] = made
     name = training_name(type(config).__name__, model, settings)
     return Checkpoints(cache_root() / "checkpoints", name, resume=config.resume == "auto", run_id=run_id)

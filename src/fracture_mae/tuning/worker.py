@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from fracture_mae.config import Tune
 from fracture_mae.data import boxes
-from fracture_mae.data.reading.preprocessing import LETTERBOX
+from fracture_mae.data.reading import preprocessing
 from fracture_mae.data.types import Dataset
 from fracture_mae.models.encoders import Encoder
 from fracture_mae.processes.accelerator import make_accelerator
@@ -122,8 +122,8 @@ def _signature(depth: Depth, objective: Objective, space: Space, dataset: Datase
         "encoder": depth.encoder_fingerprint,
         "threshold": "mean over bootstrap draws",
     }
-    if dataset.preprocess != LETTERBOX:  # else as in studies from before there were others
-        signature["preprocess"] = dataset.preprocess
+    if made := preprocessing.suffix(dataset.preprocess):
+        signature["preprocess"] = made
     held = depth.held if isinstance(depth, HeadDepth) else None
     signature |= {"sources held out": held.fingerprint} if held else {"n_folds": config.n_folds}
     signature |= {"match": config.match} if config.match != "none" else {}  # older studies were not asked

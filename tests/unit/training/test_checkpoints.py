@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from fracture_mae.config import FinetuneMae, TrainClassifier
+from fracture_mae.data.reading import preprocessing
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.training import checkpoints as checkpoints_module
 from fracture_mae.training.checkpoints import Checkpoints, NoCheckpoints, open_checkpoints, training_name
@@ -182,6 +183,19 @@ def test_a_classifier_learns_from_boxes_and_an_autoencoder_does_not(dataset):
     assert len({folder(TrainClassifier, texts) for texts in (none, some, others)}) == 3
     assert folder(TrainClassifier, some) == folder(TrainClassifier, some, boxes="/data/boxes.csv")
     assert len({folder(FinetuneMae, texts) for texts in (none, some, others)}) == 1
+
+
+@pytest.mark.parametrize(("how", "n_folders"), [("letterbox", 1), ("film_squares", 2)])
+def test_pixels_made_by_another_version_are_another_training(dataset, monkeypatch, how, n_folders):
+    """A training that was killed before an update must not go on with other pixels after it."""
+
+    def folder(version):
+        monkeypatch.setattr(preprocessing, "VERSION", version)
+        torch.manual_seed(0)
+        data = replace(dataset, index=dataset.index.assign(preprocess=how))
+        return open_checkpoints(nn.Linear(1, 1), data, TrainClassifier(), "run").folder
+
+    assert len({folder(1), folder(2)}) == n_folders
 
 
 def test_a_result_stands_in_for_the_checkpoints_of_a_finished_training(tmp_path):

@@ -30,6 +30,14 @@ def n_squares(how: str) -> int:
     return _N_SQUARES.get(how, 1)
 
 
+def suffix(how: str) -> str:
+    """For the name of what is made from such squares, so that it is never taken for what others, or other versions, made.
+
+    Empty for the letterbox, which earlier versions knew alone.
+    """
+    return "" if how == LETTERBOX else f"-{how}-v{VERSION}"
+
+
 def preprocess(picture: np.ndarray, size: int, how: str) -> tuple[np.ndarray, list[Placement]]:
     """A picture, uint8 [height, width], as k squares, uint8 [k, size, size], and where it lies in each.
 
