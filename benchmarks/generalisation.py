@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from fracture_mae.config import Compare, FinetuneMae, TrainClassifier
+from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation.judging import slug
 from fracture_mae.evaluation.references import FILE_PROPERTIES, GRADIENT_HISTOGRAMS
 from fracture_mae.evaluation.strata import Strata
@@ -103,17 +105,19 @@ class Answers:
             if found is not None:
                 path = self.path(row, seed, what)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                found.to_csv(path, index=False)
+                unfinished = path.with_suffix(".part")  # or a table cut short would be taken for one that is there
+                found.to_csv(unfinished, index=False)
+                unfinished.replace(path)
 
-    def strata(self, xrays: pd.DataFrame) -> np.ndarray:
-        """Of each X-ray, by what file properties say of it in five folds, see `evaluation.strata`; all 0 where that is not known."""
-        path = self.path("histograms", 0, PROPERTIES)
-        if not path.exists():
-            return np.zeros(len(xrays), dtype=np.int64)
+    def strata(self, xrays: pd.DataFrame) -> np.ndarray | None:
+        """Of each X-ray, by what file properties say of it in five folds, see `evaluation.strata`; None where no row has it."""
+        path = next(self._folder.glob(f"*/*/{PROPERTIES}.csv"), None)
+        if path is None:
+            return None
         return Strata.of(pd.read_csv(path)).of_xray["stratum"].reindex(xrays.index).to_numpy()
 
     def read(self, row: str, what: str) -> list[pd.DataFrame]:
-        """Of each seed, a row per X-ray in the same order: label, source, score."""
+        """Of each seed, a row per X-ray: label, source, score."""
         paths = sorted(self._folder.glob(f"{row}/*/{what}.csv"))
         return [_per_xray(pd.read_csv(path)) for path in paths]
 
@@ -141,12 +145,13 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     given = parser.parse_args()
     answers = Answers(given.out)
-    for name in given.rows:
-        for seed in _seeds(ROWS[name], given):
-            if not answers.has(name, seed):
-                _run(name, seed, given, answers)
-    table = tabulate(answers, [name for name in ROWS if answers.read(name, SOURCES)])
-    given.out.mkdir(parents=True, exist_ok=True)
+    wanted = [(name, seed) for name in given.rows for seed in _seeds(ROWS[name], given)]
+    try:
+        for name, seed in tqdm([each for each in wanted if not answers.has(*each)], desc="Rows", unit="row"):
+            _run(name, seed, given, answers)
+        table = tabulate(answers, [name for name in ROWS if answers.read(name, SOURCES)])
+    except FractureMaeError as error:
+        raise SystemExit(f"Error: {error}") from None
     table.to_csv(given.out / "table.csv")
     print(table.to_string())
 
@@ -207,12 +212,28 @@ def tabulate(answers: Answers, names: list[str], n_draws: int = N_DRAWS) -> pd.D
     """AUROC per X-ray of each row, the mean over its seeds, with the 95 % interval of a bootstrap over X-rays.
 
     Every draw takes the same X-rays for all rows, so that the difference from the row `letterbox`, in the mean of sources, is paired.
+
+    Raises:
+        FractureMaeError: there is no row, rows are of different X-rays, or no source can be judged alone.
     """
     scores = {name: {what: answers.read(name, what) for what in (FOLDS, SOURCES)} for name in names}
+    if not names:
+        raise FractureMaeError("there is no row to show: --rows of a network pretrained on photographs need --cnn.")
     xrays = scores[names[0]][SOURCES][0]
+    for name, tables in scores.items():
+        if any(not table["label"].equals(xrays["label"]) for each in tables.values() for table in each):
+            raise FractureMaeError(
+                f"the row {name} is of other X-rays than {names[0]}: --out holds answers for another --data-dir. Take a folder of "
+                "its own."
+            )
     label, stratum = xrays["label"].to_numpy(), answers.strata(xrays)
     counts = pd.crosstab(xrays["source"], xrays["label"])
     alone = {name: (xrays["source"] == name).to_numpy() for name in counts.index[counts.min(axis=1) >= FEWEST_XRAYS]}
+    if not alone:
+        raise FractureMaeError(
+            f"no source has {FEWEST_XRAYS} X-rays of each label, so none can be judged alone; found {counts.to_dict('index')}. Add "
+            "X-rays, or name sources in a CSV's column source."
+        )
     everywhere = np.zeros(len(xrays), dtype=np.int64)
 
     def of_row(name: str, weight: np.ndarray) -> dict[str, np.ndarray]:
@@ -224,7 +245,7 @@ def tabulate(answers: Answers, names: list[str], n_draws: int = N_DRAWS) -> pd.D
         by_source = {source: mean(SOURCES, everywhere, here) for source, here in alone.items()}
         return {
             "five folds": mean(FOLDS, everywhere),
-            "within strata": mean(FOLDS, stratum),
+            **({} if stratum is None else {"within strata": mean(FOLDS, stratum)}),
             "held out, pooled": mean(SOURCES, everywhere),
             **by_source,
             "mean of sources": np.mean(list(by_source.values()), axis=0),

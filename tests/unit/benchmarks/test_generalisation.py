@@ -5,6 +5,7 @@ import pytest
 
 from benchmarks import generalisation
 from benchmarks.generalisation import FOLDS, SOURCES, YARDSTICK, Answers, tabulate
+from fracture_mae.errors import FractureMaeError
 
 SOURCE = ["a"] * 16 + ["b"] * 16 + ["c"] * 2
 LABEL = [0, 1] * 16 + [1, 1]
@@ -26,7 +27,7 @@ def test_table_by_hand(tmp_path):
     write(tmp_path, "default", 0, everything)
     write(tmp_path, "default", 1, everything[:16] + nothing[:16] + everything[32:])
     table = tabulate(Answers(tmp_path), [YARDSTICK, "default"], n_draws=50)
-    columns = ["five folds", "within strata", "held out, pooled", "a", "b", "mean of sources", f"minus {YARDSTICK}"]
+    columns = ["five folds", "held out, pooled", "a", "b", "mean of sources", f"minus {YARDSTICK}"]
     assert list(table.columns) == [*columns, "seeds"]
     assert table.loc[YARDSTICK, "a"] == "0.500 [0.500, 0.500]"
     assert table.loc["default", "a"] == "1.000 [1.000, 1.000]"
@@ -79,6 +80,32 @@ def test_only_what_is_missing_is_run(tmp_path, monkeypatch, capsys):
     assert ran == [("default", 0), ("default", 2), ("histograms", 0)]  # no network of photographs was given
     assert "mean of sources" in capsys.readouterr().out
     assert (tmp_path / "table.csv").exists()
+
+
+def test_rows_of_other_xrays_are_not_set_side_by_side(tmp_path):
+    """The second row has X-rays of the same number and other labels."""
+    write(tmp_path, YARDSTICK, 0, [0.5] * 34)
+    write(tmp_path, "default", 0, [0.5] * 34)
+    path = Answers(tmp_path).path("default", 0, SOURCES)
+    pd.read_csv(path).assign(label=[1, 0] * 34).to_csv(path, index=False)
+    with pytest.raises(FractureMaeError, match="row default is of other X-rays than letterbox"):
+        tabulate(Answers(tmp_path), [YARDSTICK, "default"])
+
+
+def test_where_no_source_can_be_judged_alone_it_says_so(tmp_path):
+    write(tmp_path, "default", 0, [0.5] * 34)
+    for what in (FOLDS, SOURCES):
+        path = Answers(tmp_path).path("default", 0, what)
+        pd.read_csv(path).assign(source=[f"s{n}" for n in range(68)]).to_csv(path, index=False)
+    with pytest.raises(FractureMaeError, match="no source has 8 X-rays of each label"):
+        tabulate(Answers(tmp_path), ["default"])
+
+
+def test_what_goes_wrong_is_a_sentence(tmp_path, monkeypatch):
+    words = ["generalisation", "--data-dir", "x", "--out", str(tmp_path), "--rows", "cnn"]
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(SystemExit, match=r"Error: there is no row to show: .* need --cnn"):
+        generalisation.main()
 
 
 @pytest.mark.parametrize("name", generalisation.ROWS)
