@@ -258,7 +258,13 @@ def tabulate(answers: Answers, names: list[str], n_draws: int = N_DRAWS) -> pd.D
                 values[f"minus {YARDSTICK}"] = values["mean of sources"] - found[YARDSTICK]["mean of sources"]
         return {(name, column): value for name, values in found.items() for column, value in values.items()}
 
-    measured = intervals(statistics, label, xrays.index.to_numpy(), n_draws=n_draws)
+    measured = intervals(
+        statistics,
+        label,
+        xrays.index.to_numpy(),
+        scale=lambda name: "number" if name[1].startswith("minus") else "share",
+        n_draws=n_draws,
+    )
     table = measured.apply(_text, axis=1)
     table.index = pd.MultiIndex.from_tuples(table.index, names=["row", None])
     shown = table.unstack(sort=False)

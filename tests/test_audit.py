@@ -11,7 +11,7 @@ from fracture_mae.data import loading
 from tests.workplace import Workplace, given
 
 pytestmark = pytest.mark.slow
-SMALL = {"data_dir": "synthetic:n_xrays=40,copies=1,size=96", "image_size": 64, "n_folds": 3, "n_draws": 100}
+SMALL = {"data_dir": "synthetic:n_xrays=40,copies=1,size=96", "image_size": 64, "n_folds": 3}
 FIGURES = ("group_sizes", "largest_groups", "leakage", "leaky_vs_honest", "linked_pairs", "shortcuts")
 TABLES = (
     "groups",

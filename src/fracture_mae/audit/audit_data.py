@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from fracture_mae.audit import exposures, honesty, leakage, overlays, places, report
 from fracture_mae.config import AuditData
 from fracture_mae.data import loading
-from fracture_mae.evaluation.judging import Certainty
 from fracture_mae.tracking.runs import Run
 
 
@@ -34,12 +33,11 @@ def audit_data(config: AuditData, run: Run) -> Iterator[str]:
     run.report(exposures.show(further, copies.table, copies.name, loading.read_picture))
     yield exposures.sentence(further)
 
-    certainty = Certainty(config.n_draws, config.seed)
-    marks = overlays.find(copies.table, loading.read_picture, certainty, config.num_workers or None)
+    marks = overlays.find(copies.table, loading.read_picture, config.num_workers or None)
     run.report(overlays.show(marks, copies.name, loading.read_picture))
     yield overlays.sentence(marks)
 
-    judged = honesty.judge(copies, files, config.n_folds, certainty)
+    judged = honesty.judge(copies, files, config.n_folds, config.seed)
     run.report(honesty.show_honesty(judged, copies))
     run.tags({"shortcut_warning": judged.probe.warning or "none"})
     run.note(report.note(copies, judged))

@@ -10,14 +10,12 @@ from sklearn.model_selection import StratifiedKFold
 from fracture_mae.audit import folds
 from fracture_mae.audit.folds import Fold, Score
 from fracture_mae.evaluation import references
-from fracture_mae.evaluation.judging import Certainty, drawn
+from fracture_mae.evaluation.judging import drawn
 
 LEAKY, PUBLISHED, HONEST = "leaky", "published", "honest"
 
 
-def compare(
-    table: pd.DataFrame, features: np.ndarray, n_folds: int, certainty: Certainty
-) -> dict[str, dict[str, Score]]:
+def compare(table: pd.DataFrame, features: np.ndarray, n_folds: int, seed: int) -> dict[str, dict[str, Score]]:
     """Score the classifier on held-out files of each kind of split.
 
     Args:
@@ -31,11 +29,11 @@ def compare(
     """
     label = table["label"].to_numpy()
     splits = {
-        LEAKY: list(StratifiedKFold(n_folds, shuffle=True, random_state=certainty.seed).split(label, label)),
+        LEAKY: list(StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(label, label)),
         PUBLISHED: _published(table),
-        HONEST: folds.grouped(label, drawn(table).to_numpy(), n_folds, certainty.seed),
+        HONEST: folds.grouped(label, drawn(table).to_numpy(), n_folds, seed),
     }
-    return {name: _score(table, features, parts, certainty, name) for name, parts in splits.items() if parts}
+    return {name: _score(table, features, parts, name) for name, parts in splits.items() if parts}
 
 
 def _published(table: pd.DataFrame) -> list[Fold]:
@@ -44,12 +42,10 @@ def _published(table: pd.DataFrame) -> list[Fold]:
     return [tuple(sides)] if all(table["label"].iloc[rows].nunique() == 2 for rows in sides) else []
 
 
-def _score(
-    table: pd.DataFrame, features: np.ndarray, parts: list[Fold], certainty: Certainty, name: str
-) -> dict[str, Score]:
+def _score(table: pd.DataFrame, features: np.ndarray, parts: list[Fold], name: str) -> dict[str, Score]:
     logit, weight = np.full(len(table), np.nan), np.ones(len(table))
     label = table["label"].to_numpy()
     model = references.gradient_classifier()
     for fitted, held_out in folds.fitted(model, features, label, parts, weight, f"Claims: {name} split"):
         logit[held_out] = references.logit(fitted, features[held_out])
-    return folds.score(table[["group", "label"]].assign(patient=drawn(table), logit=logit), parts, certainty)
+    return folds.score(table[["group", "label"]].assign(patient=drawn(table), logit=logit), parts)

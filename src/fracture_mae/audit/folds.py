@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import sklearn.metrics
-from scipy.special import expit, logit
+from scipy.special import logit
 from scipy.stats import rankdata
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import Pipeline
@@ -14,9 +14,8 @@ from tqdm import tqdm
 
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import references
-from fracture_mae.evaluation.judging import Certainty, drawn
-from fracture_mae.metrics import scores
-from fracture_mae.metrics.intervals import bootstrap_intervals
+from fracture_mae.evaluation.judging import drawn
+from fracture_mae.metrics import delong, scores
 
 Fold = tuple[np.ndarray, np.ndarray]  # row positions to fit on, and to score
 _Level = Callable[[pd.DataFrame], pd.DataFrame]
@@ -27,7 +26,7 @@ class Score:
     """How well labels were predicted.
 
     Attributes:
-        auroc, low, high: of all scored files or X-rays, with the 95 % interval of a bootstrap over patients, see `judging.drawn`.
+        auroc, low, high: of all scored files or X-rays, with the 95 % interval that knows patients, see `judging.drawn`.
         folds: the AUROC of each fold; NaN where a fold holds one label alone.
         n_files, n_xrays: that were scored.
     """
@@ -75,7 +74,7 @@ def fitted(
         yield references.fit(model, features[fitted_on], label[fitted_on], weight[fitted_on]), scored
 
 
-def score(predictions: pd.DataFrame, folds: Sequence[Fold], certainty: Certainty) -> dict[str, Score]:
+def score(predictions: pd.DataFrame, folds: Sequence[Fold]) -> dict[str, Score]:
     """How well the scored files (`image`) and X-rays (`xray`, the mean over their files) are told apart.
 
     Models of different folds answer on different scales, and a fold whose training part has few positives holds many: pooled as
@@ -89,18 +88,17 @@ def score(predictions: pd.DataFrame, folds: Sequence[Fold], certainty: Certainty
     predictions = predictions.assign(group=one_label_each(predictions))
     parts = [predictions.loc[rows] for _, rows in folds]
     levels: dict[str, _Level] = {"image": lambda table: table, "xray": scores.per_group}
-    return {name: _score(parts, level, certainty) for name, level in levels.items()}
+    return {name: _score(parts, level) for name, level in levels.items()}
 
 
-def _score(parts: list[pd.DataFrame], level: _Level, certainty: Certainty) -> Score:
+def _score(parts: list[pd.DataFrame], level: _Level) -> Score:
     by_fold = [level(part) for part in parts]
     ranks = [part.assign(logit=logit(rankdata(part["logit"]) / (len(part) + 1))) for part in by_fold]
     rows = level(pd.concat(ranks, ignore_index=True))  # random folds have files of one X-ray in several of them
-    options = {"n_draws": certainty.n_draws, "seed": certainty.seed}
-    intervals = bootstrap_intervals(rows["label"], expit(rows["logit"]), drawn(rows), 0.5, **options)
-    estimate, low, high = intervals.loc["auroc", ["estimate", "low", "high"]].astype(float)
     aurocs = tuple(_auroc(part["label"], part["logit"]) for part in by_fold)
-    return Score(estimate, low, high, aurocs, sum(map(len, parts)), rows["group"].nunique())
+    return Score(
+        *delong.auroc(rows["label"], rows["logit"], drawn(rows)), aurocs, sum(map(len, parts)), rows["group"].nunique()
+    )
 
 
 def _auroc(label: pd.Series, logit: pd.Series) -> float:

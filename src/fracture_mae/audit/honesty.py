@@ -13,7 +13,7 @@ from fracture_mae.data import loading
 from fracture_mae.data.copies import groups
 from fracture_mae.data.types import Files
 from fracture_mae.evaluation import properties, references
-from fracture_mae.evaluation.judging import Certainty, slug
+from fracture_mae.evaluation.judging import slug
 from fracture_mae.plots import heading
 from fracture_mae.tracking.report import Report
 
@@ -101,7 +101,7 @@ def show_copies(copies: FoundCopies, files: Files) -> Report:
     return found
 
 
-def judge(copies: FoundCopies, files: Files, n_folds: int, certainty: Certainty) -> Honesty:
+def judge(copies: FoundCopies, files: Files, n_folds: int, seed: int) -> Honesty:
     """Probe for shortcuts on the files that other entry points use, and compare splits on all.
 
     Raises:
@@ -112,11 +112,11 @@ def judge(copies: FoundCopies, files: Files, n_folds: int, certainty: Certainty)
     folds.check_enough(used, n_folds)
     xrays = files.xrays(used)
     of_file = properties.of_files(xrays, "File properties")
-    probe = shortcuts.probe(used, of_file, properties.visible(xrays, "Visible properties"), n_folds, certainty)
+    probe = shortcuts.probe(used, of_file, properties.visible(xrays, "Visible properties"), n_folds, seed)
     contents = files.xrays(copies.table.drop_duplicates("sha256"))
     features = references.gradient_histograms(contents, "Gradient histograms")
     row = pd.Index(contents.table["sha256"]).get_indexer(copies.table["sha256"])
-    return Honesty(probe, claims.compare(copies.table, features[row], n_folds, certainty), files.preprocess)
+    return Honesty(probe, claims.compare(copies.table, features[row], n_folds, seed), files.preprocess)
 
 
 def show_honesty(honesty: Honesty, copies: FoundCopies) -> Report:

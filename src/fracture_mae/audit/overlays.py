@@ -18,8 +18,8 @@ from fracture_mae.audit import figures
 from fracture_mae.audit.examples import MarkedPicture
 from fracture_mae.data.copies.markers import Box
 from fracture_mae.data.copies.search import single_threaded_libraries
-from fracture_mae.evaluation.judging import Certainty, drawn
-from fracture_mae.metrics.intervals import bootstrap_intervals
+from fracture_mae.evaluation.judging import drawn
+from fracture_mae.metrics import delong
 from fracture_mae.plots import interval_text
 from fracture_mae.tracking.report import Report
 
@@ -98,9 +98,7 @@ class Overlays:
         return pd.DataFrame(counts).reset_index()
 
 
-def find(
-    table: pd.DataFrame, load: Callable[[str], np.ndarray], certainty: Certainty, num_workers: int | None = None
-) -> Overlays:
+def find(table: pd.DataFrame, load: Callable[[str], np.ndarray], num_workers: int | None = None) -> Overlays:
     """Look for overlays in every distinct file.
 
     Args:
@@ -122,7 +120,7 @@ def find(
     files = files[columns].assign(
         n_overlays=[len(each) for each in boxes], boxes=boxes, share=[share for _, share in found]
     )
-    return Overlays(files, _told(files, certainty))
+    return Overlays(files, _told(files))
 
 
 def boxes_of(picture: np.ndarray) -> list[Box]:
@@ -215,13 +213,12 @@ def _solidity(piece: np.ndarray) -> float:
     return float(piece.sum() / n_pixels)
 
 
-def _told(files: pd.DataFrame, certainty: Certainty) -> dict[str, float]:
+def _told(files: pd.DataFrame) -> dict[str, float]:
     """By the share of an X-ray's files that carry an overlay; an X-ray under both labels counts as two."""
     marked = files.assign(marked=files["n_overlays"] > 0, drawn=drawn(files))
     xrays = marked.groupby(["group", "label"]).agg(marked=("marked", "mean"), drawn=("drawn", "first")).reset_index()
-    options = {"n_draws": certainty.n_draws, "seed": certainty.seed}
-    found = bootstrap_intervals(xrays["label"], xrays["marked"], xrays["drawn"], 0.5, **options).loc["auroc"]
-    return {"auroc": float(found["estimate"]), "low": float(found["low"]), "high": float(found["high"])}
+    found = delong.auroc(xrays["label"], xrays["marked"], xrays["drawn"])
+    return {"auroc": found.estimate, "low": found.low, "high": found.high}
 
 
 def show(overlays: Overlays, name: str, load: Callable[[str], np.ndarray]) -> Report:

@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from fracture_mae.audit import folds
 from fracture_mae.audit.folds import Fold, Score
 from fracture_mae.evaluation import properties, references
-from fracture_mae.evaluation.judging import Certainty, drawn
+from fracture_mae.evaluation.judging import drawn
 from fracture_mae.metrics.scores import equal_group_weight
 
 FILE, VISIBLE, SOURCE = "all file properties", "after preprocessing", "name style or CSV source"
@@ -47,9 +47,7 @@ class ShortcutProbe:
         return f"the label can be guessed without looking at a bone, from {found}"
 
 
-def probe(
-    table: pd.DataFrame, of_file: pd.DataFrame, visible: pd.DataFrame, n_folds: int, certainty: Certainty
-) -> ShortcutProbe:
+def probe(table: pd.DataFrame, of_file: pd.DataFrame, visible: pd.DataFrame, n_folds: int, seed: int) -> ShortcutProbe:
     """Guess the label by forests in grouped cross-validation, every X-ray weighing the same.
 
     Args:
@@ -59,7 +57,7 @@ def probe(
     """
     label, group = table["label"].to_numpy(), table["group"].to_numpy()
     patient = drawn(table)
-    splits = folds.grouped(label, patient.to_numpy(), n_folds, certainty.seed)
+    splits = folds.grouped(label, patient.to_numpy(), n_folds, seed)
     sets = {
         "file and picture size": of_file[list(properties.SIZE)],
         "encoding": of_file[list(properties.ENCODING)],
@@ -70,11 +68,11 @@ def probe(
     }
     scores, importances = {}, []
     for name, values in sets.items():
-        logit, fall = _predict(values, label, group, splits, certainty.seed, name, ranked=name in (FILE, VISIBLE))
-        scores[name] = folds.score(table[["group", "label"]].assign(patient=patient, logit=logit), splits, certainty)
+        logit, fall = _predict(values, label, group, splits, seed, name, ranked=name in (FILE, VISIBLE))
+        scores[name] = folds.score(table[["group", "label"]].assign(patient=patient, logit=logit), splits)
         if len(fall):
             importances.append(_importances(name, values, fall, label, equal_group_weight(group)))
-    remains = _recovered(of_file, visible, splits, equal_group_weight(group), certainty.seed)
+    remains = _recovered(of_file, visible, splits, equal_group_weight(group), seed)
     table = pd.concat(importances, ignore_index=True)
     of_file_rows = table["set"] == FILE
     return ShortcutProbe(scores, table.assign(visible=table["property"].map(remains).where(of_file_rows)))

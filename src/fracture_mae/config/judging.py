@@ -29,7 +29,12 @@ class Evaluate(OperatingOptions, CopyOptions, ReferenceOptions, DataOptions):
         description="grouped, published: as the classifier was trained, for its own test; external: all labelled X-rays are test, for "
         "data that it had no part of; nothing is fitted or chosen on them, and one class alone is enough",
     )
-    n_draws: int = Field(1000, ge=100, le=100_000, description="bootstrap draws over X-rays behind each 95 % interval")
+    n_draws: int = Field(
+        1000,
+        ge=100,
+        le=100_000,
+        description="bootstrap draws over patients, or X-rays, behind the 95 % intervals that have no closed form, and promotion",
+    )
     references: bool = Field(True, description="also fit and judge the reference classifiers")
     promote: Literal["auto", "always", "never"] = Field(
         "auto",
@@ -115,7 +120,6 @@ class AuditData(Config):
         description="after which preprocessing the label is guessed from the pixels; letterbox, film, film_equalised, film_squares: as "
         "in training (of several squares the middle one is looked at)",
     )
-    seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of folds, forests, permutations and bootstrap draws")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of folds, forests and permutations")
     num_workers: int = DataOptions.model_fields["num_workers"]
     n_folds: int = Field(5, ge=2, le=20, description="folds of cross-validation; each needs an X-ray of each label")
-    n_draws: int = Evaluate.model_fields["n_draws"]

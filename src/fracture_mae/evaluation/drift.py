@@ -10,7 +10,8 @@ from sklearn.preprocessing import StandardScaler
 
 from fracture_mae.evaluation import references
 from fracture_mae.evaluation.judging import Certainty
-from fracture_mae.metrics.intervals import bootstrap_intervals
+from fracture_mae.metrics import delong
+from fracture_mae.metrics.ends import Interval
 
 _N_FOLDS = 5
 
@@ -43,7 +44,8 @@ def told_apart(own: dict[str, np.ndarray], here: dict[str, np.ndarray], certaint
         own, here: "properties" and "features" → [n, d], a row for each X-ray.
 
     Returns:
-        Index: properties, features. Columns: estimate, low and high of the AUROC; NaN with fewer than five X-rays on a side.
+        Index: properties, features. Columns: estimate, low and high of the AUROC; NaN with fewer than five X-rays on a
+        side, the ends also with fewer than `metrics.ends.FEWEST_GROUPS`.
     """
     models: dict[str, Pipeline] = {
         "properties": references.forest(certainty.seed),
@@ -53,12 +55,10 @@ def told_apart(own: dict[str, np.ndarray], here: dict[str, np.ndarray], certaint
     return pd.DataFrame.from_dict(rows, orient="index", columns=["estimate", "low", "high"]).rename_axis("told by")
 
 
-def _auroc(model: Pipeline, own: np.ndarray, here: np.ndarray, certainty: Certainty) -> tuple[float, float, float]:
+def _auroc(model: Pipeline, own: np.ndarray, here: np.ndarray, certainty: Certainty) -> Interval:
     if min(len(own), len(here)) < _N_FOLDS:
-        return np.nan, np.nan, np.nan
+        return Interval(np.nan, np.nan, np.nan)
     values, side = np.concatenate([own, here]), np.repeat([0, 1], [len(own), len(here)])
     folds = StratifiedKFold(_N_FOLDS, shuffle=True, random_state=certainty.seed)
     probability = cross_val_predict(model, values, side, cv=folds, method="predict_proba")[:, 1]
-    options = {"n_draws": certainty.n_draws, "seed": certainty.seed}
-    table = bootstrap_intervals(side, probability, np.arange(len(side)), 0.5, **options)
-    return tuple(table.loc["auroc", ["estimate", "low", "high"]])
+    return delong.auroc(side, probability, np.arange(len(side)))

@@ -11,8 +11,8 @@ from fracture_mae.data.held_out_sources import FEWEST_XRAYS
 from fracture_mae.evaluation.judging import Certainty, drawn, levels, slug, within_strata
 from fracture_mae.evaluation.out_of_fold import over_folds
 from fracture_mae.evaluation.strata import WITHIN, Strata
-from fracture_mae.metrics import calibration
-from fracture_mae.metrics.intervals import bootstrap_intervals, paired_difference
+from fracture_mae.metrics import calibration, delong
+from fracture_mae.metrics.intervals import paired_difference
 from fracture_mae.tracking.report import Report
 
 PLACE = "held_out_sources"
@@ -55,9 +55,9 @@ def judge(
     (Parker, Günter & Bedo, "Stratification bias in low signal microarray studies", BMC Bioinformatics 8, 2007). Within a source there
     is one model, and neither happens.
 
-    The interval of a source and of all is a bootstrap over patients; that of the mean is Student's over sources
+    The interval of a source and of all knows patients (`metrics.delong`); that of the mean is Student's over sources
     (`out_of_fold.over_folds`): how much it would be another with other sources, which one asks who thinks of the next hospital. The
-    fall is by how much ordinary folds promise more; its interval is paired, by the same draws, or over the same sources.
+    fall is by how much ordinary folds promise more; its interval is paired, by the same draws of patients, or over the same sources.
 
     Args:
         models: their answers by their names.
@@ -152,8 +152,8 @@ def _measured(
     options = {"n_draws": certainty.n_draws, "seed": certainty.seed}
 
     def auroc(rows: pd.DataFrame, name: str) -> dict[str, float]:
-        found = bootstrap_intervals(rows["label"], rows["probability"], drawn(rows), 0.5, **options).loc["auroc"]
-        return {f"{name}{end}": float(found[column]) for end, column in _ENDS.items()}
+        found = delong.auroc(rows["label"], rows["probability"], drawn(rows))
+        return {f"{name}{end}": value for end, value in zip(_ENDS, found, strict=True)}
 
     measured = auroc(held_out, "auroc")
     for within in within_strata(held_out, strata, certainty, "probability"):
@@ -211,6 +211,4 @@ def _flat(whole: pd.DataFrame) -> dict[str, float]:
 
 def _text(row: pd.Series, name: str, sign: str = "") -> str:
     value, low, high = (row[f"{name}{end}"] for end in _ENDS)
-    if np.isnan(value):
-        return ""
-    return f"{value:{sign}.3f}" + ("" if np.isnan(low) else f" [{low:{sign}.3f}, {high:{sign}.3f}]")
+    return "" if np.isnan(value) else plots.interval_text(value, low, high, sign)

@@ -10,7 +10,7 @@ import pandas as pd
 from fracture_mae import plots
 from fracture_mae.data.types import Leakage
 from fracture_mae.evaluation.strata import WITHIN, Strata
-from fracture_mae.metrics import calibration, scores, thresholds
+from fracture_mae.metrics import calibration, delong, scores, thresholds
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.metrics.intervals import bootstrap_intervals, intervals, paired_difference
 from fracture_mae.tracking.report import Report
@@ -21,13 +21,13 @@ WITHIN_STRATA = "within strata"  # beside "all" and the names of sources
 WITH_INTERVAL = ("auroc", "average_precision", "balanced_accuracy", "sensitivity", "specificity")
 _ECE = "expected_calibration_error"
 _UNCALIBRATED_ECE = f"{_ECE}_uncalibrated"
-_FEWEST_XRAYS = 2  # of each class, for a source to be judged by itself
+_FEWEST_XRAYS = 2  # of each class, for a source to be judged by itself; an interval needs `metrics.ends.FEWEST_GROUPS`
 _LONGEST_SLUG = 80
 
 
 @dataclass(frozen=True)
 class Certainty:
-    """Bootstrap over patients, or X-rays where nothing is known of patients.
+    """Of the intervals that come from a bootstrap over patients, or X-rays where nothing is known of patients.
 
     Attributes:
         n_draws: number of draws.
@@ -162,7 +162,7 @@ def _uncalibrated_error(rows: pd.DataFrame, certainty: Certainty) -> pd.DataFram
         return {_UNCALIBRATED_ECE: calibration.calibration_errors(label, probability, weights)}
 
     options = {"n_draws": certainty.n_draws, "seed": certainty.seed, "weight": weight_of(rows)}
-    return intervals(error, label, drawn(rows), **options)
+    return intervals(error, label, drawn(rows), scale="share", **options)
 
 
 def _ends(table: pd.DataFrame, metric: str) -> tuple[float, float]:
@@ -213,7 +213,7 @@ def compare(
         strata: of these X-rays; None: the split is not judged within strata.
     """
     parts = dict(_by_source(predictions))
-    tables = {source: (_aurocs(part, certainty), _differences(part, certainty)) for source, part in parts.items()}
+    tables = {source: (_aurocs(part), _differences(part, certainty)) for source, part in parts.items()}
     if strata is not None and strata.is_enough:
         tables[WITHIN_STRATA] = _within(predictions, strata, certainty)
     table, differences = (
@@ -243,15 +243,24 @@ def compare(
     )
 
 
-def _aurocs(predictions: Mapping[str, pd.DataFrame], certainty: Certainty) -> pd.DataFrame:
-    """Index: model; columns: estimate, low, high, n_groups (X-rays), n_files."""
+def _aurocs(predictions: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Index: model; columns: estimate, low, high, n_groups (X-rays), n_files, n_negative and n_positive (X-rays)."""
     rows = {}
     for model, files in predictions.items():
         per_xray = scores.per_group(files)
-        options = {"n_draws": certainty.n_draws, "seed": certainty.seed}
-        intervals = bootstrap_intervals(*_label_and_probability(per_xray), drawn(per_xray), 0.5, **options)
-        rows[model] = {**intervals.loc["auroc"], "n_groups": len(per_xray), "n_files": len(files)}
+        found = delong.auroc(per_xray["label"], per_xray["logit"], drawn(per_xray))
+        rows[model] = {**found._asdict(), **_sizes(per_xray)}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+
+
+def _sizes(per_xray: pd.DataFrame) -> dict[str, int]:
+    n_positive = int(per_xray["label"].sum())
+    return {
+        "n_groups": len(per_xray),
+        "n_files": int(per_xray["n_files"].sum()),
+        "n_negative": len(per_xray) - n_positive,
+        "n_positive": n_positive,
+    }
 
 
 def _differences(predictions: Mapping[str, pd.DataFrame], certainty: Certainty) -> pd.DataFrame:
@@ -274,8 +283,7 @@ def _within(
     per_xray = {name: scores.per_group(files) for name, files in predictions.items()}
     found = strata.measure(per_xray, n_draws=certainty.n_draws, seed=certainty.seed).drop(columns="n_groups")
     compared = per_xray[CLASSIFIER][per_xray[CLASSIFIER]["group"].isin(strata.compared)]
-    sizes = {"n_groups": len(compared), "n_files": compared["n_files"].sum()}
-    aurocs = found.loc[list(predictions)].assign(**sizes).rename_axis("model")
+    aurocs = found.loc[list(predictions)].assign(**_sizes(compared)).rename_axis("model")
     others = {f"{CLASSIFIER} - {name}": name for name in predictions if name != CLASSIFIER}
     differences = found.loc[list(others)].rename(index=others).rename_axis("classifier minus")
     return aurocs, differences

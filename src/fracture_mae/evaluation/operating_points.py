@@ -14,8 +14,10 @@ from fracture_mae import plots
 from fracture_mae.config import OperatingOptions
 from fracture_mae.evaluation.judging import Certainty, drawn, levels, title_of, weight_of
 from fracture_mae.metrics import bagged_thresholds, scores, thresholds
+from fracture_mae.metrics.arrays import check_scores
 from fracture_mae.metrics.decision import Decision
-from fracture_mae.metrics.intervals import boundary_end, intervals, widened
+from fracture_mae.metrics.ends import Interval
+from fracture_mae.metrics.rates import BothRates
 from fracture_mae.metrics.thresholds import Counts, decide
 from fracture_mae.tracking.report import Report
 
@@ -124,47 +126,24 @@ def table(
 ) -> pd.DataFrame:
     """A row for each point: name, threshold, chosen_on, prevalence, and every rate with RATE_low and RATE_high.
 
-    The intervals are of the rates at thresholds and a prevalence that are held fixed.
+    The intervals are of the rates at thresholds and a prevalence that are held fixed, see `metrics.rates`.
 
     Args:
         rows: columns group, label, logit, patient, where it is known, and weight, where files differ in it; files or X-rays.
         prevalence: share of fractured X-rays where the classifier is to be used.
     """
-    label, probability = rows["label"].to_numpy(), decision.probability(rows["logit"])
-    decisions = np.stack([decide(probability, point.threshold) for point in points], axis=1)  # [n, points]
+    label, probability, weight = check_scores(rows["label"], decision.probability(rows["logit"]), weight_of(rows))
 
-    def statistics(weight: np.ndarray) -> dict[str, np.ndarray]:
-        counts = Counts.of(label[:, None], decisions, weight)
-        rates = rates_at(counts.sensitivity, counts.specificity, prevalence, costs)  # each [..., points]
-        return {f"{n} {rate}": values[..., n] for rate, values in rates.items() for n in range(len(points))}
+    def measured(point: OperatingPoint) -> dict[str, Interval]:
+        both = BothRates.of(label, decide(probability, point.threshold), drawn(rows), weight)
+        return both.ends(lambda *rates: rates_at(*rates, prevalence, costs))
 
-    options = {"n_draws": certainty.n_draws, "seed": certainty.seed, "weight": weight_of(rows)}
-    found = intervals(statistics, label, drawn(rows), **options)
-    n_groups = {value: drawn(rows)[label == value].nunique() for value in (0, 1)}
-    for n in range(len(points)):
-        for sensitivity, specificity in _hardly_excluded(found, n, n_groups):
-            for rate, value in rates_at(sensitivity, specificity, prevalence, costs).items():
-                row = f"{n} {rate}"
-                found.loc[row, ["low", "high"]] = widened(*found.loc[row, ["low", "high"]], value)
-    return pd.DataFrame(
-        [asdict(point) | {"prevalence": prevalence} | _row(found, number) for number, point in enumerate(points)]
-    )
+    return pd.DataFrame([asdict(point) | {"prevalence": prevalence} | _row(measured(point)) for point in points])
 
 
-def _hardly_excluded(found: pd.DataFrame, n: int, n_groups: Mapping[int, int]) -> Iterator[tuple[float, float]]:
-    """Sensitivity and specificity of point n with the one that is 0 or 1 put at the end of its exact interval."""
-    sensitivity, specificity = (found.loc[f"{n} {rate}", "estimate"] for rate in ("sensitivity", "specificity"))
-    if (end := boundary_end(sensitivity, n_groups[1])) is not None:
-        yield end, specificity
-    if (end := boundary_end(specificity, n_groups[0])) is not None:
-        yield sensitivity, end
-
-
-def _row(found: pd.DataFrame, number: int) -> dict[str, float]:
+def _row(found: Mapping[str, Interval]) -> dict[str, float]:
     return {
-        f"{rate}{end}": found.loc[f"{number} {rate}", column]
-        for rate in _RATES
-        for end, column in (("", "estimate"), ("_low", "low"), ("_high", "high"))
+        f"{rate}{end}": value for rate in _RATES for end, value in zip(("", "_low", "_high"), found[rate], strict=True)
     }
 
 

@@ -17,7 +17,9 @@ from fracture_mae.evaluation.prediction import predict_with_maps
 from fracture_mae.metrics import place as metrics
 from fracture_mae.metrics import thresholds
 from fracture_mae.metrics.decision import Decision
-from fracture_mae.metrics.intervals import Statistics, boundary_end, intervals, widened
+from fracture_mae.metrics.ends import Interval
+from fracture_mae.metrics.intervals import intervals
+from fracture_mae.metrics.rates import share
 from fracture_mae.metrics.scores import equal_group_weight
 from fracture_mae.models.classifier import FractureClassifier
 from fracture_mae.models.pooling import MEANING
@@ -95,7 +97,7 @@ def judge(maps: Maps, place: str, remark: str, certainty: Certainty) -> Report:
         return Report()
     counted = maps.subset(np.flatnonzero(maps.with_place | (maps.xrays.label == 0)))
     by_file = _hottest(boxed)
-    table = pd.concat([_pointing_game(boxed, by_file, certainty), _free_response(counted, certainty)])
+    table = pd.concat([_pointing_game(boxed, by_file), _free_response(counted, certainty)])
     n_xrays = boxed.predictions["group"].nunique()
     table["n_xrays"] = n_xrays
     title = f"{place} · {n_xrays:,} X-rays with boxes"
@@ -182,33 +184,30 @@ def film_of(xrays: XRays) -> np.ndarray:
     return edges.clip(0, 1)
 
 
-def _pointing_game(boxed: Maps, by_file: pd.DataFrame, certainty: Certainty) -> pd.DataFrame:
-    inside, chance = by_file["inside"].to_numpy(), by_file["chance"].to_numpy()
-
-    def shares(weight: np.ndarray) -> dict[str, np.ndarray]:
-        hit, guess = weight @ inside / weight.sum(axis=-1), weight @ chance / weight.sum(axis=-1)
-        return {"pointing_game": hit, "pointing_game_chance": guess, "pointing_game_times_chance": hit / guess}
-
-    table = _with_intervals(shares, boxed, certainty)
-    bound = boundary_end(table.loc["pointing_game", "estimate"], int(table["n_groups"].iloc[0]))
-    ends = ["low", "high"]
-    table.loc["pointing_game", ends] = widened(*table.loc["pointing_game", ends], bound)
-    return table
+def _pointing_game(boxed: Maps, by_file: pd.DataFrame) -> pd.DataFrame:
+    """The share of hits with its interval, and how many times as often as by chance, what chance hits being held as it is."""
+    weight, patient = equal_group_weight(boxed.predictions["group"]), drawn(boxed.predictions)
+    hit, guess = (
+        share(by_file["inside"].to_numpy(), patient, weight),
+        share(by_file["chance"].to_numpy(), patient, weight),
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        times = Interval(*(np.array(hit) / guess.estimate))
+    rows = {"pointing_game": hit, "pointing_game_chance": guess, "pointing_game_times_chance": times}
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=Interval._fields, dtype=float)
+    return table.rename_axis("metric").assign(n_groups=patient.nunique())
 
 
 def _free_response(counted: Maps, certainty: Certainty) -> pd.DataFrame:
     marks = _marks(counted)
-    return _with_intervals(lambda weight: metrics.found_at(marks, RATES, weight), counted, certainty)
-
-
-def _with_intervals(statistics: Statistics, maps: Maps, certainty: Certainty) -> pd.DataFrame:
     return intervals(
-        statistics,
-        maps.xrays.label,
-        drawn(maps.predictions),
+        lambda weight: metrics.found_at(marks, RATES, weight),
+        counted.xrays.label,
+        drawn(counted.predictions),
+        scale="share",
         n_draws=certainty.n_draws,
         seed=certainty.seed,
-        weight=equal_group_weight(maps.predictions["group"]),
+        weight=equal_group_weight(counted.predictions["group"]),
     )
 
 

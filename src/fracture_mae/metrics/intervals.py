@@ -1,25 +1,39 @@
-"""How certain a metric is: percentile intervals from resampling whole groups.
+"""How certain a metric is: intervals that know that the files of one X-ray, and the X-rays of one patient, are not independent.
 
-The files of one X-ray are not independent, nor are the X-rays of one patient, so an interval from resampled files would be too narrow.
-Here a draw takes groups, such as patients, with replacement, and every file of a group as often as its group (the cluster bootstrap:
-A. C. Davison and D. V. Hinkley, "Bootstrap Methods and their Application", 1997, section 3.8). Of groups with a positive file it takes
-as many as there are, and of the others too: a group with both labels, such as a patient with one broken wrist, counts as positive.
+AUROC and what follows from decisions have their intervals in closed form: `delong` and `rates`. The others are drawn anew: a draw
+takes groups, such as patients, with replacement, and every file of a group as often as its group (the cluster bootstrap: A. C.
+Davison and D. V. Hinkley, "Bootstrap Methods and their Application", 1997, section 3.8). Of groups with a positive file it takes as
+many as there are, and of the others too: a group with both labels, such as a patient with one broken wrist, counts as positive.
+
+How far the draws spread, not their quantiles, makes the interval: quantiles lean to where draws lean, and of an average precision
+they cover 0.86 where they promise 0.95. A share has it on the logit scale, as K. Boyd, K. Eng and C. D. Page advise for that one
+("Area under the precision-recall curve: point estimates and confidence intervals", ECML 2013). docs/evaluation.md says what each kind
+covers.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy.special import expit, logit
+from scipy.stats import norm, t
 
 from fracture_mae.errors import FractureMaeError
+from fracture_mae.metrics import delong
 from fracture_mae.metrics.arrays import check_scores, number_groups
-from fracture_mae.metrics.scores import summaries
-from fracture_mae.metrics.thresholds import TIE
+from fracture_mae.metrics.ends import FEWEST_GROUPS, Interval, smaller_class
+from fracture_mae.metrics.rates import BothRates, wilson
+from fracture_mae.metrics.scores import decision_metrics, resampled_metrics, summaries, summarised
+from fracture_mae.metrics.thresholds import TIE, decide
 
 # Weights held at once: 4 MB for a chunk, whatever the number of draws.
 CHUNK_VALUES = 2**19
+
+# What a statistic is: within [0, 1], above 0, or any number, such as a difference.
+Scale = Literal["share", "positive", "number"]
+_SCALES: dict[str, Scale] = {"log_loss": "positive"}  # of the metrics; the others are shares
 
 
 class Sample(NamedTuple):
@@ -48,34 +62,27 @@ def bootstrap_intervals(
 ) -> pd.DataFrame:
     """Return each metric of `metrics.summary` with its interval.
 
-    label: 0/1 [n]; probability: [n]; group: [n], equal for the files that are drawn together; threshold: one, or [n];
-    weight: [n].
-    Index: metric. Columns: estimate, low, high (at confidence `level`), n_groups. low and high are NaN if a class stands in
-    a single group, which resampling cannot vary. Draws in which a metric is undefined are left out of its interval.
+    label: 0/1 [n]; probability: [n]; group: [n], equal for the files that are not independent; threshold: one, or [n];
+    weight: [n]; n_draws, seed: of the bootstrap behind those that have no closed form, `scores.resampled_metrics`.
+    Index: metric. Columns: estimate, low, high (at confidence `level`), n_groups. low and high are NaN if a class that the metric
+    needs stands in fewer than `ends.FEWEST_GROUPS` groups. Draws in which a metric is undefined are left out of its interval.
 
     Raises FractureMaeError for unusable arrays.
     """
     label, probability, weight = check_scores(label, probability, weight)
+    names = list(summaries(label, probability, threshold, weight))
+    both = BothRates.of(label, decide(probability, threshold), group, weight, level)
+    found = both.ends(lambda *rates: decision_metrics(both.counts(*rates)))
+    found["auroc"] = delong.auroc(label, probability, group, weight=weight, level=level)
 
-    def metrics_under(weights: np.ndarray) -> dict[str, np.ndarray]:
-        return summaries(label, probability, threshold, weights)
+    def drawn(weights: np.ndarray) -> dict[str, np.ndarray]:
+        return resampled_metrics(label, probability, weights)
 
-    table = intervals(metrics_under, label, group, n_draws=n_draws, seed=seed, level=level, weight=weight)
-    for rate, value in (("sensitivity", 1), ("specificity", 0)):
-        bound = boundary_end(table.loc[rate, "estimate"], np.unique(np.asarray(group)[label == value]).size, level)
-        table.loc[rate, ["low", "high"]] = widened(*table.loc[rate, ["low", "high"]], bound)
-    return table
-
-
-def boundary_end(rate: float, n_groups: int, level: float = 0.95) -> float | None:
-    """Return the inner end of the exact (Clopper-Pearson) interval of a rate of 0 or 1 in n_groups groups; None for any other.
-
-    Where no fracture was missed, no draw can miss one, and resampling alone would call a sensitivity of 1 certain.
-    """
-    if rate not in (0, 1) or n_groups == 0:
-        return None
-    bound = ((1 - level) / 2) ** (1 / n_groups)
-    return bound if rate == 1 else 1 - bound
+    options = {"n_draws": n_draws, "seed": seed, "level": level, "weight": weight}
+    table = intervals(drawn, label, group, scale=lambda name: _SCALES.get(name, "share"), **options)
+    closed = pd.DataFrame.from_dict(found, orient="index", columns=Interval._fields, dtype=float)
+    closed["n_groups"] = table["n_groups"].iloc[0]
+    return pd.concat([closed, table]).loc[names].rename_axis("metric")
 
 
 def intervals(
@@ -83,34 +90,33 @@ def intervals(
     label: np.ndarray,
     group: ArrayLike,
     *,
+    scale: Scale | Callable[[str], Scale] = "number",
     n_draws: int = 1000,
     seed: int = 0,
     level: float = 0.95,
     weight: np.ndarray | None = None,
 ) -> pd.DataFrame:
-    """Return any statistics of weighted files with their intervals; table, options and errors as in `bootstrap_intervals`.
+    """Return any statistics of weighted files with bootstrap intervals; table, options and errors as in `bootstrap_intervals`.
 
-    An interval holds its estimate: resampling adds noise, which only raises some statistics (the calibration error), and an end
-    that it carried past the estimate is put back there.
+    estimate ± quantile · standard deviation of the draws. Of a "share" on the logit scale, of what is "positive" on that of the
+    logarithm, both with Student's quantile for the groups of the smaller class; of a "number" as it is, with the normal one: a
+    difference hardly leans, and the wider one would cover too much. A share of 0 or 1 does not vary: it ends where Wilson's interval of
+    as many hits as the smaller class has groups does.
 
-    statistics: vectorised over the leading axes of the weights; label: 0/1 [n], checked.
+    statistics: vectorised over the leading axes of the weights; label: 0/1 [n], checked; scale: one, or that of each name.
     """
     weight = np.ones(label.size) if weight is None else weight
     estimate = statistics(weight)
     member_of, strata = _strata(label, group)
     chunks = [statistics(draw * weight) for draw in _draws(member_of, strata, n_draws, seed)]
     draws = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in estimate}
-    varies = _varies(label, member_of)
-    rows = {name: (estimate[name], *_interval(draws[name], varies, level)) for name in estimate}
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=["estimate", "low", "high"], dtype=float)
-    table["low"] = table["low"].where(~(table["low"] > table["estimate"]), table["estimate"])
-    table["high"] = table["high"].where(~(table["high"] < table["estimate"]), table["estimate"])
-    return table.rename_axis("metric").assign(n_groups=sum(map(len, strata)))
-
-
-def widened(low: float, high: float, value: float | None) -> tuple[float, float]:
-    """Return the interval made wide enough to hold a value, where there is an interval and a value."""
-    return (low, high) if value is None else (float(np.minimum(low, value)), float(np.maximum(high, value)))
+    sizes = sum(map(len, strata)), smaller_class(label, member_of)
+    rows = {
+        name: _interval(float(value), draws[name], scale if isinstance(scale, str) else scale(name), sizes, level)
+        for name, value in estimate.items()
+    }
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=Interval._fields, dtype=float)
+    return table.rename_axis("metric").assign(n_groups=sizes[0])
 
 
 def paired_difference(
@@ -130,53 +136,53 @@ def paired_difference(
 ) -> dict[str, float]:
     """Return metric(a) - metric(b) on the same files as estimate, low and high; both see the same draws.
 
-    An interval without 0 says that they differ. `share_above` is the share of draws in which the difference exceeds `margin`, NaN
-    where there is no interval. Arrays, options and errors as in `bootstrap_intervals`.
+    An interval without 0 says that they differ. It is that of a "number" in `intervals`. `share_above` is the share of draws in which
+    the difference exceeds `margin`, NaN where there is no interval. Arrays, options and errors as in `bootstrap_intervals`.
     """
     label, probability_a, weight = check_scores(label, probability_a, weight)
     _, probability_b, _ = check_scores(label, probability_b)
 
-    def difference(weight: np.ndarray) -> np.ndarray:
-        a = summaries(label, probability_a, threshold_a, weight)
-        b = summaries(label, probability_b, threshold_b, weight)
-        if metric not in a:
-            raise FractureMaeError(f"Unknown metric {metric!r}; expected one of {', '.join(a)}.")
-        return a[metric] - b[metric]
+    if metric not in (known := summaries(label, probability_a, threshold_a, weight)):
+        raise FractureMaeError(f"Unknown metric {metric!r}; expected one of {', '.join(known)}.")
 
-    estimate = difference(weight)
+    def difference(weight: np.ndarray) -> np.ndarray:
+        a = summarised(metric, label, probability_a, threshold_a, weight)
+        return a - summarised(metric, label, probability_b, threshold_b, weight)
+
+    estimate = float(difference(weight))
     member_of, strata = _strata(label, group)
     draws = np.concatenate([difference(draw * weight) for draw in _draws(member_of, strata, n_draws, seed)])
-    low, high = _interval(draws, _varies(label, member_of), level)
-    share_above = np.nan if np.isnan(low) else float(np.mean(draws[~np.isnan(draws)] > margin + TIE))
-    return {"estimate": float(estimate), "low": low, "high": high, "share_above": share_above}
+    sizes = sum(map(len, strata)), smaller_class(label, member_of)
+    found = _interval(estimate, draws, "number", sizes, level)
+    share_above = np.nan if np.isnan(found.low) else float(np.mean(draws[~np.isnan(draws)] > margin + TIE))
+    return found._asdict() | {"share_above": share_above}
 
 
 def fall(own: Sample, elsewhere: Sample, *, n_draws: int = 1000, seed: int = 0, level: float = 0.95) -> pd.DataFrame:
     """Return by how much every metric of `metrics.summary` is lower elsewhere than on X-rays of its own.
 
-    The two samples share no X-ray, so both are drawn anew, independently, in each draw.
-    Index: metric. Columns: own, elsewhere, fall (own - elsewhere), low, high (of the fall; NaN if a class that is there has a single
-    group in either sample). What one class alone leaves undefined is NaN.
+    The two samples share no X-ray, so the interval of the fall follows from those of both: its ends are as far from it as the ends of
+    both together, in squares (R. G. Newcombe, "Interval estimation for the difference between independent proportions", Statistics in
+    Medicine 17, 1998, method 10).
+    Index: metric. Columns: own, elsewhere, fall (own - elsewhere), low, high (of the fall; NaN where either has no interval). What one
+    class alone leaves undefined is NaN.
 
     Raises FractureMaeError for unusable arrays.
     """
-    estimates, draws, varies = [], [], True
-    for sample, stream in zip((own, elsewhere), np.random.SeedSequence(seed).generate_state(2), strict=True):
-        label, probability, weight = check_scores(sample.label, sample.probability)
-        member_of, strata = _strata(label, sample.group)
-        varies &= _varies(label, member_of)
-        estimates.append(summaries(label, probability, sample.threshold, weight))
-        chunks = [
-            summaries(label, probability, sample.threshold, draw)
-            for draw in _draws(member_of, strata, n_draws, int(stream))
-        ]
-        draws.append({name: np.concatenate([chunk[name] for chunk in chunks]) for name in estimates[-1]})
-    rows = {}
-    for name, values in estimates[0].items():
-        found = float(values), float(estimates[1][name])
-        rows[name] = (*found, found[0] - found[1], *_interval(draws[0][name] - draws[1][name], varies, level))
-    columns = ["own", "elsewhere", "fall", "low", "high"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype=float).rename_axis("metric")
+    options = {"n_draws": n_draws, "seed": seed, "level": level}
+    first, second = (bootstrap_intervals(*sample, **options) for sample in (own, elsewhere))
+    difference = first["estimate"] - second["estimate"]
+    below = np.hypot(first["estimate"] - first["low"], second["high"] - second["estimate"])
+    above = np.hypot(first["high"] - first["estimate"], second["estimate"] - second["low"])
+    return pd.DataFrame(
+        {
+            "own": first["estimate"],
+            "elsewhere": second["estimate"],
+            "fall": difference,
+            "low": difference - below,
+            "high": difference + above,
+        }
+    )
 
 
 def resampled(label: np.ndarray, group: ArrayLike, *, n_draws: int, seed: int) -> Iterator[np.ndarray]:
@@ -189,11 +195,6 @@ def _strata(label: np.ndarray, group: ArrayLike) -> tuple[np.ndarray, list[np.nd
     member_of = number_groups(label, group)
     positive = np.bincount(member_of, weights=label) > 0
     return member_of, [groups for groups in (np.flatnonzero(~positive), np.flatnonzero(positive)) if groups.size]
-
-
-def _varies(label: np.ndarray, member_of: np.ndarray) -> bool:
-    """Return whether each class that is present stands in more than one group."""
-    return min(np.unique(member_of[label == value]).size for value in np.unique(label)) >= 2
 
 
 def _draws(member_of: np.ndarray, strata: list[np.ndarray], n_draws: int, seed: int) -> Iterator[np.ndarray]:
@@ -209,9 +210,23 @@ def _draws(member_of: np.ndarray, strata: list[np.ndarray], n_draws: int, seed: 
         yield taken[:, member_of]
 
 
-def _interval(draws: np.ndarray, varies: bool, level: float) -> tuple[float, float]:
+def _interval(estimate: float, draws: np.ndarray, scale: Scale, sizes: tuple[int, int], level: float) -> Interval:
+    """The interval of an estimate from draws, of groups in all and of the smaller class; no ends where these are too few."""
+    n_groups, n_each = sizes
     defined = draws[~np.isnan(draws)]
-    if defined.size == 0 or not varies:
-        return np.nan, np.nan
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    if defined.size == 0 or n_each < FEWEST_GROUPS or np.isnan(estimate):
+        return Interval(estimate, np.nan, np.nan)
+    if scale == "number":
+        reach = norm.ppf((1 + level) / 2) * defined.std()
+        return Interval(estimate, estimate - reach, estimate + reach)
+    if scale == "share" and estimate in (0, 1):
+        return wilson(estimate, n_each, level)
+    if estimate <= 0:
+        return Interval(estimate, np.nan, np.nan)
+    to, back = (logit, expit) if scale == "share" else (np.log, np.exp)
+    # Draws of exactly 0 or 1 would be infinitely far away; they count as half a pair of X-rays beside.
+    least = 1 / (2 * n_groups**2)
+    inside = np.clip(defined, min(least, estimate), max(1 - least, estimate) if scale == "share" else None)
+    reach = t.ppf((1 + level) / 2, n_each - 1) * to(inside).std()
+    low, high = back(to(estimate) + np.array([-reach, reach]))
+    return Interval(estimate, float(low), float(high))

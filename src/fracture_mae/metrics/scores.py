@@ -66,7 +66,6 @@ def summary(
     return {name: float(value) for name, value in summaries(label, probability, threshold, weight).items()}
 
 
-@np.errstate(invalid="ignore", divide="ignore")
 def summaries(
     label: np.ndarray, probability: np.ndarray, threshold: float, weight: np.ndarray
 ) -> dict[str, np.ndarray]:
@@ -74,15 +73,38 @@ def summaries(
 
     The metrics of a bootstrap draw are those of its weights, so estimate and interval share this one definition.
     """
-    counts = Counts.of(label, decide(probability, threshold), weight)
-    true_positive, false_positive = _ranked_counts(label, probability, weight)
-    total = weight.sum(axis=-1)
     return {
-        "auroc": _auroc(true_positive, false_positive),
-        "average_precision": _average_precision(true_positive, false_positive),
-        "brier": weight @ (probability - label) ** 2 / total,
-        "log_loss": weight @ _log_loss(label, probability) / total,
-        "expected_calibration_error": calibration_errors(label, probability, weight),
+        "auroc": aurocs(label, probability, weight),
+        **resampled_metrics(label, probability, weight),
+        **decision_metrics(Counts.of(label, decide(probability, threshold), weight)),
+    }
+
+
+def summarised(
+    metric: str, label: np.ndarray, probability: np.ndarray, threshold: float, weight: np.ndarray
+) -> np.ndarray:
+    """Return one metric of `summaries`, without computing all the others for a thousand draws."""
+    if metric == "auroc":
+        return aurocs(label, probability, weight)
+    decided = decision_metrics(Counts.of(label, decide(probability, threshold), weight))
+    return decided[metric] if metric in decided else resampled_metrics(label, probability, weight)[metric]
+
+
+def resampled_metrics(label: np.ndarray, probability: np.ndarray, weight: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the metrics of `summaries` of which an interval needs a bootstrap, shape [...], under weight [..., n]."""
+    total = weight.sum(axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {
+            "average_precision": _average_precision(*_ranked_counts(label, probability, weight)),
+            "brier": weight @ (probability - label) ** 2 / total,
+            "log_loss": weight @ _log_loss(label, probability) / total,
+            "expected_calibration_error": calibration_errors(label, probability, weight),
+        }
+
+
+def decision_metrics(counts: Counts) -> dict[str, np.ndarray]:
+    """Return the metrics of `summaries` that follow from decisions alone, in the shape of `counts`."""
+    return {
         "accuracy": counts.accuracy,
         "balanced_accuracy": counts.balanced_accuracy,
         "sensitivity": counts.sensitivity,

@@ -89,7 +89,15 @@ def auroc_within(
         names = [*scores, *(f"{first} - {other}" for other in others)]
         columns = {"estimate": np.nan, "low": np.nan, "high": np.nan, "n_groups": len(np.unique(np.asarray(group)))}
         return pd.DataFrame(columns, index=pd.Index(names, name="metric"))
-    return intervals(statistics, label, group, n_draws=n_draws, seed=seed, level=level)
+    return intervals(
+        statistics,
+        label,
+        group,
+        scale=lambda name: "share" if name in scores else "number",
+        n_draws=n_draws,
+        seed=seed,
+        level=level,
+    )
 
 
 def _numbered(stratum: ArrayLike) -> tuple[np.ndarray, int]:

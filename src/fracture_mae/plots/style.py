@@ -42,7 +42,11 @@ def legend(owner: Axes | Figure, title: str = "", **place) -> None:
     owner.legend(title=title, fontsize=9, title_fontsize=9, alignment="left", framealpha=0.9, edgecolor="none", **place)
 
 
-def interval_text(estimate: float, low: float, high: float) -> str:
+def interval_text(estimate: float, low: float, high: float, sign: str = "") -> str:
+    """Return an estimate with its interval, or that it is undefined, or that what it is made from is too little for an interval.
+
+    sign: "+" to write that of differences.
+    """
     if np.isnan(estimate):
         return "undefined"
-    return f"{estimate:.3f}" + ("" if np.isnan(low) else f" [{low:.3f}, {high:.3f}]")
+    return f"{estimate:{sign}.3f} " + ("[n too small]" if np.isnan(low) else f"[{low:{sign}.3f}, {high:{sign}.3f}]")

@@ -20,12 +20,14 @@ from fracture_mae.config import PROMOTION_METRICS, Evaluate
 from fracture_mae.evaluation import references
 from fracture_mae.evaluation.judging import drawn, levels, slug
 from fracture_mae.metrics.decision import Decision
+from fracture_mae.metrics.ends import FEWEST_GROUPS
 from fracture_mae.metrics.intervals import paired_difference
 from fracture_mae.metrics.scores import summary
 from fracture_mae.metrics.thresholds import TIE
 from fracture_mae.tracking.report import Report
 
 LOWER_IS_BETTER = PROMOTION_METRICS[-2:]
+_NO_INTERVAL = f", without an interval, as a class has fewer than {FEWEST_GROUPS} patients or X-rays"
 _OTHER = {"sensitivity": "specificity", "specificity": "sensitivity"}
 
 
@@ -35,7 +37,10 @@ def below_floor(report: Report, split: str) -> str:
     reference = report.metrics.get(f"{split}/xray/auroc/all/{slug(references.FILE_PROPERTIES)}", math.nan)
     found = f"AUROC per X-ray on {split} {auroc:.3f}, of which the lower end, {low:.3f}, must be above"
     if math.isnan(low):
-        return f"its AUROC per X-ray on {split} is undefined, or has no interval; expected are two X-rays or more of each class"
+        return (
+            f"its AUROC per X-ray on {split} is undefined, or has no interval; expected are {FEWEST_GROUPS} patients or more with an "
+            "X-ray of each class (where nothing is known of patients, as many X-rays)"
+        )
     if not low > 0.5:
         return f"{found} 0.5: it may be chance"
     if math.isnan(reference):
@@ -129,7 +134,9 @@ def in_words(comparison: dict[str, Any], champion: str, config: Evaluate) -> str
     if comparison["difference_low"] is not None:
         interval = f" [{comparison['difference_low']:+.3f}, {comparison['difference_high']:+.3f}]"
     share = comparison["share_above_margin"]
-    draws = "" if share is None else f", above the margin of {comparison['margin']:g} in {share:.1%} of draws"
+    draws = (
+        f", above the margin of {comparison['margin']:g} in {share:.1%} of draws" if share is not None else _NO_INTERVAL
+    )
     return (
         f"{name} per X-ray on {comparison['split']} {value:.3f} against {other:.3f} of the champion, version {champion}: better by "
         f"{comparison['difference']:+.3f}{interval}{draws}; wanted: {comparison['confidence']:.2%}"

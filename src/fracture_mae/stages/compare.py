@@ -280,4 +280,4 @@ def digest(report: Report) -> str:
 
 def _with_ends(row: pd.Series, name: str, sign: str) -> str:
     value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
-    return "" if np.isnan(low) else f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
+    return "" if np.isnan(value) else plots.interval_text(value, low, high, sign)

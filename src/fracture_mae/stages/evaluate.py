@@ -14,6 +14,7 @@ from fracture_mae.evaluation import judging, operating_points, place, references
 from fracture_mae.evaluation.judging import CLASSIFIER, SPLITS
 from fracture_mae.evaluation.prediction import weighed
 from fracture_mae.evaluation.strata import NO_REFERENCES, Strata
+from fracture_mae.metrics.ends import FEWEST_GROUPS
 from fracture_mae.processes.accelerator import make_accelerator
 from fracture_mae.stages import external, inputs, promote
 from fracture_mae.tracking.registered_models import LoadedClassifier, open_classifier
@@ -123,7 +124,7 @@ def shortcut_warning(report: Report, split: str) -> str:
         return f"not tested ({report.tags.get('references', '--references false')})"
     row = table[(table["source"] == "all") & (table["model"] == references.FILE_PROPERTIES)].iloc[0]
     if np.isnan(row["low"]):
-        return f"not tested (too few X-rays of a class on {split})"
+        return f"not tested (fewer than {FEWEST_GROUPS} patients or X-rays of a class on {split})"
     if not row["low"] > 0.5:
         return "none"
     return (

@@ -113,7 +113,7 @@ def digest(report: Report) -> str:
         table = report.tables[f"{SPLIT}/fall.csv"].set_index("metric").loc[list(WITH_INTERVAL)]
         lines += ["its own test → here, per X-ray, and the fall:"]
         lines += [
-            f"  {_words(name)}: {row['own']:.3f} → {plots.interval_text(row['elsewhere'], np.nan, np.nan)}, "
+            f"  {_words(name)}: {row['own']:.3f} → {'undefined' if np.isnan(row['elsewhere']) else format(row['elsewhere'], '.3f')}, "
             f"fall {with_ends(row.rename({'fall': 'estimate'}))}"
             for name, row in table.iterrows()
         ]
@@ -148,6 +148,7 @@ def _agreement(predictions: pd.DataFrame, decision: Decision, certainty: Certain
             lambda weight, label=label, probability=probability: calibration.agreement(label, probability, weight),
             np.zeros_like(label),  # how many of a draw are fractured is left to chance, as it was for these
             drawn(rows),
+            scale=lambda name: "positive" if name == "observed_to_expected" else "number",
             n_draws=certainty.n_draws,
             seed=certainty.seed,
             weight=judging.weight_of(rows),

@@ -15,14 +15,13 @@ from fracture_mae.config import TrainClassifier
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation.judging import drawn
 from fracture_mae.metrics import calibration, thresholds
-from fracture_mae.metrics.intervals import bootstrap_intervals
+from fracture_mae.metrics.rates import BothRates
 from fracture_mae.metrics.scores import equal_group_weight
 from fracture_mae.tuning import trials
 from fracture_mae.tuning.depths import Depth
 from fracture_mae.tuning.objectives import DEFAULT_THRESHOLD, Objective, Rows, decide_across_folds
 
 AT_HALF, CHOSEN = "0.5", "chosen"  # thresholds
-_DRAWS = 500  # of the bootstrap behind the intervals of contributions
 
 
 def best_trial(study: Study, objective: Objective) -> FrozenTrial:
@@ -113,12 +112,11 @@ def _decisions(table: pd.DataFrame, objective: Objective, params: Mapping[str, A
 def _rated(table: pd.DataFrame, decision: np.ndarray, objective: Objective) -> dict[str, Any]:
     label, weight = table["label"].to_numpy(), equal_group_weight(table["group"])
     as_probability = decision.astype(float)
-    intervals = bootstrap_intervals(label, as_probability, drawn(table), 0.5, n_draws=_DRAWS, weight=weight)
+    both = BothRates.of(label, decision, drawn(table), weight)
     (score,) = objective.values(label, as_probability, decision, weight)
     found = {"score": score, "feasible": all(v <= 0 for v in objective.constraints(label, decision, weight).values())}
-    for rate in ("sensitivity", "specificity"):
-        row = intervals.loc[rate]
-        found |= {rate: row["estimate"], f"{rate}_low": row["low"], f"{rate}_high": row["high"]}
+    for name, rate in (("sensitivity", both.sensitivity), ("specificity", both.specificity)):
+        found |= {name: rate.estimate, f"{name}_low": rate.low, f"{name}_high": rate.high}
     return found
 
 

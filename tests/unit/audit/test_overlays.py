@@ -4,9 +4,6 @@ import pandas as pd
 import pytest
 
 from fracture_mae.audit import overlays
-from fracture_mae.evaluation.judging import Certainty
-
-CERTAINTY = Certainty(n_draws=100, seed=0)
 
 
 def limb(seed=0, shape=(500, 400)):
@@ -152,7 +149,7 @@ def files_of(marked, label, source):
 
 def test_presence_is_counted_by_label_and_source_and_may_tell_the_label():
     pictures, table = files_of([1, 1, 1, 0, 0, 0, 0, 1], [1, 1, 1, 1, 0, 0, 0, 0], list("aaabbbba"))
-    found = overlays.find(table, pictures.get, CERTAINTY)
+    found = overlays.find(table, pictures.get)
     # Of 16 pairs the marked fractured win 3 × 3, tie 3 × 1 and 1 × 3, and the unmarked one loses 1.
     assert found.told["auroc"] == pytest.approx((9 + 6 / 2) / 16)
     assert found.told["low"] <= found.told["auroc"] <= found.told["high"]
@@ -173,6 +170,6 @@ def test_presence_is_counted_by_label_and_source_and_may_tell_the_label():
 
 def test_where_there_is_none_nothing_is_drawn():
     pictures, table = files_of([0, 0], [0, 1], ["a", "a"])
-    found = overlays.find(table, pictures.get, CERTAINTY)
+    found = overlays.find(table, pictures.get)
     assert overlays.sentence(found) == "overlays (letters, arrows, stamps): none"
     assert overlays.show(found, "made", pictures.get).figures == {}

@@ -6,7 +6,6 @@ from sklearn.pipeline import make_pipeline
 
 from fracture_mae.audit import shortcuts
 from fracture_mae.evaluation import properties, references
-from fracture_mae.evaluation.judging import Certainty
 
 N_XRAYS, N_COPIES = 60, 2
 
@@ -44,7 +43,7 @@ def planted():
     """Files of fractured X-rays are larger; the picture shows nothing of it, but the first property's rank."""
     table, of_file, visible = made(file_size=lambda label: 1000 + 500 * label)
     visible["sharpness"] = of_file["height"] * 2
-    return shortcuts.probe(table, of_file, visible, 5, Certainty(200, 0))
+    return shortcuts.probe(table, of_file, visible, 5, 0)
 
 
 def test_a_planted_shortcut_is_found(planted):
@@ -76,7 +75,7 @@ def test_what_the_pixels_still_show_is_told(planted):
 @pytest.mark.slow
 def test_without_a_shortcut_there_is_no_warning():
     table, of_file, visible = made()
-    found = shortcuts.probe(table, of_file, visible, 5, Certainty(200, 0))
+    found = shortcuts.probe(table, of_file, visible, 5, 0)
     assert found.warning == ""
     # Among 60 X-rays chance alone comes to 0.13, what is planted to over 0.3.
     assert found.properties["importance"].max() < 0.2
@@ -86,14 +85,14 @@ def test_without_a_shortcut_there_is_no_warning():
 def test_what_is_left_in_the_pixels_is_warned_of():
     table, of_file, visible = made(corner_brightness=lambda label: label / 2)
     visible["corner brightness"] = of_file["corner brightness"]
-    found = shortcuts.probe(table, of_file, visible, 5, Certainty(200, 0))
+    found = shortcuts.probe(table, of_file, visible, 5, 0)
     assert "what is left of them in the preprocessed pixels (AUROC per X-ray 1.000" in found.warning
 
 
 @pytest.mark.slow
 def test_properties_that_never_vary_are_no_error():
     table, of_file, visible = made(channels=lambda label: 1.0)
-    found = shortcuts.probe(table, of_file, visible, 3, Certainty(100, 0)).properties.set_index(["set", "property"])
+    found = shortcuts.probe(table, of_file, visible, 3, 0).properties.set_index(["set", "property"])
     row = found.loc[(shortcuts.FILE, "channels")]
     assert (row["importance"], row["auroc_alone"]) == (0, 0.5)
     assert np.isnan(row["visible"])
@@ -101,6 +100,6 @@ def test_properties_that_never_vary_are_no_error():
 
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_answer():
-    first, second = (shortcuts.probe(*made(), 3, Certainty(100, 1)) for _ in range(2))
+    first, second = (shortcuts.probe(*made(), 3, 1) for _ in range(2))
     assert first.scores == second.scores
     pd.testing.assert_frame_equal(first.properties, second.properties)
