@@ -144,7 +144,7 @@ def _of_differences(rng: np.random.Generator, design: str, size: tuple[int, int]
 
 
 def _covered(design: str, n: int, auroc: float, repeats: int, seed: int) -> Iterator[tuple[str, bool, bool]]:
-    rng = np.random.default_rng([seed, n, round(1000 * auroc), list(DESIGNS).index(design)])
+    rng = np.random.default_rng([seed, n, round(1000 * auroc), sum(design.encode())])
     for number in range(repeats):
         for part in (_of_metrics, _of_differences)[: 1 if number % _DIFFERENCES else 2]:
             for name, value, *ends in part(rng, design, SIZES[n], auroc):

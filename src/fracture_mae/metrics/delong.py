@@ -8,10 +8,10 @@ Biometrics 53, 1997). The interval is symmetric on the logit scale, which keeps 
 E. Brunner and U. Munzel ("The nonparametric Behrens-Fisher problem", Biometrical Journal 42, 2000), whose statistic this is.
 
 Where all positives surpass all negatives the shares do not spread. The lower end is then the least AUROC from which 1 is no further
-than expected, by the variance that follows from the AUROC alone (J. A. Hanley and B. J. McNeil, "The meaning and use of the area
-under a receiver operating characteristic curve", Radiology 143, 1982; solved for the end as in R. G. Newcombe, "Confidence intervals
-for an effect size measure based on the Mann-Whitney statistic, part 2", Statistics in Medicine 25, 2006, method 5). Where few are out
-of order, the variance is in part that one.
+than expected, by the variance that follows from the AUROC alone (J. A. Hanley and B. J. McNeil, "The meaning and use of the area under
+a receiver operating characteristic curve", Radiology 143, 1982; solved for the end as in R. G. Newcombe, "Confidence intervals for an
+effect size measure based on the Mann-Whitney statistic, part 2", Statistics in Medicine 25, 2006, method 5). No lower end is above that
+one, or a pair in the wrong order would raise it: where few are out of order, they do not tell how the shares spread.
 """
 
 from dataclasses import dataclass
@@ -25,10 +25,6 @@ from scipy.stats import norm, t
 from fracture_mae.metrics.arrays import check_label, check_vector, check_weight, number_groups
 from fracture_mae.metrics.ends import FEWEST_GROUPS, Interval, smaller_class
 
-# So many groups out of order would weigh as much as Hanley and McNeil's variance. Of 0, 0.25, 0.5, 1, 2 and 4 the one under which the
-# simulated intervals near an AUROC of 1 come closest to what they promise.
-_PRIOR_GROUPS = 0.5
-
 
 @dataclass(frozen=True)
 class Spread:
@@ -39,8 +35,6 @@ class Spread:
         variance: of DeLong, between groups.
         freedom: degrees of freedom of it; infinite where nothing varies.
         n_positive, n_negative: groups, as many of equal weight as would be as uncertain; not necessarily whole.
-        out_of_order: groups of either class with a file that one of the other class surpasses, ties included; below an AUROC of 0.5:
-            that surpasses one.
     """
 
     auroc: float
@@ -48,7 +42,6 @@ class Spread:
     freedom: float
     n_positive: float
     n_negative: float
-    out_of_order: int
 
     @classmethod
     def of(cls, label: np.ndarray, score: np.ndarray, member_of: np.ndarray, weight: np.ndarray) -> "Spread":
@@ -70,27 +63,22 @@ class Spread:
         parts = [factor * (each**2).sum() for factor, each in zip(factors, off, strict=True)]
         together = 2 * np.sqrt(factors[0] * factors[1]) * (off[0] @ off[1])
         squares = sum(part**2 / (size - 1) for part, size in zip(parts, sizes, strict=True) if size > 1)
-        wrong = surpassed < 1 if auroc >= 0.5 else surpassed > 0
         return cls(
             auroc=min(auroc, 1.0),
             variance=max(float(sum(parts) + together), 0.0),
             freedom=float(sum(parts) ** 2 / squares) if squares > 0 else np.inf,
             n_positive=float(sizes[0]),
             n_negative=float(sizes[1]),
-            out_of_order=np.unique(member_of[wrong]).size,
         )
 
     def interval(self, level: float = 0.95) -> Interval:
         """Return the AUROC with its interval."""
-        expected = _expected_variance(self.auroc, self.n_positive, self.n_negative)
-        if self.auroc in (0, 1) or expected == 0:
-            end = _end_of_one(self.n_positive, self.n_negative, level)
-            return Interval(self.auroc, *((end, 1.0) if self.auroc > 0.5 else (0.0, 1 - end)))
-        prior = _PRIOR_GROUPS / (self.out_of_order + _PRIOR_GROUPS)
-        variance = (1 - prior) * self.variance + prior * max(expected, self.variance)
-        reach = t.ppf((1 + level) / 2, self.freedom) * np.sqrt(variance) / (self.auroc * (1 - self.auroc))
+        end = _end_of_one(self.n_positive, self.n_negative, level)
+        if self.auroc in (0, 1):
+            return Interval(self.auroc, *((end, 1.0) if self.auroc == 1 else (0.0, 1 - end)))
+        reach = t.ppf((1 + level) / 2, self.freedom) * np.sqrt(self.variance) / (self.auroc * (1 - self.auroc))
         low, high = expit(logit(self.auroc) + np.array([-reach, reach]))
-        return Interval(self.auroc, float(low), float(high))
+        return Interval(self.auroc, float(min(low, end)), float(max(high, 1 - end)))
 
 
 def auroc(
@@ -123,19 +111,16 @@ def _share_below(others: np.ndarray, weight: np.ndarray, score: np.ndarray) -> n
     return (ends[0] + ends[1]) / (2 * below[-1])
 
 
-def _expected_variance(auroc: float, n_positive: float, n_negative: float) -> float:
-    """Hanley and McNeil's variance, with both classes of the mean size where the size is not a factor, as Newcombe advises."""
-    half = (n_positive + n_negative) / 2 - 1
-    spread = 1 + half * ((1 - auroc) / (2 - auroc) + auroc / (1 + auroc))
-    return auroc * (1 - auroc) * spread / (n_positive * n_negative)
-
-
 def _end_of_one(n_positive: float, n_negative: float, level: float) -> float:
-    """Return the lower end where the AUROC is 1."""
-    z2 = norm.ppf((1 + level) / 2) ** 2
+    """Return the lower end where the AUROC is 1.
+
+    Hanley and McNeil's variance is taken with both classes of the mean size where the size is not a factor, as Newcombe advises.
+    """
+    z2, half = norm.ppf((1 + level) / 2) ** 2, (n_positive + n_negative) / 2 - 1
 
     def beyond(end: float) -> float:
-        """(1 - end)² - z² · variance, without the factor 1 - end that it has at 1 too."""
-        return (1 - end) - z2 * _expected_variance(end, n_positive, n_negative) / (1 - end)
+        """(1 - end)² - z² · variance, without the factor 1 - end that both have."""
+        spread = 1 + half * ((1 - end) / (2 - end) + end / (1 + end))
+        return (1 - end) - z2 * end * spread / (n_positive * n_negative)
 
-    return float(brentq(beyond, 0.0, 1 - 1e-12))
+    return float(brentq(beyond, 0.0, 1.0))

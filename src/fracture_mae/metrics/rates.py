@@ -73,7 +73,10 @@ def share(hit: np.ndarray, group: ArrayLike, weight: np.ndarray, level: float = 
     rate = float(np.clip(np.average(hit, weights=weight), 0, 1))
     if np.unique(member_of).size < FEWEST_GROUPS:
         return Interval(rate, np.nan, np.nan)
-    return wilson(rate, effective_size(hit, weight, member_of), level)
+    found = wilson(rate, effective_size(hit, weight, member_of), level)
+    # A single file missed in a large group would make the others look independent, and raise the end that they have without it.
+    whole = wilson(1.0, effective_size(np.ones_like(hit), weight, member_of), level).low
+    return Interval(rate, min(found.low, whole), max(found.high, 1 - whole))
 
 
 @dataclass(frozen=True)

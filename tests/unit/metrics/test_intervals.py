@@ -2,11 +2,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics import intervals, scores
 from fracture_mae.metrics.intervals import Sample, bootstrap_intervals, fall, paired_difference
+from fracture_mae.metrics.rates import wilson
 
 
 def clustered_files(seed, n_groups=60, files_per_group=6, shift=1.0, file_noise=0.3):
@@ -37,10 +38,42 @@ def test_intervals_cover_the_truth_and_those_of_single_files_do_not():
     for seed in range(60):
         label, probability, group = clustered_files(seed)
         for covered, unit in ((by_group, group), (by_file, np.arange(group.size))):
-            low, high = bootstrap_intervals(label, probability, unit, 0.5, n_draws=150).loc["auroc", ["low", "high"]]
+            low, high = bootstrap_intervals(label, probability, unit, 0.5, n_draws=10).loc["auroc", ["low", "high"]]
             covered.append(low <= truth <= high)
-    assert np.mean(by_group) >= 0.88
+    assert np.mean(by_group) >= 0.9
     assert np.mean(by_file) <= 0.75
+
+
+def test_a_promised_95_percent_is_kept_where_few_xrays_are_told_apart_well():
+    """33 fractured and 15 other X-rays, true AUROC 0.95. Percentiles of draws hold the AUROC in 0.88 of samples, the average precision
+    in 0.83 and the Brier score in 0.90: with 200 samples one standard error is 0.016."""
+    shift, label = np.sqrt(2) * norm.ppf(0.95), np.repeat([1, 0], [33, 15])
+    quantiles = norm.ppf((np.arange(5000) + 0.5) / 5000)
+    positive, negative = expit(shift * (quantiles + shift / 2)), expit(shift * (quantiles - shift / 2))
+    found, false = 33 * (1 - norm.cdf(quantiles)), 15 * (1 - norm.cdf(quantiles + shift))
+    truth = {
+        "auroc": 0.95,
+        "average_precision": np.mean(found / (found + false)),
+        "brier": (33 * np.mean((1 - positive) ** 2) + 15 * np.mean(negative**2)) / 48,
+        "sensitivity": norm.cdf(shift / 2),
+    }
+    held = dict.fromkeys(truth, 0)
+    for seed in range(200):
+        score = np.random.default_rng(seed).normal(size=48) + shift * label
+        table = bootstrap_intervals(label, expit(shift * (score - shift / 2)), np.arange(48), 0.5, n_draws=200)
+        for name, value in truth.items():
+            held[name] += table.loc[name, "low"] <= value <= table.loc[name, "high"]
+    assert all(n >= 0.925 * 200 for n in held.values()), held
+
+
+def test_no_interval_is_a_point():
+    """A perfect answer for 20 X-rays of each class is none for all X-rays there are."""
+    label = np.tile([0, 1], 20)
+    table = bootstrap_intervals(label, 0.1 + 0.8 * label, np.arange(40), 0.5, n_draws=100)
+    perfect = table.drop(["brier", "log_loss", "expected_calibration_error"])
+    assert (perfect["estimate"] == 1).all()
+    assert (perfect["high"] == 1).all()
+    assert perfect["low"].between(0.6, 0.96).all()
 
 
 def test_an_interval_holds_its_estimate():
@@ -53,14 +86,13 @@ def test_an_interval_holds_its_estimate():
 
 
 def test_a_rate_of_one_is_no_certainty():
-    # All 20 fractured are found: the exact 95 % interval of 20 of 20 begins at 0.025^(1/20) = 0.832.
+    # All 20 fractured are found: Wilson's 95 % interval of 20 of 20 begins at 20 / (20 + 1.96²) = 0.839.
     label, group = np.repeat([1, 0], 40), np.repeat(np.arange(40), 2)
     probability = np.concatenate([np.full(40, 0.9), np.tile([0.1, 0.1, 0.9, 0.9], 10)])
     table = bootstrap_intervals(label, probability, group, 0.5, n_draws=100)
-    assert table.loc["sensitivity", ["estimate", "low", "high"]].tolist() == [1, pytest.approx(0.83157, abs=1e-5), 1]
+    assert table.loc["sensitivity", ["estimate", "low", "high"]].tolist() == [1, pytest.approx(0.83887, abs=1e-5), 1]
     none = bootstrap_intervals(label, 1 - probability, group, 0.5, n_draws=100)
-    assert none.loc["sensitivity", ["estimate", "low", "high"]].tolist() == [0, 0, pytest.approx(0.16843, abs=1e-5)]
-    assert intervals.boundary_end(0.99, 20) is None
+    assert none.loc["sensitivity", ["estimate", "low", "high"]].tolist() == [0, 0, pytest.approx(0.16113, abs=1e-5)]
 
 
 def test_statistics_of_ones_own():
@@ -90,10 +122,24 @@ def test_draws_take_whole_groups_and_keep_the_classes():
 
 
 def test_weights_reach_the_draws():
-    # Every group holds one right and one wrong file: with the wrong ones at a third, each draw is right to 3/4.
+    # Every group holds a squared error of 0.04 and one of 0.64: with the latter at a third, each draw has a mean of 0.19.
     group, probability = np.repeat(np.arange(20), 2), np.tile([0.2, 0.8], 20)
     table = bootstrap_intervals(np.zeros(40), probability, group, 0.5, n_draws=50, weight=np.tile([3, 1], 20))
-    assert table.loc["accuracy", ["estimate", "low", "high"]].tolist() == pytest.approx([0.75] * 3)
+    assert table.loc["brier", ["estimate", "low", "high"]].tolist() == pytest.approx([0.19] * 3)
+    assert table.loc["accuracy", "estimate"] == pytest.approx(0.75)
+
+
+def test_ends_of_each_scale_by_hand():
+    """Draws of 0.4, 0.5 and 0.6, or of 0.5 and 2: as a share on the logit, as a positive number on the logarithm."""
+    draws = np.tile([0.4, 0.5, 0.6], 100)
+    spread = np.log(1.5) * np.sqrt(2 / 3)
+    share = intervals._interval(0.5, draws, "share", (40, 20), 0.95)
+    assert share == pytest.approx((0.5, expit(-t.ppf(0.975, 19) * spread), expit(t.ppf(0.975, 19) * spread)))
+    ratio = intervals._interval(1.0, np.tile([0.5, 2.0], 100), "positive", (40, 20), 0.95)
+    assert ratio == pytest.approx((1, 2 ** -t.ppf(0.975, 19), 2 ** t.ppf(0.975, 19)))
+    number = intervals._interval(0.5, draws - 0.5, "number", (40, 20), 0.95)
+    assert number == pytest.approx((0.5, 0.5 - 1.959964 * 0.1 * np.sqrt(2 / 3), 0.5 + 1.959964 * 0.1 * np.sqrt(2 / 3)))
+    assert intervals._interval(1.0, np.ones(300), "share", (40, 20), 0.95) == pytest.approx(wilson(1, 20))
 
 
 def test_draws_do_not_depend_on_the_chunks(monkeypatch):
@@ -109,24 +155,39 @@ def test_seed_and_level():
     wide = bootstrap_intervals(*files, 0.5, n_draws=300).loc["auroc"]
     assert wide["low"] < narrow["low"] < narrow["high"] < wide["high"]
     assert bootstrap_intervals(*files, 0.5, n_draws=300).loc["auroc"].equals(wide)
-    assert not bootstrap_intervals(*files, 0.5, n_draws=300, seed=1).loc["auroc"].equals(wide)
+    drawn = [bootstrap_intervals(*files, 0.5, n_draws=300, seed=seed).loc["brier"] for seed in (0, 0, 1)]
+    assert drawn[0].equals(drawn[1])
+    assert not drawn[0].equals(drawn[2])
 
 
 @pytest.mark.filterwarnings("error")
-def test_one_class_and_single_groups_have_no_interval():
-    one_class = bootstrap_intervals([1, 1, 1], [0.2, 0.7, 0.9], ["a", "b", "c"], 0.5, n_draws=100)
+def test_one_class_and_few_groups_have_no_interval():
+    one_class = bootstrap_intervals(np.ones(10), np.linspace(0.2, 0.9, 10), np.arange(10), 0.5, n_draws=100)
     assert one_class.loc["auroc", ["estimate", "low", "high"]].isna().all()
     assert one_class.loc["sensitivity", "low"] < one_class.loc["sensitivity", "high"]
 
-    single = bootstrap_intervals([1, 1, 0, 0], [0.2, 0.7, 0.1, 0.3], ["a", "a", "b", "c"], 0.5, n_draws=100)
-    assert single.loc["auroc", "estimate"] == 0.75
-    assert single[["low", "high"]].isna().all(axis=None)
+    # Two and two, told apart without a fault: 1.000 [1.000, 1.000] says nothing true.
+    few = bootstrap_intervals([1, 1, 0, 0], [0.8, 0.7, 0.1, 0.3], list("abcd"), 0.5, n_draws=100)
+    assert few.loc["auroc", "estimate"] == 1
+    assert few[["low", "high"]].isna().all(axis=None)
+    assert np.isnan(paired_difference([1, 1, 0, 0], [0.8, 0.7, 0.1, 0.3], [0.1] * 4, list("abcd"))["share_above"])
+
+    # Nine others are too few for what needs them, ten fractured are not for what does not.
+    nine = bootstrap_intervals(np.repeat([1, 0], [10, 9]), np.linspace(0.9, 0.1, 19), np.arange(19), 0.5, n_draws=100)
+    assert nine.loc[["sensitivity"], ["low", "high"]].notna().all(axis=None)
+    assert nine.drop("sensitivity")[["low", "high"]].isna().all(axis=None)
 
 
-def test_metrics_undefined_in_some_draws_keep_an_interval():
-    # Some draws have no file above the threshold, hence no precision.
-    table = bootstrap_intervals([1, 1, 0, 0], [0.9, 0.1, 0.8, 0.2], list("abcd"), 0.5, n_draws=200)
-    assert table.loc["precision", ["low", "high"]].tolist() == [0, 1]
+def test_statistics_undefined_in_some_draws_keep_an_interval():
+    label, group = np.tile([0, 1], 10), np.arange(20)
+
+    def share_of_two(weight):
+        """Of the first two of a draw, where it has any, how many are the first."""
+        with np.errstate(invalid="ignore"):
+            return {"share": weight[..., 0] / weight[..., :2].sum(axis=-1)}
+
+    row = intervals.intervals(share_of_two, label, group, scale="share", n_draws=200).loc["share"]
+    assert 0 < row["low"] < 0.5 < row["high"] < 1
 
 
 def test_a_group_with_both_labels_is_drawn_as_one_and_counts_as_positive():
@@ -150,17 +211,17 @@ def test_patients_with_both_wrists_shown_cover_the_truth():
         logit = np.sqrt(0.5) * (rng.normal(size=60)[patient] + rng.normal(size=120)) + label
         low, high = bootstrap_intervals(label, expit(logit), patient, 0.5, n_draws=150).loc["auroc", ["low", "high"]]
         covered.append(low <= truth <= high)
-    assert np.mean(covered) >= 0.88
+    assert np.mean(covered) >= 0.9
 
 
-def test_a_class_that_stands_in_one_group_has_no_interval():
-    label = [1, 0, 0, 0]
-    assert (
-        bootstrap_intervals(label, [0.9, 0.1, 0.2, 0.8], list("ppab"), 0.5).loc["auroc", ["low", "high"]].isna().all()
-    )
-    both = bootstrap_intervals([1, 0, 1, 0], [0.9, 0.1, 0.4, 0.5], list("ppqq"), 0.5, n_draws=50)
-    assert (both["n_groups"] == 2).all()
-    assert both.loc["auroc", ["estimate", "low", "high"]].tolist() == [0.75, 0, 1]
+def test_a_class_of_few_patients_has_no_interval():
+    label, probability = np.repeat([1, 0], 20), np.linspace(0.9, 0.1, 40)
+    few, enough = np.append(np.arange(20) % 9, np.arange(20, 40)), np.append(np.arange(20) % 10, np.arange(20, 40))
+    assert bootstrap_intervals(label, probability, few, 0.5, n_draws=9).loc["auroc", ["low", "high"]].isna().all()
+    assert bootstrap_intervals(label, probability, enough, 0.5, n_draws=9).loc["auroc", ["low", "high"]].notna().all()
+    both = bootstrap_intervals(label, probability, np.arange(40) % 20, 0.5, n_draws=50)
+    assert (both["n_groups"] == 20).all()
+    assert both.loc["auroc", ["low", "high"]].notna().all()
 
 
 def test_twice_as_many_xrays_of_the_same_patients_are_no_more_certain():
