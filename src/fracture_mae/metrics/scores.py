@@ -13,7 +13,6 @@ from skimage.metrics import structural_similarity
 
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics.arrays import check_groups, check_label, check_scores, check_vector
-from fracture_mae.metrics.calibration import calibration_errors
 from fracture_mae.metrics.thresholds import Counts, candidates, decide
 
 MAX_SWEEP_ROWS = 201
@@ -82,7 +81,6 @@ def summaries(
         "average_precision": _average_precision(true_positive, false_positive),
         "brier": weight @ (probability - label) ** 2 / total,
         "log_loss": weight @ _log_loss(label, probability) / total,
-        "expected_calibration_error": calibration_errors(label, probability, weight),
         "accuracy": counts.accuracy,
         "balanced_accuracy": counts.balanced_accuracy,
         "sensitivity": counts.sensitivity,
