@@ -10,6 +10,7 @@ from fracture_mae import plots
 from fracture_mae.metrics import agreement
 from fracture_mae.tracking.report import Report
 
+_BAND_DRAWS = 400
 UNCALIBRATED = "_uncalibrated"  # ends the names of what is said of probabilities before their calibration
 _RIGHT = {
     "observed_to_expected": "1",
@@ -36,10 +37,10 @@ def judge_calibration(
     Args:
         label: 0/1 [n]; probability: [n]; group: [n], equal for what a bootstrap draws as one; weight: [n].
         before: [n], the probabilities before calibration, told beside; None: they are not calibrated.
-        n_draws, seed: of the band.
+        n_draws, seed: of the band, which takes no more draws than a figure shows.
     """
     table = agreement.measure(label, probability, group, weight)
-    curve = agreement.smooth_curve(label, probability, group, weight, n_draws=n_draws, seed=seed)
+    curve = agreement.smooth_curve(label, probability, group, weight, n_draws=min(n_draws, _BAND_DRAWS), seed=seed)
     curve_before = None
     if before is not None:
         plain = agreement.measure(label, before, group, weight)

@@ -15,7 +15,7 @@ _SURE = 1e-9  # probabilities nearer to 0 or 1 have no log odds that could be co
 _STEPS, _SETTLED = 40, 1e-6  # of Newton's method, each of at most 1; one that is larger at the end will never settle
 MOST_BINS, FEWEST_PER_BIN = 15, 10  # of the calibration error: X-rays, or whatever is drawn as one
 SPAN = 0.75  # share of the files that a point of the smooth curve sees, as Austin and Steyerberg take it
-_POINTS = 101
+_POINTS = 51
 
 
 def measure(

@@ -116,7 +116,7 @@ def reliability(
     for value, sign, colour, called in ((1, 1, RED, "Fractured"), (0, -1, SKY, "Not fractured")):
         here = label == value
         count, _ = np.histogram(probability[here], edges, weights=weight[here])
-        histogram.bar(edges[:-1], sign * count, np.diff(edges), align="edge", color=colour, label=called)
+        histogram.stairs(sign * count, edges, fill=True, color=colour, label=called)
     histogram.axhline(0, color=INK, linewidth=0.8)
     axes.set(ylabel="Share fractured", ylim=(-0.02, 1.02))
     histogram.set(xlabel="Probability of fractured", ylabel="Number", xlim=(-0.01, 1.01))

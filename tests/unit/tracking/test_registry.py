@@ -59,10 +59,9 @@ def test_a_registered_classifier_comes_back_and_answers(experiment, store, folde
     rare = model.predict(images, params={"prevalence": 0.05})
     assert (rare["probability"] < answers["probability"]).all()
     assert rare["label"].tolist() == answers["label"].tolist()
-    assert rare["threshold"].tolist() == pytest.approx(
-        [1 / 3 * (1 / 19) / (3 / 2) / (1 + 1 / 3 * (1 / 19) / (3 / 2))] * 2
-    )
-    with pytest.raises(mlflow.MlflowException, match="prevalence: found 2.0, expected a share"):
+    odds = 1 / 3 * (1 / 19) / (3 / 2)  # of the threshold, times those of 0.05 over those of 0.6
+    assert rare["threshold"].tolist() == pytest.approx([odds / (1 + odds)] * 2)
+    with pytest.raises(mlflow.MlflowException, match=r"prevalence: found 2\.0, expected a share"):
         model.predict(images, params={"prevalence": 2})
     with pytest.raises(mlflow.MlflowException, match="Can not safely convert"):
         model.predict(images, params={"prevalence": "rare"})

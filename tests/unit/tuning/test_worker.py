@@ -30,7 +30,7 @@ def registered(monkeypatch):
     """What would be registered: the folder's classifier, its decision and its contents; registering takes seconds."""
     kept = []
 
-    def register(folder, threshold, tags):
+    def register(folder, tags):
         kept.append((*classifier_model.load(folder), Shown.load(folder).contents, threshold, tags))
         return "1"
 
