@@ -104,9 +104,25 @@ def test_a_bad_row_is_named_without_a_stack_trace(server, xray, bad, message):
     assert "Traceback" not in json.dumps(body)
 
 
+def test_a_request_may_set_the_prevalence(server, xray):
+    (own,) = ask(server, {"inputs": [{"image": xray}]})[1]["predictions"]
+    status, body = ask(server, {"inputs": [{"image": xray}], "params": {"prevalence": 0.02}})
+    (answer,) = body["predictions"]
+    assert (status, answer["label"]) == (200, own["label"])
+    assert answer["probability"] < own["probability"]
+    assert answer["threshold"] < own["threshold"]
+
+
 @pytest.mark.parametrize("threshold", [2, -0.5])
 def test_a_threshold_out_of_range_is_refused(server, xray, threshold):
     status, body = ask(server, {"inputs": [{"image": xray}], "params": {"threshold": threshold}})
     assert status == 400
     assert f"threshold: found {float(threshold)}, expected a number from 0 to 1" in body["message"]
+    assert "Traceback" not in json.dumps(body)
+
+
+def test_a_prevalence_out_of_range_is_refused(server, xray):
+    status, body = ask(server, {"inputs": [{"image": xray}], "params": {"prevalence": 1}})
+    assert status == 400
+    assert "prevalence: found 1.0, expected a share of fractured X-rays between 0 and 1" in body["message"]
     assert "Traceback" not in json.dumps(body)

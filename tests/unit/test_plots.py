@@ -7,6 +7,7 @@ from matplotlib.text import Text
 
 from fracture_mae import plots
 from fracture_mae.metrics import scores
+from fracture_mae.metrics.agreement import smooth_curve
 
 RNG = np.random.default_rng(0)
 LABEL = np.arange(300) % 3 == 0
@@ -49,6 +50,8 @@ POINTS = pd.DataFrame(
     }
 )
 
+CURVE = pd.DataFrame({"probability": [0.2, 0.9], "share": [0.1, 0.8], "low": np.nan, "high": np.nan})
+
 FIGURES = {
     "reconstructions": lambda: plots.reconstructions(
         {"Original": PICTURES, "Masked": PICTURES, "Reconstruction": PICTURES, "Reconstruction + Visible": PICTURES},
@@ -61,9 +64,14 @@ FIGURES = {
     "roc_curves": lambda: plots.roc_curves(CURVES, {"Classifier": (0.7, 0.8)}, HEADING),
     "precision_recall_curves": lambda: plots.precision_recall_curves(CURVES, {"Classifier": (0.7, 0.8)}, HEADING),
     "reliability": lambda: plots.reliability(
-        LABEL, PROBABILITY, before=PROBABILITY**2, intervals={"after": (0.1, 0.2)}, title=HEADING
+        smooth_curve(LABEL, PROBABILITY, np.arange(len(LABEL)), n_draws=20),
+        LABEL,
+        PROBABILITY,
+        told=["calibration slope (1): 0.912 [0.613, 1.211]"] * 4,
+        before=CURVE,
+        title=HEADING,
     ),
-    "reliability_of_one_class": lambda: plots.reliability([1, 1], [0.2, 0.9]),
+    "reliability_of_one_class": lambda: plots.reliability(CURVE, [1, 1], [0.2, 0.9]),
     "threshold_sweep": lambda: plots.threshold_sweep(scores.threshold_sweep(LABEL, PROBABILITY), 0.4, HEADING),
     "operating_points": lambda: plots.operating_points(POINTS, HEADING, chosen_here=True),
     "froc": lambda: plots.froc(
@@ -151,12 +159,19 @@ def test_precision_recall_curves_dot_the_share_of_fractured():
     assert axes.lines[1].get_ydata() == [0.25, 0.25]
 
 
-def test_reliability_draws_before_and_after():
+def test_reliability_draws_the_curves_and_both_classes():
+    before = CURVE.assign(share=[0.4, 0.5])
     label, probability = [0, 1, 1, 1], [0.25, 0.25, 0.75, 0.75]
-    axes, histogram = plots.reliability(label, probability, n_bins=2, before=[0.5, 0.5, 0.75, 0.75]).axes
-    assert legend(axes) == ["Perfect", "Before: ECE 0.125", "Calibrated: ECE 0.250"]
-    assert axes.lines[2].get_xydata().tolist() == [[0.25, 0.5], [0.75, 1]]
-    assert [bar.get_height() for bar in histogram.patches[-2:]] == [2, 2]
+    figure = plots.reliability(CURVE, label, probability, told=["calibration slope (1): 0.9"], before=before)
+    axes, histogram = figure.axes
+    assert legend(axes) == ["Perfect", "Before calibration", "Calibrated"]
+    assert axes.lines[1].get_xydata().tolist() == [[0.2, 0.4], [0.9, 0.5]]
+    assert axes.lines[2].get_xydata().tolist() == [[0.2, 0.1], [0.9, 0.8]]
+    assert figure.get_supxlabel() == "calibration slope (1): 0.9"
+    fractured, others = (steps.get_data().values for steps in histogram.patches)
+    assert (fractured[fractured != 0].tolist(), others[others != 0].tolist()) == ([1, 2], [-1])
+    banded = plots.reliability(CURVE.assign(low=0.0, high=1.0), label, probability).axes[0]
+    assert legend(banded) == ["Perfect", "Probability", "95 % of draws"]
 
 
 def test_threshold_sweep_marks_the_chosen():
@@ -193,11 +208,12 @@ def test_maps_speak_of_boxes_where_any_is_drawn():
     assert plots.maps(pictures, logits, ["", ""], boxes).get_supxlabel() == f"{cross} · {box}"
 
 
-def test_reliability_by_weight_is_that_of_files_repeated():
+def test_reliability_counts_by_weight():
     label, probability, times = [1, 0, 1, 0], [0.9, 0.85, 0.3, 0.32], [1, 3, 2, 1]
-    weighed = plots.reliability(label, probability, n_bins=5, weight=times).axes[0].lines[1].get_xydata()
-    repeated = plots.reliability(np.repeat(label, times), np.repeat(probability, times), n_bins=5).axes[0].lines[1]
-    np.testing.assert_allclose(weighed, repeated.get_xydata())
+    weighed = plots.reliability(CURVE, label, probability, weight=times).axes[1].patches
+    repeated = plots.reliability(CURVE, np.repeat(label, times), np.repeat(probability, times)).axes[1].patches
+    for one, other in zip(weighed, repeated, strict=True):
+        assert one.get_data().values.tolist() == other.get_data().values.tolist()
 
 
 @pytest.mark.parametrize("draw", [plots.roc_curves, plots.precision_recall_curves])

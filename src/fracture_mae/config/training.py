@@ -141,7 +141,9 @@ class TrainClassifier(
     )
     label_smoothing: float = Field("auto", ge=0, lt=1, description="share of the label spread over both classes")
     class_weight: Annotated[Literal["none", "balanced"] | Annotated[float, Field(gt=0, le=1000)], NumberOrWord] = Field(
-        "auto", description="weight of the positive class in the loss: none (1), balanced, or a number"
+        "auto",
+        description="weight of the positive class in the loss: none (1), balanced (what the sampler draws of both classes weighs the "
+        "same), or a number",
     )
     sampler: Literal["file", "class", "xray", "xray_class"] = Field(
         "auto",
@@ -159,9 +161,10 @@ class TrainClassifier(
     patience: int = Field(
         "auto", ge=0, le=100_000, description="epochs without improvement before stopping; 0: never stop"
     )
-    calibrate: Literal["none", "temperature", "isotonic"] = Field(
+    calibrate: Literal["none", "platt", "temperature", "isotonic"] = Field(
         "auto",
-        description="map from logits to probabilities that is fitted on validation; isotonic is freer and needs hundreds of X-rays",
+        description="map from logits to probabilities that is fitted on validation: platt, a slope and an intercept; temperature, a "
+        "slope alone, which leaves in what sampler and class_weight shifted; isotonic is freer and needs hundreds of X-rays",
     )
     threshold: Annotated[
         Literal[THRESHOLD_OBJECTIVES] | Annotated[float, Field(ge=0, le=1)],
@@ -230,7 +233,7 @@ class TrainClassifier(
             "match": "none",
             "selection": "best",
             "patience": 0,
-            "calibrate": "temperature",
+            "calibrate": "platt",
             "threshold": "weighted_youden",
             "crop_scale": 0.5,
             "rotation": 20,

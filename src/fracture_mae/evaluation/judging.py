@@ -9,18 +9,17 @@ import pandas as pd
 
 from fracture_mae import plots
 from fracture_mae.data.types import Leakage
+from fracture_mae.evaluation.calibration import judge_calibration
 from fracture_mae.evaluation.strata import WITHIN, Strata
 from fracture_mae.metrics import calibration, delong, scores, thresholds
 from fracture_mae.metrics.decision import Decision
-from fracture_mae.metrics.intervals import bootstrap_intervals, intervals, paired_difference
+from fracture_mae.metrics.intervals import bootstrap_intervals, paired_difference
 from fracture_mae.tracking.report import Report
 
 SPLITS = ("train", "validation", "test")
 CLASSIFIER = "classifier"
 WITHIN_STRATA = "within strata"  # beside "all" and the names of sources
 WITH_INTERVAL = ("auroc", "average_precision", "balanced_accuracy", "sensitivity", "specificity")
-_ECE = "expected_calibration_error"
-_UNCALIBRATED_ECE = f"{_ECE}_uncalibrated"
 _FEWEST_XRAYS = 2  # of each class, for a source to be judged by itself; an interval needs `metrics.ends.FEWEST_GROUPS`
 _LONGEST_SLUG = 80
 
@@ -98,7 +97,7 @@ def _judge_level(
     weight = weight_of(rows)
     options = {"n_draws": certainty.n_draws, "seed": certainty.seed, "weight": weight}
     table = bootstrap_intervals(label, probability, drawn(rows), decision.threshold, **options)
-    table = pd.concat([table, _uncalibrated_error(rows, certainty), *within_strata(rows, strata, certainty)])
+    table = pd.concat([table, *within_strata(rows, strata, certainty)])
     report = scores.classification_report(label, probability, decision.threshold, decision.label_names, weight)
     matrix = scores.confusion(label, probability, decision.threshold, weight)
     at = f"threshold {decision.threshold:.3f}"
@@ -107,8 +106,8 @@ def _judge_level(
     def of(metric: str) -> dict[str, tuple[float, float]]:
         return {CLASSIFIER: _ends(table, metric)}
 
-    return Report(
-        metrics=flat_metrics(table, place, (*shown_of(table), _ECE, _UNCALIBRATED_ECE)),
+    found = Report(
+        metrics=flat_metrics(table, place, shown_of(table)),
         tables={
             f"{place}/metrics.csv": table.reset_index(),
             f"{place}/classification_report.csv": report.rename_axis("class").reset_index(),
@@ -120,19 +119,14 @@ def _judge_level(
             f"{place}/precision_recall.png": plots.precision_recall_curves(
                 curve, of("average_precision"), f"Precision-recall · {title}"
             ),
-            f"{place}/reliability.png": plots.reliability(
-                label,
-                probability,
-                before=calibration.apply(logit, 1.0) if decision.calibrated else None,
-                intervals={"before": _ends(table, _UNCALIBRATED_ECE), "after": _ends(table, _ECE)},
-                title=f"Reliability · {title}",
-                weight=weight,
-            ),
             f"{place}/threshold_sweep.png": plots.threshold_sweep(
                 scores.threshold_sweep(label, probability, weight), decision.threshold, f"Threshold sweep · {title}"
             ),
         },
     )
+    before = calibration.apply(logit) if decision.calibrated else None
+    found.add(judge_calibration(label, probability, drawn(rows), place, title, before=before, **options))
+    return found
 
 
 def within_strata(
@@ -152,17 +146,6 @@ def shown_of(table: pd.DataFrame) -> tuple[str, ...]:
 def weight_of(rows: pd.DataFrame) -> np.ndarray | None:
     """How much each row counts, [n]; None where all count the same."""
     return rows["weight"].to_numpy() if "weight" in rows else None
-
-
-def _uncalibrated_error(rows: pd.DataFrame, certainty: Certainty) -> pd.DataFrame:
-    """The calibration error of the plain sigmoid of the logits, as a further row for `bootstrap_intervals`."""
-    label, probability = _label_and_probability(rows)
-
-    def error(weights: np.ndarray) -> dict[str, np.ndarray]:
-        return {_UNCALIBRATED_ECE: calibration.calibration_errors(label, probability, weights)}
-
-    options = {"n_draws": certainty.n_draws, "seed": certainty.seed, "weight": weight_of(rows)}
-    return intervals(error, label, drawn(rows), scale="share", **options)
 
 
 def _ends(table: pd.DataFrame, metric: str) -> tuple[float, float]:
@@ -300,7 +283,7 @@ def _by_source(predictions: Mapping[str, pd.DataFrame]) -> Iterator[tuple[str, d
 
 
 def _label_and_probability(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    return rows["label"].to_numpy(), calibration.apply(rows["logit"], 1.0)
+    return rows["label"].to_numpy(), calibration.apply(rows["logit"])
 
 
 def slug(name: str) -> str:

@@ -8,6 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from fracture_mae import plots
+from fracture_mae.evaluation.calibration import judge_calibration
 from fracture_mae.evaluation.judging import (
     WITH_INTERVAL,
     Certainty,
@@ -205,7 +206,7 @@ def _judge_level(
     matrix = scores.confusion(label, probability, limits, weight)
     chosen = list(WITH_INTERVAL)
     curves = {number: (*_scores(fold)[:2], _scores(fold)[3]) for number, fold in parts.alone(rows).groupby(unit)}
-    return Report(
+    found = Report(
         metrics=flat_metrics(pooled, place, shown_of(pooled)) | _flat_means(means, place),
         tables={
             f"{place}/metrics.csv": pooled.join(means).reset_index(),
@@ -223,6 +224,8 @@ def _judge_level(
             ),
         },
     )
+    found.add(judge_calibration(label, probability, drawn(rows), place, f"out of {unit}\n{title}", **options))
+    return found
 
 
 def _scores(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:

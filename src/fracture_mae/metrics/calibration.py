@@ -1,52 +1,97 @@
-"""Probabilities that mean what they say: temperature scaling, isotonic calibration, and the measure of both."""
+"""Probabilities that mean what they say: Platt scaling, isotonic calibration, and both where fractures are rarer or more common."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
 
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.metrics.arrays import check_both_classes, check_label, check_scores, check_vector, check_weight
+from fracture_mae.metrics.arrays import check_both_classes, check_label, check_vector, check_weight
 
-# Wider than any useful temperature. It stops logits that separate the classes (T → 0: certain of everything) and logits
-# that say nothing (T → ∞: always one half) at a finite value.
-TEMPERATURE_RANGE = (0.05, 20.0)
-_SURE = 1e-9  # probabilities nearer to 0 or 1 have no log odds that could be computed with
-_STEPS, _SETTLED = 40, 1e-3  # of Newton's method, each of at most 1; one that is larger at the end will never settle
+# Per standard deviation of the logits: so flat that all probabilities are about the share of fractured, and still in their order.
+_LEAST_SLOPE = 0.01
 
 
-def fit_temperature(logit: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) -> float:
-    """Return the T > 0 for which expit(logit / T) has the least weighted negative log likelihood.
+@dataclass(frozen=True)
+class Sigmoid:
+    """The map from a logit to the probability expit(slope · logit + intercept).
 
-    Fit it on the validation split. The order of the files, and with it AUROC, stays as it was.
+    Attributes:
+        slope: above 0, so that the order of the files, and with it AUROC, stays as it was.
+        intercept: what is added to the log odds.
+        rises: whether the logits it was fitted to are higher where fractured; else they tell nothing, and every probability is about
+            the share of fractured.
+    """
 
-    logit: [n], log odds of fractured; label: 0/1 [n]; weight: [n].
+    slope: float
+    intercept: float
+    rises: bool = True
+
+
+def fit_sigmoid(logit: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None, *, shift: bool = True) -> Sigmoid:
+    """Return the map of the greatest weighted likelihood, by logistic regression on the logit: Platt scaling.
+
+    Fit it on the validation split. Its intercept takes out what the sampler's and the loss's class weights added to every log odds, so
+    that the mean probability is the share of fractured. The targets are Platt's: of positives that weigh P in total, (P + 1) / (P + 2)
+    in place of 1, of negatives that weigh N, 1 / (N + 2) in place of 0. So logits that separate the few X-rays of a validation are not
+    taken for certain of everything.
+
+    logit: [n], log odds of fractured; label: 0/1 [n]; weight: [n], under which an X-ray weighs 1; shift: False has no intercept, which
+    is temperature scaling (Guo et al., "On calibration of modern neural networks", ICML 2017), with the temperature 1 / slope.
+
     Raises FractureMaeError for unusable arrays or a missing class.
-    Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
+    Source: J. Platt, "Probabilistic outputs for support vector machines", in Advances in Large Margin Classifiers, 1999.
     """
     logit = check_vector(logit, "logit")
     label, weight = check_label(label, logit.size), check_weight(weight, logit.size)
-    check_both_classes(label, weight, "fitting a temperature")
-    weight = weight / weight.sum()
+    check_both_classes(label, weight, "fitting a calibration")
+    centre = np.average(logit, weights=weight) if shift else 0.0
+    scale = np.sqrt(np.average((logit - centre) ** 2, weights=weight)) or 1.0
+    positive, negative = (weight[label == value].sum() for value in (1, 0))
+    target = np.where(label == 1, (positive + 1) / (positive + 2), 1 / (negative + 2))
+    slope, intercept = _regression((logit - centre) / scale, target, weight, shift)
+    rises = slope > _LEAST_SLOPE
+    if not rises:
+        share = positive / (positive + negative)
+        slope, intercept = _LEAST_SLOPE, np.log(share / (1 - share)) if shift else 0.0
+    return Sigmoid(float(slope / scale), float(intercept - slope * centre / scale), bool(rises))
 
-    def negative_log_likelihood(log_temperature: float) -> float:
-        scaled = logit / np.exp(log_temperature)
-        return float(weight @ (np.logaddexp(0, scaled) - label * scaled))
 
-    # Convex in 1/T, so with one minimum in log T.
-    bounds = np.log(TEMPERATURE_RANGE)
-    found = minimize_scalar(negative_log_likelihood, bounds=bounds, method="bounded", options={"xatol": 1e-8})
-    return float(np.exp(found.x))
+def _regression(values: np.ndarray, target: np.ndarray, weight: np.ndarray, intercept: bool) -> tuple[float, float]:
+    """Slope and intercept of the log odds of soft targets in (0, 1) on values [n]: each file stands there once as 1, once as 0."""
+    if not np.ptp(values):
+        return 0.0, 0.0
+    model = LogisticRegression(C=np.inf, fit_intercept=intercept, solver="newton-cholesky", tol=1e-8, max_iter=200)
+    both = np.repeat([1, 0], len(values))
+    model.fit(np.tile(values, 2)[:, None], both, sample_weight=np.concatenate([weight * target, weight * (1 - target)]))
+    return float(model.coef_[0, 0]), float(np.ravel(model.intercept_)[0])
 
 
-def apply(logit: ArrayLike, temperature: float) -> np.ndarray:
-    """Return the probability of fractured, expit(logit / temperature), as float64 in the shape of `logit`."""
-    if not 0 < temperature < np.inf:
-        raise FractureMaeError(f"temperature is {temperature}; expected a finite number above 0.")
-    return expit(np.asarray(logit, dtype=np.float64) / temperature)
+def apply(logit: ArrayLike, slope: float = 1.0, intercept: float = 0.0) -> np.ndarray:
+    """Return the probability of fractured, expit(slope · logit + intercept), as float64 in the shape of `logit`."""
+    if not 0 < slope < np.inf or not np.isfinite(intercept):
+        raise FractureMaeError(f"slope is {slope}, intercept {intercept}; expected finite numbers, the slope above 0.")
+    return expit(slope * np.asarray(logit, dtype=np.float64) + intercept)
+
+
+def at_prevalence(probability: ArrayLike, prevalence: float, fitted_at: float) -> np.ndarray:
+    """Return what probabilities become where another share of X-rays is fractured, float64 in their shape; their order stays.
+
+    Their odds are multiplied by the new odds of a fracture over those before, which is right where fractures and healthy bones look as
+    they did, and are merely mixed in other shares. 0 and 1 stay what they are.
+
+    prevalence, fitted_at: share of fractured X-rays there, and where the probabilities come true; within (0, 1).
+    Raises FractureMaeError for a prevalence beyond.
+    Source: Saerens, Latinne & Decaestecker, "Adjusting the outputs of a classifier to new a priori probabilities", Neural
+    Computation 14, 2002, equation 2.4.
+    """
+    if not 0 < prevalence < 1:
+        raise FractureMaeError(f"prevalence: found {prevalence}, expected a share of fractured X-rays between 0 and 1")
+    with np.errstate(divide="ignore"):
+        return expit(logit(np.asarray(probability, dtype=np.float64)) + logit(prevalence) - logit(fitted_at))
 
 
 @dataclass(frozen=True)
@@ -71,7 +116,7 @@ class Isotonic:
 def fit_isotonic(logit: ArrayLike, label: ArrayLike, weight: ArrayLike | None = None) -> Isotonic:
     """Return the never falling map with the least weighted squared error (pool adjacent violators).
 
-    Fit it on the validation split, and only where that holds hundreds of X-rays: it has far more freedom than a temperature.
+    Fit it on the validation split, and only where that holds hundreds of X-rays: it has far more freedom than a slope and an intercept.
     With X-rays that weigh 1 in total W, it answers neither below 1 / (W + 2) nor above (W + 1) / (W + 2), Laplace's rule of
     succession: W X-rays cannot show that a fracture is impossible, or certain.
 
@@ -85,62 +130,3 @@ def fit_isotonic(logit: ArrayLike, label: ArrayLike, weight: ArrayLike | None = 
     least = 1 / (weight.sum() + 2)
     fitted = IsotonicRegression(y_min=least, y_max=1 - least).fit(logit, label, sample_weight=weight)
     return Isotonic(tuple(fitted.X_thresholds_.tolist()), tuple(fitted.y_thresholds_.tolist()))
-
-
-def agreement(label: np.ndarray, probability: np.ndarray, weight: np.ndarray) -> dict[str, np.ndarray]:
-    """Return how far probabilities agree with what came true, under each weighting in weight [..., n]; arrays already checked.
-
-    observed_to_expected: number of fractured over the sum of the probabilities; 1 is right.
-    calibration_in_the_large: what must be added to the log odds for both to be equal; 0 is right, below 0 they are too high.
-    calibration_slope: by what the log odds must be multiplied; 1 is right, below 1 they are too sure.
-    Values [...]; NaN where one class alone has weight, but for the first, and where log odds separate the classes.
-    Source: Van Calster et al., Calibration: the Achilles heel of predictive analytics, BMC Medicine 17, 2019.
-    """
-    log_odds = logit(np.clip(probability, _SURE, 1 - _SURE))
-    one = np.ones_like(log_odds)
-    positive, total = weight @ label, weight.sum(axis=-1)
-    both = (positive > 0) & (positive < total)
-    (large,) = _logistic(one[None], log_odds, label, weight)
-    _, slope = _logistic(np.stack([one, log_odds]), 0 * log_odds, label, weight)
-    return {
-        "observed_to_expected": positive / (weight @ probability),
-        "calibration_in_the_large": np.where(both, large, np.nan),
-        "calibration_slope": np.where(both, slope, np.nan),
-    }
-
-
-def _logistic(columns: np.ndarray, offset: np.ndarray, label: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return the coefficients [k, ...] of label on columns [k, n], beside a fixed offset [n], for weight [..., n].
-
-    By Newton's method; NaN where it does not converge, as where the columns separate the labels.
-
-    All weightings at once: scikit-learn would fit a thousand draws one by one.
-    """
-    coefficients = np.zeros((*weight.shape[:-1], len(columns)))
-    ridge = 1e-9 * np.eye(len(columns))  # where nothing varies, there is nothing to solve for
-    for _ in range(_STEPS):
-        fitted = expit(coefficients @ columns + offset)
-        gradient = (weight * (label - fitted)) @ columns.T
-        curvature = np.einsum("...n,in,jn->...ij", weight * fitted * (1 - fitted), columns, columns, optimize=True)
-        step = np.linalg.solve(curvature + ridge, gradient[..., None])[..., 0]
-        coefficients = coefficients + step.clip(-1, 1)
-    return np.moveaxis(np.where(np.abs(step) < _SETTLED, coefficients, np.nan), -1, 0)
-
-
-def expected_calibration_error(
-    label: ArrayLike, probability: ArrayLike, n_bins: int = 15, weight: ArrayLike | None = None
-) -> float:
-    """Return the mean distance, in [0, 1], between the probability of fractured and the share that is fractured.
-
-    Bins of equal width (l, u] as in Guo et al. 2017, here over the probability of the positive class.
-    """
-    label, probability, weight = check_scores(label, probability, weight)
-    return float(calibration_errors(label, probability, weight, n_bins))
-
-
-def calibration_errors(label: np.ndarray, probability: np.ndarray, weight: np.ndarray, n_bins: int = 15) -> np.ndarray:
-    """Return the expected calibration error [...] of each weighting in weight [..., n]; arrays already checked."""
-    inner_edges = np.linspace(0, 1, n_bins + 1)[1:-1]
-    in_bin = np.searchsorted(inner_edges, probability)[:, None] == np.arange(n_bins)  # [n, bins]
-    gap = weight @ (in_bin * (probability - label)[:, None])  # [..., bins], weight times distance
-    return np.abs(gap).sum(axis=-1) / weight.sum(axis=-1)

@@ -13,7 +13,6 @@ from skimage.metrics import structural_similarity
 
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics.arrays import check_groups, check_label, check_scores, check_vector
-from fracture_mae.metrics.calibration import calibration_errors
 from fracture_mae.metrics.thresholds import Counts, candidates, decide
 
 MAX_SWEEP_ROWS = 201
@@ -98,7 +97,6 @@ def resampled_metrics(label: np.ndarray, probability: np.ndarray, weight: np.nda
             "average_precision": _average_precision(*_ranked_counts(label, probability, weight)),
             "brier": weight @ (probability - label) ** 2 / total,
             "log_loss": weight @ _log_loss(label, probability) / total,
-            "expected_calibration_error": calibration_errors(label, probability, weight),
         }
 
 

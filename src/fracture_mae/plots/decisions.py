@@ -10,9 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
-from sklearn.calibration import calibration_curve
 
-from fracture_mae.metrics.calibration import expected_calibration_error
 from fracture_mae.plots.style import (
     BLUE,
     COLOURS,
@@ -87,40 +85,49 @@ def precision_recall_curves(
 
 
 def reliability(
+    curve: pd.DataFrame,
     label: ArrayLike,
     probability: ArrayLike,
-    n_bins: int = 15,
-    before: ArrayLike | None = None,
-    intervals: Intervals | None = None,
+    *,
+    told: Sequence[str] = (),
+    before: pd.DataFrame | None = None,
     title: str = "Reliability",
     weight: ArrayLike | None = None,
 ) -> Figure:
-    """Draw the share of fractured against the probability in bins of equal width, and below how many files stand there.
+    """Draw the share of fractured against the probability as a smooth curve, and below which probabilities both classes have.
 
-    before: the probabilities before calibration, to be drawn beside;
-    intervals: of the expected calibration error (ECE) under "before" and "after"; weight: [n], of each file.
+    curve: as of `agreement.smooth_curve`, with its band; before: that of the probabilities before calibration, to be drawn beside;
+    label: 0/1 [n]; probability: [n]; told: lines that say how well they agree; weight: [n], of each file.
     """
-    figure = Figure(figsize=(5.6, 6.2), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(5.6, 7.0), dpi=DPI, layout="constrained")
     axes, histogram = figure.subplots(2, 1, height_ratios=[4, 1], sharex=True)
     axes.set_title(title, fontsize=11, color=INK)
     axes.plot([0, 1], [0, 1], **REFERENCE, label="Perfect")
-    series = {"after": ("Calibrated" if before is not None else "Probability", probability, BLUE)}
     if before is not None:
-        series = {"before": ("Before", before, ORANGE)} | series
-    for key, (name, values, colour) in series.items():
-        share, mean = _calibration_curve(label, values, n_bins, weight)
-        error = expected_calibration_error(label, values, n_bins, weight)
-        ends = (intervals or {}).get(key, (np.nan, np.nan))
-        axes.plot(
-            mean, share, marker="o", markersize=5, color=colour, label=f"{name}: ECE {interval_text(error, *ends)}"
-        )
-        histogram.hist(values, bins=np.linspace(0, 1, n_bins + 1), weights=weight, color=colour, alpha=0.55)
+        axes.plot(before["probability"], before["share"], color=ORANGE, linestyle="--", label="Before calibration")
+    name = "Calibrated" if before is not None else "Probability"
+    axes.plot(curve["probability"], curve["share"], color=BLUE, label=name)
+    if curve["low"].notna().any():
+        band = curve["probability"], curve["low"], curve["high"]
+        axes.fill_between(*band, color=BLUE, alpha=0.18, linewidth=0, label="95 % of draws")
+    label, probability = np.asarray(label), np.asarray(probability)
+    weight = np.ones(label.size) if weight is None else np.asarray(weight)
+    edges = np.linspace(0, 1, 31)
+    for value, sign, colour, called in ((1, 1, RED, "Fractured"), (0, -1, SKY, "Not fractured")):
+        here = label == value
+        count, _ = np.histogram(probability[here], edges, weights=weight[here])
+        histogram.stairs(sign * count, edges, fill=True, color=colour, label=called)
+    histogram.axhline(0, color=INK, linewidth=0.8)
     axes.set(ylabel="Share fractured", ylim=(-0.02, 1.02))
-    histogram.set(xlabel="Probability of fractured", ylabel="Files", xlim=(-0.01, 1.01))
+    histogram.set(xlabel="Probability of fractured", ylabel="Number", xlim=(-0.01, 1.01))
     histogram.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
+    histogram.yaxis.set_major_formatter(lambda number, _: f"{abs(number):g}")
     for each in (axes, histogram):
         style(each)
-    legend(axes, loc="best")
+    legend(axes, loc="upper left")
+    legend(histogram, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    if told:
+        figure.supxlabel("\n".join(told), fontsize=9, color=INK)
     return figure
 
 
@@ -171,19 +178,6 @@ def _rates(axes: Axes, table: pd.DataFrame, rate: str, heights: np.ndarray, colo
     reach = np.abs(table[[f"{rate}_low", f"{rate}_high"]].to_numpy().T - table[rate].to_numpy())
     marks = {"fmt": "o", "color": colour, "markersize": 5, "capsize": 3, "linewidth": 1.4}
     axes.errorbar(table[rate], heights, xerr=reach, label=label, **marks)
-
-
-def _calibration_curve(
-    label: ArrayLike, probability: ArrayLike, n_bins: int, weight: ArrayLike | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the share of fractured and the mean probability of each bin of equal width that is not empty."""
-    if weight is None:
-        return calibration_curve(label, probability, n_bins=n_bins)
-    in_bin = np.searchsorted(np.linspace(0, 1, n_bins + 1)[1:-1], probability)  # scikit-learn's own takes no weights
-    total = np.bincount(in_bin, weight, n_bins)
-    filled = total > 0
-    sums = [np.bincount(in_bin, np.multiply(values, weight), n_bins) for values in (label, probability)]
-    return sums[0][filled] / total[filled], sums[1][filled] / total[filled]
 
 
 def _with_both_classes(axes: Axes, curves: Scores) -> Iterator[tuple[str, ArrayLike, ArrayLike, ArrayLike | None, str]]:

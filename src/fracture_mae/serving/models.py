@@ -11,9 +11,11 @@ import torch
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.pyfunc import PythonModel, PythonModelContext
+from numpy.typing import ArrayLike
 
 from fracture_mae.data.reading.decoding import UnreadableImage, decode
 from fracture_mae.data.reading.preprocessing import preprocess
+from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics import thresholds
 from fracture_mae.models import autoencoder, classifier
 from fracture_mae.models.pixels import to_unit
@@ -36,7 +38,11 @@ class _BadRequest(MlflowException):
 
 
 class ServedClassifier(PythonModel):
-    """Answers with label, probability, threshold and model_id for each row of base64 images in the column `image`."""
+    """Answers with label, probability, threshold and model_id for each row of base64 images in the column `image`.
+
+    Parameters of a request: threshold, on the probability that is answered, in place of the model's own; prevalence, the share of
+    fractured X-rays where it is used, in place of that on the X-rays that its probabilities were fitted to.
+    """
 
     def load_context(self, context: PythonModelContext) -> None:
         folder = Path(context.artifacts[_NETWORK])
@@ -46,12 +52,13 @@ class ServedClassifier(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict | None = None
     ) -> pd.DataFrame:
+        served = self._moved((params or {}).get("prevalence"))
         given = (params or {}).get("threshold")
-        limit = self.decision.threshold if given is None else float(given)
+        limit = float(served(self.decision.threshold) if given is None else given)
         if not 0 <= limit <= 1:
             raise _BadRequest.invalid_parameter_value(f"threshold: found {limit}, expected a number from 0 to 1")
         logit = _answers(self.classifier, self.classifier, model_input["image"])
-        probability = self.decision.probability(logit)
+        probability = served(self.decision.probability(logit))
         names = np.array(self.decision.label_names)
         return pd.DataFrame(
             {
@@ -61,6 +68,19 @@ class ServedClassifier(PythonModel):
                 "model_id": self.model_id,
             }
         )
+
+    def _moved(self, prevalence: float | None) -> Callable[[ArrayLike], ArrayLike]:
+        """What probabilities become where a share `prevalence` of X-rays is fractured; the model's own threshold is moved along.
+
+        So the model's answers, and with them its sensitivity and specificity, stay those that it was judged by.
+        """
+        if prevalence is None:
+            return lambda probability: probability
+        try:
+            self.decision.at_prevalence(self.decision.threshold, prevalence)
+        except FractureMaeError as error:
+            raise _BadRequest.invalid_parameter_value(str(error)) from None
+        return lambda probability: self.decision.at_prevalence(probability, prevalence)
 
 
 class ServedFeatures(PythonModel):

@@ -1,5 +1,6 @@
-"""Training the classifier, and what is chosen for it on validation: epoch, temperature and threshold."""
+"""Training the classifier, and what is chosen for it on validation: epoch, calibration and threshold."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -30,7 +31,13 @@ from fracture_mae.training.schedule import Progress, Schedule
 from fracture_mae.training.source_augmentation.changes import SourceAugmentation
 from fracture_mae.training.step_options import StepOptions
 from fracture_mae.training.step_random import StepRandom
-from fracture_mae.training.trainer import StepLoss, Trainer, visiting_order
+from fracture_mae.training.trainer import StepLoss, Trainer, visiting_chance, visiting_order
+
+logger = logging.getLogger(__name__)
+UNLEARNT = (
+    "The network learnt nothing that holds on the %d X-rays it is calibrated on: its logits are no higher where they are fractured. So "
+    "its probabilities are all about the same, with platt the share of fractured there, %.3f."
+)
 
 
 def obeyable(config: TrainClassifier, encoder: Encoder) -> tuple[TrainClassifier, dict[str, str]]:
@@ -116,7 +123,7 @@ def train(
         table = predict(model, dataset.validation, batch_size=config.batch_size, accelerator=accelerator)
         return validation_metrics(table)
 
-    weights = loss_weights(dataset.train, config.class_weight, file_weight)
+    weights = loss_weights(dataset.train, config.class_weight, file_weight, config.sampler)
     order = visiting_order(dataset.train, config.sampler)
     return trainer.fit(dataset.train, order, validate, checkpoints, log, weights)
 
@@ -128,7 +135,7 @@ class Choice:
     Attributes:
         progress: its curves, and the epoch that was kept.
         predictions: of the kept weights for validation, a row per file.
-        decision: temperature, chosen on these, and threshold, chosen on these or on out-of-fold predictions.
+        decision: calibration, fitted to these, and threshold, chosen on these or on out-of-fold predictions.
         matching: the weights that it was trained with; None: none.
     """
 
@@ -148,7 +155,7 @@ def train_and_choose(
     log: Callable[[dict[str, float], int], None],
     out_of_fold: pd.DataFrame | None = None,
 ) -> Choice:
-    """Train `classifier` in place; validation chooses the epoch, then the temperature, then the threshold.
+    """Train `classifier` in place; validation chooses the epoch, then the calibration, then the threshold.
 
     Args:
         out_of_fold: what the threshold is chosen on instead, see `decide`.
@@ -160,31 +167,35 @@ def train_and_choose(
     return Choice(progress, predictions, decide(predictions, config, dataset, out_of_fold), matching)
 
 
-def positive_weight(xrays: XRays, class_weight: str | float, weight: np.ndarray | None = None) -> float:
-    """Weight of a positive X-ray in the loss beside 1 for a negative one; `balanced` makes both classes weigh the same.
+def positive_weight(xrays: XRays, class_weight: str | float, weight: np.ndarray, sampler: str) -> float:
+    """Weight of a positive X-ray in the loss beside 1 for a negative one.
+
+    `balanced` makes what the sampler draws of both classes weigh the same: where it draws both equally often already, that is 1, and
+    not their shares once more.
 
     Args:
-        weight: [n], of each file besides; None: 1.
+        weight: [n], of each file besides.
+        sampler: as in `trainer.visiting_order`.
     """
     if class_weight == "none":
         return 1.0
     if class_weight == "balanced":
-        negatives, positives = np.bincount(xrays.label, weight, minlength=2)
+        negatives, positives = np.bincount(xrays.label, weight * visiting_chance(xrays, sampler), minlength=2)
         return float(negatives / positives)
     return float(class_weight)
 
 
-def loss_weights(xrays: XRays, class_weight: str | float, file_weight: np.ndarray) -> LossWeights:
+def loss_weights(xrays: XRays, class_weight: str | float, file_weight: np.ndarray, sampler: str) -> LossWeights:
     """Weights of the training X-rays by class and by file.
 
     The loss of a step is divided by the sum of the class weights alone: file weights have the mean 1 over all training files, not
     in each step, and to divide by a step's own sum would lift the files that happen to stand among light ones.
 
     Args:
-        class_weight: as in `positive_weight`.
+        class_weight, sampler: as in `positive_weight`.
         file_weight: [n], of each file.
     """
-    by_class = np.where(xrays.label == 1, positive_weight(xrays, class_weight, file_weight), 1.0)
+    by_class = np.where(xrays.label == 1, positive_weight(xrays, class_weight, file_weight, sampler), 1.0)
     return LossWeights(by_class * file_weight, by_class)
 
 
@@ -229,7 +240,7 @@ def validation_metrics(table: pd.DataFrame) -> dict[str, float]:
     levels = {"image": table, "xray": scores.per_group(table)}
     chosen = ("auroc", "average_precision", "log_loss")
     return {
-        f"validation/{level}/{name}": scores.summary(rows["label"], calibration.apply(rows["logit"], 1.0), 0.5)[name]
+        f"validation/{level}/{name}": scores.summary(rows["label"], calibration.apply(rows["logit"]), 0.5)[name]
         for level, rows in levels.items()
         for name in chosen
     }
@@ -262,15 +273,21 @@ def calibrated(table: pd.DataFrame, method: str, dataset: Dataset) -> Decision:
 
     Args:
         table: columns group, label, logit.
-        method: "none", "temperature" or "isotonic".
+        method: "none", "platt", "temperature" or "isotonic".
     """
-    fitted_on = (table["logit"], table["label"], scores.equal_group_weight(table["group"]))
+    weight = scores.equal_group_weight(table["group"])
+    fitted_on = (table["logit"], table["label"], weight)
     plain = Decision(
         dataset.label_names, split_fingerprint=dataset.split_fingerprint, data_fingerprint=dataset.fingerprint
     )
+    prevalence = float(np.average(table["label"], weights=weight))
     match method:
-        case "temperature":
-            return replace(plain, temperature=calibration.fit_temperature(*fitted_on))
+        case "platt" | "temperature":
+            found = calibration.fit_sigmoid(*fitted_on, shift=method == "platt")
+            if not found.rises:
+                logger.warning(UNLEARNT, table["group"].nunique(), prevalence)
+            fitted_at = prevalence if method == "platt" else None  # a slope alone knows no prevalence
+            return replace(plain, slope=found.slope, intercept=found.intercept, prevalence=fitted_at)
         case "isotonic":
-            return replace(plain, isotonic=calibration.fit_isotonic(*fitted_on))
+            return replace(plain, isotonic=calibration.fit_isotonic(*fitted_on), prevalence=prevalence)
     return plain

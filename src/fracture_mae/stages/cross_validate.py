@@ -46,7 +46,7 @@ class Fold:
 
     Attributes:
         predictions: for the X-rays held out, a row per file.
-        decision: temperature and threshold, chosen on the fold's own validation X-rays.
+        decision: calibration and threshold, chosen on the fold's own validation X-rays.
         progress: of the training.
         checkpoints: where its result is kept in the meantime.
         maps: of the X-rays held out; None where no X-ray of any fold has boxes.
@@ -325,7 +325,7 @@ def _predictions(xrays: XRays, logits: dict[str, float]) -> pd.DataFrame:
 
 def _log(fold: Fold, data: Dataset, config: TrainClassifier, run: Run) -> None:
     run.report(learning_curves.report(fold.progress))
-    run.metrics({"threshold": fold.decision.threshold, "temperature": fold.decision.temperature})
+    run.metrics(fold.decision.metrics)
     parts = {"train": data.train, "validation": data.validation, "held_out": data.test}
     for name, part in parts.items():
         run.metrics({f"{name}/n_images": len(part), f"{name}/n_xrays": len(set(part.group))})

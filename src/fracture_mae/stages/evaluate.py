@@ -10,7 +10,7 @@ from fracture_mae.config import Evaluate
 from fracture_mae.data.shown import leakage_of
 from fracture_mae.data.types import Dataset
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.evaluation import judging, operating_points, place, references
+from fracture_mae.evaluation import calibration, judging, operating_points, place, references
 from fracture_mae.evaluation.judging import CLASSIFIER, SPLITS
 from fracture_mae.evaluation.prediction import weighed
 from fracture_mae.evaluation.strata import NO_REFERENCES, Strata
@@ -60,8 +60,8 @@ def digest(report: Report) -> str:
     """The figures of all splits to print."""
     where = [place.digest(report, split) for split in _PLACED]
     strata = judging.strata_digest(report, SPLITS[1:])
-    lines = [judging.digest(report, SPLITS).to_string(), strata, operating_points.digest(report, "test"), *where]
-    return "\n".join(filter(None, lines))
+    lines = [judging.digest(report, SPLITS).to_string(), strata, operating_points.digest(report, "test")]
+    return "\n".join(filter(None, [*lines, calibration.digest(report.tables, "test"), *where]))
 
 
 def load(config: Evaluate) -> LoadedClassifier:

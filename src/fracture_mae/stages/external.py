@@ -16,15 +16,13 @@ from fracture_mae import plots
 from fracture_mae.config import Evaluate
 from fracture_mae.data.copies.originals import one_of_each
 from fracture_mae.data.types import Dataset, XRays
-from fracture_mae.evaluation import drift, judging, operating_points, place, properties, references
+from fracture_mae.evaluation import calibration, drift, judging, operating_points, place, properties, references
 from fracture_mae.evaluation.frozen_network import FrozenNetwork
 from fracture_mae.evaluation.judging import CLASSIFIER, WITH_INTERVAL, Certainty, drawn, levels, with_ends
 from fracture_mae.evaluation.own_data import OwnData
 from fracture_mae.evaluation.prediction import features, weighed
 from fracture_mae.evaluation.strata import NO_REFERENCES, Strata
-from fracture_mae.metrics import calibration
-from fracture_mae.metrics.decision import Decision
-from fracture_mae.metrics.intervals import Sample, fall, intervals
+from fracture_mae.metrics.intervals import Sample, fall
 from fracture_mae.stages import inputs, promote
 from fracture_mae.tracking import runs
 from fracture_mae.tracking.registered_models import LoadedClassifier
@@ -65,7 +63,6 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
     report.add(place.judge(maps, SPLIT, remark, certainty))
     report.add(place.surest(maps, decision, SPLIT, remark))
     report.add(_prevalence(predictions))
-    report.add(_agreement(predictions, decision, certainty))
     report.add(_fall(loaded, predictions, certainty))
     if own is None:
         report.tags["references"] = _NOT_KEPT
@@ -99,8 +96,7 @@ def digest(report: Report) -> str:
         operating_points.digest(report, SPLIT),
         *filter(None, [place.digest(report, SPLIT)]),
         f"fractured: {prevalence['n_fractured']:.0f} of {prevalence['n_xrays']:.0f} X-rays, {with_ends(prevalence)}",
-        "do probabilities agree with what came true, per X-ray (right: 1, 0, 1):",
-        *_lines(report.tables[f"{SPLIT}/xray/agreement.csv"].set_index("metric")),
+        calibration.digest(report.tables, SPLIT),
     ]
     if f"{SPLIT}/drift.csv" in report.tables:
         lines += ["how well X-rays of its own training are told from these, AUROC (alike: 0.5):"]
@@ -113,7 +109,7 @@ def digest(report: Report) -> str:
         table = report.tables[f"{SPLIT}/fall.csv"].set_index("metric").loc[list(WITH_INTERVAL)]
         lines += ["its own test → here, per X-ray, and the fall:"]
         lines += [
-            f"  {_words(name)}: {row['own']:.3f} → {'undefined' if np.isnan(row['elsewhere']) else format(row['elsewhere'], '.3f')}, "
+            f"  {calibration.words(name)}: {row['own']:.3f} → {'undefined' if np.isnan(row['elsewhere']) else format(row['elsewhere'], '.3f')}, "
             f"fall {with_ends(row.rename({'fall': 'estimate'}))}"
             for name, row in table.iterrows()
         ]
@@ -123,11 +119,7 @@ def digest(report: Report) -> str:
 
 
 def _lines(table: pd.DataFrame) -> list[str]:
-    return [f"  {_words(name)}: {with_ends(row)}" for name, row in table.iterrows()]
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
+    return [f"  {calibration.words(name)}: {with_ends(row)}" for name, row in table.iterrows()]
 
 
 def _prevalence(predictions: pd.DataFrame) -> Report:
@@ -137,25 +129,6 @@ def _prevalence(predictions: pd.DataFrame) -> Report:
     row = {"n_fractured": int(label.sum()), "n_xrays": len(label), "estimate": label.mean()}
     table = pd.DataFrame([row | {"low": ends.low, "high": ends.high}])
     return Report(metrics={f"{SPLIT}/prevalence": label.mean()}, tables={f"{SPLIT}/prevalence.csv": table})
-
-
-def _agreement(predictions: pd.DataFrame, decision: Decision, certainty: Certainty) -> Report:
-    """`calibration.agreement` per file and per X-ray, with intervals."""
-    found = Report()
-    for level, rows in levels(predictions).items():
-        label, probability = rows["label"].to_numpy(), decision.probability(rows["logit"])
-        table = intervals(
-            lambda weight, label=label, probability=probability: calibration.agreement(label, probability, weight),
-            np.zeros_like(label),  # how many of a draw are fractured is left to chance, as it was for these
-            drawn(rows),
-            scale=lambda name: "positive" if name == "observed_to_expected" else "number",
-            n_draws=certainty.n_draws,
-            seed=certainty.seed,
-            weight=judging.weight_of(rows),
-        )
-        found.tables[f"{SPLIT}/{level}/agreement.csv"] = table.reset_index()
-        found.metrics |= judging.flat_metrics(table, f"{SPLIT}/{level}", list(table.index))
-    return found
 
 
 def _fall(loaded: LoadedClassifier, predictions: pd.DataFrame, certainty: Certainty) -> Report:

@@ -68,10 +68,14 @@ def train_classifier(config: TrainClassifier, run: Run) -> str:
         checkpoints.remove()
     for fold in folds + by_source:
         fold.forget()
-    digests = [judging.digest(report, ["validation"]).to_string(), operating_points.digest(report, "validation")]
-    return "\n".join(
-        [*digests, str(choice.decision), f"registered as models:/fracture-classifier/{version}, alias challenger"]
-    )
+    lines = [
+        judging.digest(report, ["validation"]).to_string(),
+        operating_points.digest(report, "validation"),
+        f"probability: {choice.decision.calibration}",
+        str(choice.decision),
+        f"registered as models:/fracture-classifier/{version}, alias challenger",
+    ]
+    return "\n".join(lines)
 
 
 def _cross_validate(
@@ -103,8 +107,8 @@ def _judged_on_validation(choice: classifier_stage.Choice, dataset: Dataset, con
     remark = judging.remark_on(dataset.leakage)
     predictions = {"validation": weighed(choice.predictions, dataset.validation, config)}
     report = learning_curves.report(choice.progress)
-    report.metrics |= {"threshold": decision.threshold, "temperature": decision.temperature}
-    report.tags |= {"calibration": config.calibrate, "threshold.choice": str(decision)}
+    report.metrics |= decision.metrics
+    report.tags |= {"calibration": f"{config.calibrate}: {decision.calibration}", "threshold.choice": str(decision)}
     report.add(judging.judge_split(predictions["validation"], decision, "validation", remark, certainty))
     report.add(operating_points.judge(predictions, decision, config, remark, certainty, predictions["validation"]))
     return report

@@ -214,7 +214,7 @@ def register_classifier(
         classifier_model.save(classifier, decision, folder)
         for each in kept:
             each.save(folder)
-        version = registry.register_classifier(folder, decision.threshold, _version_tags(dataset, config, run))
+        version = registry.register_classifier(folder, _version_tags(dataset, config, run))
     run.tags({"registered": f"models:/{registry.CLASSIFIER}/{version}"})
     return version
 

@@ -66,9 +66,10 @@ def register_mae(folder: Path, tags: Mapping[str, Any]) -> str:
     return _register(MAE, folder, "features.py", ModelSignature(_IMAGE), tags)
 
 
-def register_classifier(folder: Path, threshold: float, tags: Mapping[str, Any]) -> str:
+def register_classifier(folder: Path, tags: Mapping[str, Any]) -> str:
     """Register a classifier's folder, named NETWORK, as `fracture-classifier`, with the alias `challenger`; its version."""
-    params = ParamSchema([ParamSpec("threshold", "double", threshold)])
+    # None: the model's own threshold, and the prevalence that its probabilities were fitted at.
+    params = ParamSchema([ParamSpec(name, "double", None) for name in ("threshold", "prevalence")])
     number = _register(CLASSIFIER, folder, "classifier.py", ModelSignature(_IMAGE, _ANSWER, params), tags)
     MlflowClient().set_registered_model_alias(CLASSIFIER, CHALLENGER, number)
     return number

@@ -311,9 +311,15 @@ def visiting_order(xrays: XRays, sampler: str) -> Callable[[np.random.Generator]
     """
     if sampler == "file":
         return lambda rng: rng.permutation(len(xrays))
+    chance = visiting_chance(xrays, sampler)
+    return lambda rng: rng.choice(len(xrays), size=len(xrays), p=chance / chance.sum())
+
+
+def visiting_chance(xrays: XRays, sampler: str) -> np.ndarray:
+    """How often each X-ray is visited beside the others, float64 [n]; samplers as in `visiting_order`."""
     chance = np.ones(len(xrays))
     if sampler.startswith("xray"):
         chance /= pd.Series(xrays.group).groupby(xrays.group).transform("size").to_numpy()
     if sampler.endswith("class"):
         chance /= np.bincount(xrays.label, weights=chance)[xrays.label]
-    return lambda rng: rng.choice(len(xrays), size=len(xrays), p=chance / chance.sum())
+    return chance

@@ -23,14 +23,15 @@ class Verdict:
         values: one for each direction of the objective.
         constraints: by name; above 0 means violated, as in Optuna.
         threshold: on the calibrated probability, chosen from all out-of-fold probabilities.
-        temperature: fitted to them.
+        slope, intercept: of the calibration, fitted to their logits.
         metrics: of decisions each made at a threshold that its own X-ray had no say in.
     """
 
     values: tuple[float, ...]
     constraints: dict[str, float]
     threshold: float
-    temperature: float
+    slope: float
+    intercept: float
     metrics: dict[str, float]
 
 
@@ -145,8 +146,8 @@ def judge(table: pd.DataFrame, objective: Objective, params: Mapping[str, object
         table: a row per file: label, group, patient, where it is known, logit (of a model that was not trained on the file) and fold.
     """
     label, weight = table["label"].to_numpy(), scores.equal_group_weight(table["group"])
-    temperature = calibration.fit_temperature(table["logit"], label, weight)
-    probability = calibration.apply(table["logit"], temperature)
+    sigmoid = calibration.fit_sigmoid(table["logit"], label, weight)
+    probability = calibration.apply(table["logit"], sigmoid.slope, sigmoid.intercept)
     rows = Rows(label, probability, drawn(table).to_numpy(), weight)
     decision = decide_across_folds(table["fold"].to_numpy(), rows, objective, params)
     counts = Counts.of(label, decision, weight)
@@ -157,7 +158,8 @@ def judge(table: pd.DataFrame, objective: Objective, params: Mapping[str, object
         values=objective.values(label, probability, decision, weight),
         constraints=objective.constraints(label, decision, weight),
         threshold=objective.choose_threshold(rows, params),
-        temperature=temperature,
+        slope=sigmoid.slope,
+        intercept=sigmoid.intercept,
         metrics={name: value for name, value in shown.items() if np.isfinite(value)},
     )
 

@@ -17,6 +17,7 @@ from fracture_mae.evaluation.judging import Certainty
 from fracture_mae.evaluation.own_data import OwnData
 from fracture_mae.metrics import bagged_thresholds
 from fracture_mae.metrics.decision import Decision
+from fracture_mae.stages import classifier as classifier_stage
 from fracture_mae.stages import inputs
 from fracture_mae.tracking.registered_models import made_from, register_classifier
 from fracture_mae.tracking.report import Report
@@ -65,18 +66,15 @@ class Conclusion:
         """Judge, refit and register the best trial; what was found in a few lines to print."""
         predictions = self.depth.predict(best.params)
         verdict = judge(predictions, self.objective, best.params)
-        decision = Decision(
-            self.dataset.label_names,
+        decision = replace(
+            classifier_stage.calibrated(predictions, "platt", self.dataset),
             threshold=verdict.threshold,
-            temperature=verdict.temperature,
-            split_fingerprint=self.dataset.split_fingerprint,
-            data_fingerprint=self.dataset.fingerprint,
             objective=str(self.objective),
             chosen_on=f"mean over {bagged_thresholds.N_DRAWS} bootstrap draws of {predictions['group'].nunique():,} "
             f"{self.depth.judged_on.replace('_', ' ')} X-rays",
         )
-        run.metrics({"threshold": decision.threshold, "temperature": decision.temperature})
-        run.tags({"threshold.choice": str(decision)})
+        run.metrics(decision.metrics)
+        run.tags({"calibration": f"platt: {decision.calibration}", "threshold.choice": str(decision)})
         findings = self._judged(predictions, decision)
         run.report(findings)
         digests = [

@@ -51,7 +51,7 @@ def _reasons(study: Study) -> str:
 
 
 def table(study: Study, objective: Objective) -> pd.DataFrame:
-    """A row per trial: number, state, values, feasible, threshold, temperature, parameters, metrics, seconds, reason."""
+    """A row per trial: number, state, values, feasible, threshold, slope, intercept, parameters, metrics, seconds, reason."""
     rows = []
     for trial in study.get_trials(deepcopy=False):
         state, reason = trials.outcome(trial) if trial.state.is_finished() else (trial.state.name.lower(), "")
@@ -60,7 +60,7 @@ def table(study: Study, objective: Objective) -> pd.DataFrame:
         if state == trials.COMPLETE:
             row |= {f"objective/{name}": value for name, value in zip(objective.value_names, trial.values, strict=True)}
             row |= {"feasible": trials.is_feasible(trial)}
-            row |= {name: verdict[name] for name in ("threshold", "temperature")}
+            row |= {name: verdict[name] for name in ("threshold", "slope", "intercept")}
         row |= {f"param/{name}": value for name, value in trial.params.items()}
         row |= verdict.get("metrics", {})
         row |= {"seconds": trial.duration.total_seconds() if trial.duration else np.nan, "reason": reason}
@@ -100,11 +100,12 @@ def scored_as(objective: Objective) -> Objective:
 
 def _decisions(table: pd.DataFrame, objective: Objective, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
     label, weight = table["label"].to_numpy(), equal_group_weight(table["group"])
-    # As trials are judged: where thresholds lie between probabilities hangs on the temperature.
-    temperature = calibration.fit_temperature(table["logit"], label, weight)
-    rows = Rows(label, calibration.apply(table["logit"], temperature), drawn(table).to_numpy(), weight)
+    # As trials are judged: where thresholds lie between probabilities hangs on the calibration.
+    sigmoid = calibration.fit_sigmoid(table["logit"], label, weight)
+    probability = calibration.apply(table["logit"], sigmoid.slope, sigmoid.intercept)
+    rows = Rows(label, probability, drawn(table).to_numpy(), weight)
     return {
-        AT_HALF: thresholds.decide(calibration.apply(table["logit"], 1.0), DEFAULT_THRESHOLD),
+        AT_HALF: thresholds.decide(calibration.apply(table["logit"]), DEFAULT_THRESHOLD),
         CHOSEN: decide_across_folds(table["fold"].to_numpy(), rows, objective, params),
     }
 

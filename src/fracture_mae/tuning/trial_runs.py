@@ -85,7 +85,7 @@ class TrialRuns:
         """Name, value and step."""
         verdict = trials.verdict_of(trial)
         flat = dict(verdict.get("metrics", {}))
-        flat |= {name: verdict[name] for name in ("threshold", "temperature") if name in verdict}
+        flat |= {name: verdict[name] for name in ("threshold", "slope", "intercept") if name in verdict}
         if state == trials.COMPLETE:
             flat |= {f"objective/{name}": value for name, value in zip(self._value_names, trial.values, strict=True)}
         flat |= {f"constraint/{name}": value for name, value in trial.constraints.items()}

@@ -51,7 +51,7 @@ def outcome(trial: FrozenTrial) -> tuple[str, str]:
 
 
 def verdict_of(trial: FrozenTrial) -> dict[str, Any]:
-    """The verdict on a complete trial: values, constraints, threshold, temperature and metrics; empty for any other."""
+    """The verdict on a complete trial: values, constraints, threshold, slope, intercept and metrics; empty for any other."""
     return trial.user_attrs.get(_VERDICT, {})
 
 

@@ -121,6 +121,7 @@ def _signature(depth: Depth, objective: Objective, space: Space, dataset: Datase
         "group_by": dataset.group_by,
         "encoder": depth.encoder_fingerprint,
         "threshold": "mean over bootstrap draws",
+        "calibration": "platt",
     }
     if made := preprocessing.suffix(dataset.preprocess):
         signature["preprocess"] = made

@@ -11,11 +11,12 @@ from fracture_mae.data.types import Leakage
 from fracture_mae.evaluation import judging
 from fracture_mae.evaluation.judging import CLASSIFIER, Certainty
 from fracture_mae.evaluation.strata import Strata
-from fracture_mae.metrics.calibration import Isotonic, expected_calibration_error
+from fracture_mae.metrics import agreement
+from fracture_mae.metrics.calibration import Isotonic
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.tracking.report import Report
 
-DECISION = Decision(("healthy", "broken"), threshold=0.6, temperature=2.0)
+DECISION = Decision(("healthy", "broken"), threshold=0.6, slope=0.5)
 CERTAINTY = Certainty(n_draws=100, seed=0)
 
 
@@ -26,7 +27,7 @@ def made_predictions(label, logit, group, source="made"):
     )
 
 
-# X-ray a has two files with the mean 0.25. At threshold 0.6 and temperature 2 the answer is broken from logit 0.811 on.
+# X-ray a has two files with the mean 0.25. At threshold 0.6 and slope 1/2 the answer is broken from logit 0.811 on.
 FEW = made_predictions([1, 1, 0, 0, 1], [2, -1.5, -1, 1, 3], list("aabcd"))
 
 
@@ -71,18 +72,31 @@ def test_report_and_metrics_tables_agree(judged):
     assert report.loc["broken", "support"] == 3
 
 
-def test_calibration_error_before_and_after_with_intervals(judged):
-    after = expected_calibration_error(FEW["label"], expit(FEW["logit"] / 2))
-    before = expected_calibration_error(FEW["label"], expit(FEW["logit"]))
-    assert after != pytest.approx(before)
-    for name, expected in (("", after), ("_uncalibrated", before)):
-        ece = f"test/image/expected_calibration_error{name}"
-        assert judged.metrics[ece] == pytest.approx(expected)
-        assert judged.metrics[f"{ece}_low"] <= expected <= judged.metrics[f"{ece}_high"]
-    figure = judged.figures["test/image/reliability.png"]
-    legend = " ".join(text.get_text() for text in figure.findobj(Text))
-    assert f"Before: ECE {before:.3f} [" in legend
-    assert f"Calibrated: ECE {after:.3f} [" in legend
+def test_calibration_is_told_before_and_after_per_file_and_per_xray():
+    rng = np.random.default_rng(0)
+    n = 60
+    logit = 2 * rng.normal(size=2 * n) + 1
+    label = (rng.random(n) < expit(logit[::2] / 2)).astype(int)
+    files = made_predictions(np.repeat(label, 2), logit, np.repeat(np.arange(n), 2).astype(str))
+    found = judging.judge_split(files, DECISION, "test", "", CERTAINTY)
+    for level, rows in judging.levels(files).items():
+        table = found.tables[f"test/{level}/calibration.csv"].set_index("metric")
+        for name, slope in (("", 0.5), ("_uncalibrated", 1.0)):
+            expected = agreement.measure(rows["label"], expit(slope * rows["logit"]), rows["group"])
+            for metric, row in expected.iterrows():
+                assert table.loc[f"{metric}{name}"].tolist() == pytest.approx(row.tolist(), nan_ok=True)
+                assert found.metrics[f"test/{level}/{metric}{name}"] == pytest.approx(row["estimate"])
+        slope = f"test/{level}/calibration_slope"
+        assert found.metrics[f"{slope}_low"] < found.metrics[slope] < found.metrics[f"{slope}_high"]
+        words = " ".join(text.get_text() for text in found.figures[f"test/{level}/reliability.png"].findobj(Text))
+        assert f"calibration slope (1): {found.metrics[slope]:.3f} [" in words
+        assert "Before calibration" in words
+
+
+def test_probabilities_that_are_not_calibrated_are_told_once():
+    plain = judging.judge_split(FEW, replace(DECISION, slope=1.0), "test", "", CERTAINTY)
+    assert len(plain.tables["test/image/calibration.csv"]) == 4
+    assert not [name for name in plain.metrics if "uncalibrated" in name or "expected_calibration_error" in name]
 
 
 def test_an_isotonic_map_makes_the_probabilities():

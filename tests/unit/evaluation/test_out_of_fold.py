@@ -25,7 +25,7 @@ def held_out(*files):
 
 
 # Fold 1 halves its logits and answers from 1/2 on; fold 2 takes them as they are and answers from 3/4 (logit log 3) on.
-FIRST = held_out(("a", "p", 1, 4), ("b", "p", 1, -2), ("c", "q", 0, -2)), Decision(NAMES, 0.5, temperature=2.0)
+FIRST = held_out(("a", "p", 1, 4), ("b", "p", 1, -2), ("c", "q", 0, -2)), Decision(NAMES, 0.5, slope=0.5)
 SECOND = held_out(("e", "r", 1, 0.5), ("d", "s", 0, 2), ("f", "s", 0, -3)), Decision(NAMES, 0.75)
 FOLDS = (FIRST, SECOND)
 DECISIONS = [decision for _, decision in FOLDS]
@@ -123,7 +123,7 @@ def test_figures_say_what_they_show(judged, tmp_path):
     expected = {
         f"cross_validation/{level}/{name}.png"
         for level in ("image", "xray")
-        for name in ("roc", "folds", "confusion_matrix")
+        for name in ("roc", "folds", "confusion_matrix", "reliability")
     }
     assert set(judged.figures) == expected
     for path, figure in judged.figures.items():

@@ -3,70 +3,137 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, logit
-from sklearn.calibration import calibration_curve
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
+from scipy.stats import norm
 
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics import calibration
-from fracture_mae.metrics.calibration import (
-    Isotonic,
-    calibration_errors,
-    expected_calibration_error,
-    fit_isotonic,
-    fit_temperature,
-)
+from fracture_mae.metrics.calibration import Isotonic, fit_isotonic, fit_sigmoid
 
 
-def test_temperature_by_hand():
-    # 70 % of the files with logit 2 are fractured, 30 % of those with -2: expit(2 / T) = 0.7.
-    logit = np.repeat([2, -2], 10)
-    label = np.repeat([1, 0, 1, 0], [7, 3, 3, 7])
-    expected = 2 / np.log(0.7 / 0.3)
-    assert fit_temperature(logit, label) == pytest.approx(expected, rel=1e-6)
-    assert fit_temperature([2, 2, -2, -2], [1, 0, 1, 0], weight=[7, 3, 3, 7]) == pytest.approx(expected, rel=1e-6)
+def applied(found, values):
+    return calibration.apply(values, found.slope, found.intercept)
 
 
-def test_temperature_is_found_again():
+def test_a_sigmoid_by_hand():
+    """Of 98 X-rays at logit 2 that are fractured and 38 that are not, 20 and 118 at -1.
+
+    Platt's targets are (118 + 1) / (118 + 2) and 1 / (156 + 2), and two distinct logits are fitted exactly.
+    """
+    values, label = np.repeat([2.0, 2.0, -1.0, -1.0], [98, 38, 20, 118]), np.repeat([1, 0, 1, 0], [98, 38, 20, 118])
+    high, low = 119 / 120, 1 / 158
+    expected = [(98 * high + 38 * low) / 136, (20 * high + 118 * low) / 138]
+    found = fit_sigmoid(values, label)
+    np.testing.assert_allclose(applied(found, [2, -1]), expected, rtol=1e-6)
+    assert found.slope == pytest.approx((logit(expected[0]) - logit(expected[1])) / 3, rel=1e-5)
+    assert found.rises
+    weighed = fit_sigmoid([2, 2, -1, -1], [1, 0, 1, 0], weight=[98, 38, 20, 118])
+    assert (weighed.slope, weighed.intercept) == pytest.approx((found.slope, found.intercept), rel=1e-6)
+
+
+def test_slope_and_intercept_are_found_again():
     rng = np.random.default_rng(0)
-    logit = rng.normal(0, 4, 20_000)
-    label = rng.random(logit.size) < calibration.apply(logit, 2.5)
-    assert fit_temperature(logit, label) == pytest.approx(2.5, rel=0.05)
+    values = rng.normal(3, 4, 40_000)
+    label = rng.random(values.size) < expit(0.4 * values - 1.5)
+    found = fit_sigmoid(values, label)
+    assert (found.slope, found.intercept) == (pytest.approx(0.4, rel=0.05), pytest.approx(-1.5, rel=0.05))
 
 
-@pytest.mark.parametrize(("label", "expected"), [([0, 0, 1, 1], 0.05), ([1, 1, 0, 0], 20)])
-def test_temperature_stays_finite_where_the_best_is_not(label, expected):
-    assert fit_temperature([-2, -1, 1, 2], label) == pytest.approx(expected, rel=1e-3)
+def binormal(n, prevalence, distance, rng):
+    """Labels, and the log likelihood ratios of two normal distributions."""
+    label = (rng.random(n) < prevalence).astype(int)
+    return label, distance * (label * distance + rng.normal(size=n)) - distance**2 / 2
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.lists(st.tuples(st.floats(-8, 8), st.integers(0, 1), st.integers(1, 3)), min_size=2, max_size=30))
-def test_no_temperature_on_a_grid_is_better(files):
-    logit, label, weight = map(np.array, zip(*files, strict=True))
-    if len(set(label)) < 2:
-        return
-    fitted = fit_temperature(logit, label, weight)
+@pytest.mark.parametrize(("class_weight", "prior"), [(1, 0.5), (10, 0.5), (10, 0.2)])
+def test_what_sampler_and_class_weight_shifted_is_taken_out(class_weight, prior):
+    """Trained on classes drawn at `prior`, one weighing `class_weight`, a network adds their odds; a temperature leaves them in."""
+    rng = np.random.default_rng(0)
+    label, ratio = binormal(1000, 0.2, 1.2, rng)
+    shifted = 1.5 * (ratio + np.log(class_weight) + logit(prior))  # and it is too sure
+    true = expit(ratio + logit(0.2))
+    found = applied(fit_sigmoid(shifted, label), shifted)
+    assert found.mean() == pytest.approx(label.mean(), abs=0.005)
+    assert np.abs(found - true).mean() < 0.03
+    assert found.max() - found.min() > 0.6
+    alone = applied(fit_sigmoid(shifted, label, shift=False), shifted)
+    assert np.abs(alone - true).mean() > 0.15
 
-    def loss(temperature):
-        return log_loss(label, calibration.apply(logit, temperature), sample_weight=weight)
 
-    assert loss(fitted) <= min(map(loss, np.geomspace(0.06, 19, 15))) + 1e-7
+def test_logits_that_separate_few_xrays_are_not_certain():
+    """Of 15 and 33 X-rays that are told apart none is answered with more than Platt's targets, 34/35 and 1/17, by much."""
+    values = np.concatenate([np.linspace(-0.6, -0.4, 15), np.linspace(0.4, 0.6, 33)])
+    label = np.repeat([0, 1], [15, 33])
+    for shift in (True, False):
+        found = applied(fit_sigmoid(values, label, shift=shift), values)
+        assert found.max() < 0.995
+        assert found.min() > 0.005
+    assert applied(fit_sigmoid(values, label), 0.5) == pytest.approx(34 / 35, abs=0.005)
 
 
 @pytest.mark.parametrize(
-    ("logit", "label", "message"),
+    "values", [[2, 1, -1, -2, -2], [1, 1, 1, 1, 1], [0, 0, 0, 0, 0]], ids=["falling", "one", "nought"]
+)
+def test_logits_that_tell_nothing_give_the_share_of_fractured_in_their_order(values):
+    label = [0, 0, 1, 1, 0]
+    found = fit_sigmoid(values, label)
+    assert not found.rises
+    assert found.slope > 0
+    probability = applied(found, values)
+    np.testing.assert_allclose(probability, 2 / 5, atol=0.01)
+    np.testing.assert_array_equal(
+        np.unique(probability, return_inverse=True)[1], np.unique(values, return_inverse=True)[1]
+    )
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(-8, 8), st.integers(0, 1), st.integers(1, 3)), min_size=2, max_size=30),
+    st.floats(0.01, 100),
+    st.floats(-50, 50),
+)
+def test_any_scale_and_origin_of_the_logits_give_the_same_probabilities(files, scale, origin):
+    values, label, weight = map(np.array, zip(*files, strict=True))
+    if len(set(label)) < 2 or np.ptp(values) < 0.1:
+        return
+    moved = values * scale + origin
+    found = applied(fit_sigmoid(values, label, weight), values)
+    np.testing.assert_allclose(applied(fit_sigmoid(moved, label, weight), moved), found, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("values", "label", "message"),
     [([1, 2], [1, 1], "No file with label 0"), ([1, np.inf], [0, 1], "row 1: inf"), ([], [], "n > 0")],
 )
-def test_fit_temperature_refuses(logit, label, message):
+def test_fit_sigmoid_refuses(values, label, message):
     with pytest.raises(FractureMaeError, match=message):
-        fit_temperature(logit, label)
+        fit_sigmoid(values, label)
 
 
 def test_apply():
-    np.testing.assert_allclose(calibration.apply([0, 2 * np.log(3), -1e4], 2), [0.5, 0.75, 0])
-    for temperature in (0, -1, np.nan, np.inf):
-        with pytest.raises(FractureMaeError, match="temperature"):
-            calibration.apply([0], temperature)
+    np.testing.assert_allclose(calibration.apply([0, 2 * np.log(3), -1e4], 0.5), [0.5, 0.75, 0])
+    np.testing.assert_allclose(calibration.apply([0, 1], 2, np.log(3)), [0.75, expit(2 + np.log(3))])
+    for slope, intercept in ((0, 0), (-1, 0), (np.nan, 0), (np.inf, 0), (1, np.nan)):
+        with pytest.raises(FractureMaeError, match="slope"):
+            calibration.apply([0], slope, intercept)
+
+
+def test_another_prevalence_by_hand():
+    # Odds of 1 where half are fractured, 1/19 of them where one in twenty is.
+    np.testing.assert_allclose(calibration.at_prevalence([0, 0.5, 0.95, 1], 0.05, 0.5), [0, 0.05, 0.5, 1])
+    np.testing.assert_allclose(calibration.at_prevalence([0.2, 0.7], 0.3, 0.3), [0.2, 0.7])
+
+
+def test_another_prevalence_is_that_of_bayes():
+    """Probabilities that come true where 60 % are fractured do so where 5 % are, once they are moved there."""
+    density = np.array([norm.pdf(np.linspace(-3, 4, 50), mean) for mean in (0, 1.5)])
+    there, here = (share * density[1] / (share * density[1] + (1 - share) * density[0]) for share in (0.6, 0.05))
+    np.testing.assert_allclose(calibration.at_prevalence(there, 0.05, 0.6), here)
+
+
+@pytest.mark.parametrize("prevalence", [0, 1, -0.1, 1.5, np.nan])
+def test_a_prevalence_out_of_range_is_refused(prevalence):
+    with pytest.raises(FractureMaeError, match="expected a share of fractured X-rays between 0 and 1"):
+        calibration.at_prevalence([0.5], prevalence, 0.5)
 
 
 def test_isotonic_by_hand():
@@ -101,15 +168,15 @@ def test_isotonic_never_falls_and_fits_no_worse_than_a_constant(files):
     assert weight @ (probability - label) ** 2 <= weight @ (constant - label) ** 2 + 1e-9
 
 
-def test_isotonic_finds_a_curve_that_no_temperature_can():
+def test_isotonic_finds_a_curve_that_no_slope_can():
     rng = np.random.default_rng(0)
     logit = rng.normal(0, 2, 20_000)
     truth = 0.2 + 0.5 * (logit > 1)
     label = rng.random(logit.size) < truth
     found = fit_isotonic(logit, label)
     np.testing.assert_allclose(found.apply([-3, 0, 2, 4]), [0.2, 0.2, 0.7, 0.7], atol=0.03)
-    scaled = calibration.apply(logit, fit_temperature(logit, label))
-    assert expected_calibration_error(label, found.apply(logit)) < 0.1 * expected_calibration_error(label, scaled)
+    sloped = applied(fit_sigmoid(logit, label), logit)
+    assert np.abs(found.apply(logit) - truth).mean() < 0.2 * np.abs(sloped - truth).mean()
 
 
 def test_fit_isotonic_refuses_one_class():
@@ -121,73 +188,3 @@ def test_isotonic_keeps_shape_and_precision():
     map_ = Isotonic((0.0, 1.0), (0.1, 0.3))
     assert map_.apply(np.float32([[0.0, 0.5]])).tolist() == [[0.1, pytest.approx(0.2)]]
     assert map_.apply(np.float32(0)).dtype == np.float64
-
-
-def test_expected_calibration_error_by_hand():
-    label, probability = [0, 1, 1, 1], [0.15, 0.15, 0.95, 0.95]
-    # Half the files are 0.35 off, half 0.05.
-    assert expected_calibration_error(label, probability, n_bins=10) == pytest.approx(0.2)
-    # The two low files count three times: 0.75 · 0.35 + 0.25 · 0.05.
-    assert expected_calibration_error(label, probability, 10, weight=[3, 3, 1, 1]) == pytest.approx(0.275)
-
-
-def test_bins_hold_their_upper_edge_and_the_ends():
-    # 0.5 belongs to the lower of two bins, so it does not make up for the 0.7 above: (0.5 + 0.3) / 2.
-    assert expected_calibration_error([0, 1], [0.5, 0.7], n_bins=2) == pytest.approx(0.4)
-    assert expected_calibration_error([0, 1], [0.0, 1.0]) == 0
-    assert expected_calibration_error([1, 0], [0.0, 1.0]) == 1
-
-
-def test_expected_calibration_error_agrees_with_the_calibration_curve():
-    rng = np.random.default_rng(1)
-    probability = rng.random(500)
-    label = (rng.random(500) < probability**2).astype(int)
-    share, mean = calibration_curve(label, probability, n_bins=15)
-    files, _ = np.histogram(probability, np.linspace(0, 1, 16))
-    expected = np.average(np.abs(share - mean), weights=files)
-    assert expected_calibration_error(label, probability) == pytest.approx(expected)
-
-
-def test_many_weightings_at_once_equal_one_by_one():
-    rng = np.random.default_rng(2)
-    label, probability, weight = rng.integers(0, 2, 40), rng.random(40), rng.random((3, 40))
-    one_by_one = [expected_calibration_error(label, probability, weight=row) for row in weight]
-    np.testing.assert_allclose(calibration_errors(label, probability, weight), one_by_one)
-
-
-def test_agreement_by_hand():
-    """Of ten files at 0.2 two are broken, of ten at 0.8 eight: as they say. The same from log odds twice as large: half the slope."""
-    label = np.array([1] * 2 + [0] * 8 + [1] * 8 + [0] * 2)
-    probability = np.repeat([0.2, 0.8], 10)
-    found = calibration.agreement(label, probability, np.ones(20))
-    assert found["observed_to_expected"] == pytest.approx(1)
-    assert found["calibration_in_the_large"] == pytest.approx(0, abs=1e-9)
-    assert found["calibration_slope"] == pytest.approx(1)
-    found = calibration.agreement(label, expit(2 * logit(probability)), np.ones(20))
-    assert found["calibration_slope"] == pytest.approx(0.5)
-    # All log odds too high by 1: that must be taken off.
-    found = calibration.agreement(label, expit(logit(probability) + 1), np.ones(20))
-    assert found["calibration_in_the_large"] == pytest.approx(-1)
-    assert found["calibration_slope"] == pytest.approx(1)
-    assert found["observed_to_expected"] == pytest.approx(
-        10 / (10 * expit(logit(0.2) + 1) + 10 * expit(logit(0.8) + 1))
-    )
-
-
-def test_agreement_of_each_weighting_is_scikit_learns():
-    rng = np.random.default_rng(0)
-    label, probability = rng.integers(0, 2, 200), rng.uniform(0.02, 0.98, 200)
-    weight = rng.integers(0, 3, (4, 200))
-    found = calibration.agreement(label, probability, weight)
-    for each, slope in zip(weight, found["calibration_slope"], strict=True):
-        model = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000)
-        model.fit(logit(probability)[:, None], label, sample_weight=each)
-        assert slope == pytest.approx(model.coef_[0, 0], abs=1e-5)
-
-
-def test_agreement_with_one_class_or_separated_classes_is_undefined_but_for_the_ratio():
-    found = calibration.agreement(np.zeros(4, int), np.full(4, 0.25), np.ones(4))
-    assert found["observed_to_expected"] == 0
-    assert np.isnan([found["calibration_in_the_large"], found["calibration_slope"]]).all()
-    separated = calibration.agreement(np.array([0, 0, 1, 1]), np.array([0.1, 0.2, 0.6, 0.9]), np.ones(4))
-    assert np.isnan(separated["calibration_slope"])

@@ -204,7 +204,14 @@ def test_a_frozen_encoder_leaves_norm_and_head(tiny_mae):
 def test_save_and_load_give_the_same_classifier(tiny_mae, tmp_path, pool):
     tiny_mae.normalisation = Normalisation((0.3,), (0.2,))
     classifier = classifier_on(tiny_mae, pool, drop_path=0.2).eval()
-    decision = Decision(("not fractured", "fractured"), threshold=math.pi / 10, temperature=1.5, split_fingerprint="5a")
+    decision = Decision(
+        ("not fractured", "fractured"),
+        threshold=math.pi / 10,
+        slope=1.5,
+        intercept=-math.e,
+        prevalence=0.3,
+        split_fingerprint="5a",
+    )
     classifier_model.save(classifier, decision, tmp_path)
     loaded, loaded_decision = classifier_model.load(tmp_path)
     assert loaded_decision == decision
@@ -238,7 +245,7 @@ def test_an_isotonic_decision_survives_saving(tiny_mae, tmp_path):
 
 
 def test_a_classifier_saved_before_there_was_an_isotonic_map(tiny_mae, tmp_path):
-    decision = Decision(("not fractured", "fractured"), threshold=0.4, temperature=2.0, split_fingerprint="5a")
+    decision = Decision(("not fractured", "fractured"), threshold=0.4, slope=0.5, split_fingerprint="5a")
     classifier_model.save(classifier_on(tiny_mae), decision, tmp_path)
     described = json.loads((tmp_path / "classifier.json").read_text())
     del described["decision"]["isotonic"]
@@ -246,9 +253,21 @@ def test_a_classifier_saved_before_there_was_an_isotonic_map(tiny_mae, tmp_path)
     assert classifier_model.load(tmp_path)[1] == decision
 
 
+def test_a_classifier_saved_with_a_temperature_answers_as_before(tiny_mae, tmp_path):
+    classifier_model.save(classifier_on(tiny_mae), Decision(("not fractured", "fractured"), threshold=0.4), tmp_path)
+    described = json.loads((tmp_path / "classifier.json").read_text())
+    for name in ("slope", "intercept", "prevalence"):
+        del described["decision"][name]
+    described["decision"]["temperature"] = 2.5
+    (tmp_path / "classifier.json").write_text(json.dumps(described))
+    loaded = classifier_model.load(tmp_path)[1]
+    assert (loaded.slope, loaded.intercept, loaded.prevalence) == (0.4, 0.0, None)
+    np.testing.assert_allclose(loaded.probability([-3, 0, 2.5 * math.log(4)]), [1 / (1 + math.exp(1.2)), 0.5, 0.8])
+
+
 def test_probabilities_of_a_decision():
     names = ("not fractured", "fractured")
-    plain, cooled = Decision(names), Decision(names, temperature=2.0)
+    plain, cooled = Decision(names), Decision(names, slope=0.5)
     stepped = Decision(names, isotonic=Isotonic((0.0, 1.0), (0.25, 0.75)))
     logit = [0, 2 * math.log(3)]
     np.testing.assert_allclose(plain.probability(logit), [0.5, 0.9])

@@ -19,7 +19,7 @@ from fracture_mae.models import autoencoder, classifier
 from fracture_mae.serving import models
 from tests import builders
 
-DECISION = Decision(("healthy", "broken"), threshold=0.55, temperature=2.0, split_fingerprint="5" * 16)
+DECISION = Decision(("healthy", "broken"), threshold=0.55, slope=0.5, split_fingerprint="5" * 16)
 PICTURES = builders.xrays("train", [0, 1, 0, 1, 0]).pixels
 
 
@@ -58,7 +58,7 @@ def logits_of(network):
 @pytest.fixture
 def probability(network):
     """What the classifier itself says of PICTURES."""
-    return apply(logits_of(network), 2.0)
+    return apply(logits_of(network), 0.5)
 
 
 def test_answers_are_the_classifiers_in_order(served, probability, monkeypatch):
@@ -94,6 +94,52 @@ def test_a_threshold_in_the_request_replaces_the_models_own(served, probability)
 def test_a_threshold_out_of_range_is_refused(served, threshold):
     with pytest.raises(MlflowException, match=f"threshold: found {threshold}, expected a number from 0 to 1"):
         served.predict(None, rows(as_base64(PICTURES[0])), {"threshold": threshold})
+
+
+@pytest.fixture
+def fitted(network, tmp_path):
+    """Served with a calibration that was fitted where 60 % are fractured, and a threshold in the middle of what it answers."""
+    middle = float(np.median(apply(logits_of(network), 0.5, 0.3))) * (1 - 1e-6)
+    folder = tmp_path / "fitted" / "artifacts" / "network"
+    classifier.save(network, replace(DECISION, threshold=middle, intercept=0.3, prevalence=0.6), folder)
+    return open_model(models.ServedClassifier(), folder)
+
+
+def test_a_prevalence_in_the_request_moves_probabilities_and_the_models_own_threshold(fitted):
+    asked = rows(*map(as_base64, PICTURES))
+    own, rare = fitted.predict(None, asked), fitted.predict(None, asked, {"prevalence": 0.05})
+    odds = own["probability"] / (1 - own["probability"]) * (0.05 / 0.95) / (0.6 / 0.4)
+    np.testing.assert_allclose(rare["probability"], odds / (1 + odds), rtol=1e-6)
+    assert rare["label"].tolist() == own["label"].tolist()
+    assert rare["label"].value_counts().to_dict() == {"broken": 3, "healthy": 2}
+    assert (rare["threshold"] < own["threshold"]).all()
+    np.testing.assert_array_equal(rare["probability"] >= rare["threshold"], rare["label"] == "broken")
+    same = fitted.predict(None, asked, {"prevalence": 0.6})
+    np.testing.assert_allclose(same["probability"], own["probability"], rtol=1e-6)
+
+
+def test_a_threshold_beside_a_prevalence_is_one_on_what_is_answered(fitted):
+    asked = rows(*map(as_base64, PICTURES))
+    rare = fitted.predict(None, asked, {"prevalence": 0.05})["probability"]
+    limit = float(np.sort(rare)[1])
+    answers = fitted.predict(None, asked, {"prevalence": 0.05, "threshold": limit})
+    assert set(answers["threshold"]) == {limit}
+    assert answers["label"].tolist() == np.where(rare >= limit, "broken", "healthy").tolist()
+    assert (answers["label"] == "broken").sum() == 4
+
+
+@pytest.mark.parametrize("prevalence", [0.0, 1.0, -0.1, 1.5, float("nan")])
+def test_a_prevalence_out_of_range_is_refused(fitted, prevalence):
+    refusal = f"prevalence: found {prevalence}, expected a share of fractured X-rays between 0 and 1"
+    with pytest.raises(MlflowException, match=refusal) as refused:
+        fitted.predict(None, rows(as_base64(PICTURES[0])), {"prevalence": prevalence})
+    assert refused.value.get_http_status_code() == 400
+
+
+def test_a_prevalence_is_refused_where_the_probabilities_know_none(served):
+    with pytest.raises(MlflowException, match="fitted to no share of fractured X-rays") as refused:
+        served.predict(None, rows(as_base64(PICTURES[0])), {"prevalence": 0.05})
+    assert refused.value.get_http_status_code() == 400
 
 
 def beyond_the_pixel_limit():
@@ -146,7 +192,7 @@ def test_pictures_are_preprocessed_as_the_classifier_was_made(network, tmp_path,
     with torch.inference_mode():
         expected = network(torch.from_numpy(square)[None, None] / 255).numpy().astype(float)
     found = served.predict(None, rows(as_base64(picture)))["probability"][0]
-    assert found == pytest.approx(apply(expected, 2.0)[0], rel=1e-4)
+    assert found == pytest.approx(apply(expected, 0.5)[0], rel=1e-4)
 
 
 def test_features_are_the_mean_patch_tokens(tiny_mae, network, tmp_path):

@@ -29,7 +29,9 @@ from fracture_mae.stages.classifier import (
 )
 from fracture_mae.training.batches import batch_of
 from fracture_mae.training.checkpoints import Checkpoints, training_name
+from fracture_mae.training.loss_weights import loss_weight
 from fracture_mae.training.patch_labels import patch_labels
+from fracture_mae.training.trainer import visiting_order
 from tests import builders
 from tests.unit.models.networks import save_network
 
@@ -42,7 +44,31 @@ def as_they_are(monkeypatch):
 
 @pytest.mark.parametrize(("class_weight", "expected"), [("none", 1.0), ("balanced", 5 / 4), (3.0, 3.0)])
 def test_positive_weight(xrays, class_weight, expected):
-    assert positive_weight(xrays, class_weight) == expected
+    assert positive_weight(xrays, class_weight, np.ones(9), "file") == expected
+
+
+@pytest.mark.parametrize("weight_by", ["file", "group"])
+@pytest.mark.parametrize("sampler", ["file", "class", "xray", "xray_class"])
+def test_balanced_classes_weigh_the_same_whatever_the_sampler_draws(sampler, weight_by):
+    """200 files of broken bones, two of each X-ray, and 20 of others: what a long row of epochs adds up to is the same of both."""
+    if weight_by == "group" and sampler.startswith("xray"):
+        return  # refused: to draw X-rays equally and weigh them too would correct twice
+    xrays = builders.xrays(
+        "train", np.repeat([1, 0], [200, 20]), group=[*np.repeat(np.arange(100), 2), *range(100, 120)]
+    )
+    weights = loss_weights(xrays, "balanced", loss_weight(xrays, weight_by, sampler), sampler)
+    order, rng = visiting_order(xrays, sampler), np.random.default_rng(0)
+    visits = np.concatenate([order(rng) for _ in range(200)])
+    mass = np.bincount(xrays.label[visits], weights.weight[visits])
+    assert mass[1] / mass[0] == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("sampler", ["class", "xray_class"])
+def test_balanced_beside_a_balanced_sampler_weighs_one_to_one(sampler):
+    xrays = builders.xrays("train", np.repeat([1, 0], [200, 20]))
+    assert positive_weight(xrays, "balanced", np.ones(220), sampler) == pytest.approx(1)
+    assert positive_weight(xrays, "balanced", np.ones(220), "file") == pytest.approx(0.1)
+    assert positive_weight(xrays, 3.0, np.ones(220), sampler) == 3  # a number is taken as it is
 
 
 @pytest.mark.parametrize(
@@ -60,10 +86,10 @@ def test_cross_entropy_by_hand(smoothing, expected):
 
 def test_a_steps_loss_is_weighed_by_class_and_by_file(xrays):
     # Labels are 1, 1, 1, 1, 0, 0, 0, 0, 0; the sum is divided by the class weights of the step alone.
-    weights = loss_weights(xrays, 2.0, file_weight=np.array([1.5, 1, 1, 1, 0.25, 1, 1, 1, 1]))
+    weights = loss_weights(xrays, 2.0, file_weight=np.array([1.5, 1, 1, 1, 0.25, 1, 1, 1, 1]), sampler="file")
     np.testing.assert_allclose(weights.within(np.array([0, 4])), [1.5 * 2 / (2 + 1), 0.25 / (2 + 1)])
-    np.testing.assert_allclose(loss_weights(xrays, "none", np.ones(9)).within(np.arange(9)), np.full(9, 1 / 9))
-    balanced = loss_weights(xrays, "balanced", np.ones(9)).within(np.arange(9))
+    np.testing.assert_allclose(loss_weights(xrays, "none", np.ones(9), "file").within(np.arange(9)), np.full(9, 1 / 9))
+    balanced = loss_weights(xrays, "balanced", np.ones(9), "file").within(np.arange(9))
     assert balanced[:4].sum() == pytest.approx(0.5)
 
 
@@ -99,16 +125,48 @@ def test_the_threshold_weighs_every_xray_the_same(dataset):
     config = TrainClassifier(calibrate="none", threshold="balanced_accuracy")
     decision = decide(predictions(*UNEVEN), config, dataset)
     assert decision.threshold == pytest.approx((0.45 + 0.8) / 2)
-    assert decision.temperature == 1.0
+    assert not decision.calibrated
+    assert decision.prevalence is None
 
 
-def test_the_temperature_weighs_every_xray_the_same(dataset):
-    config = TrainClassifier(calibrate="temperature", threshold=0.5)
+def test_the_calibration_weighs_every_xray_the_same(dataset):
+    config = TrainClassifier(calibrate="platt", threshold=0.5)
     once = predictions(*((label, files[:1]) for label, files in UNEVEN))
-    expected = calibration.fit_temperature(once["logit"], once["label"])
-    assert decide(once, config, dataset).temperature == pytest.approx(expected)
-    assert decide(predictions(*UNEVEN), config, dataset).temperature == pytest.approx(expected, rel=1e-4)
-    assert expected != pytest.approx(1, abs=0.1)
+    expected = calibration.fit_sigmoid(once["logit"], once["label"])
+    for rows in (once, predictions(*UNEVEN)):
+        decision = decide(rows, config, dataset)
+        assert (decision.slope, decision.intercept) == pytest.approx((expected.slope, expected.intercept), rel=1e-4)
+        assert decision.prevalence == pytest.approx(2 / 5)
+    assert expected.slope != pytest.approx(1, abs=0.1)
+
+
+def test_a_temperature_is_a_slope_alone_and_knows_no_prevalence(dataset):
+    rows = predictions(*UNEVEN)
+    decision = decide(rows, TrainClassifier(calibrate="temperature", threshold=0.5), dataset)
+    assert decision.slope != pytest.approx(1, abs=0.1)
+    assert (decision.intercept, decision.prevalence) == (0.0, None)
+
+
+def test_platt_is_the_default_and_its_mean_is_the_share_of_fractured(dataset):
+    """Logits all too high, as after a class weight of 10: a temperature would put every probability near one half."""
+    rng = np.random.default_rng(0)
+    label = np.repeat([0, 1], [80, 20])
+    rows = pd.DataFrame({"group": range(100), "label": label, "logit": 2 + label + 0.5 * rng.normal(size=100)})
+    decision = decide(rows, TrainClassifier(threshold=0.5), dataset)
+    probability = decision.probability(rows["logit"])
+    assert probability.mean() == pytest.approx(0.2, abs=0.01)
+    assert probability[label == 1].mean() > 0.5
+
+
+def test_a_network_that_learnt_nothing_is_said_and_answers_with_the_share_of_fractured(dataset, caplog):
+    rows = predictions((1, [0.2]), (1, [0.3]), (0, [0.7]), (0, [0.8]), (0, [0.6]))
+    decision = decide(rows, TrainClassifier(threshold=0.5), dataset)
+    assert "learnt nothing that holds on the 5 X-rays" in caplog.text
+    assert "the share of fractured there, 0.400" in caplog.text
+    np.testing.assert_allclose(decision.probability(rows["logit"]), 0.4, atol=0.01)
+    caplog.clear()
+    decide(predictions(*UNEVEN), TrainClassifier(threshold=0.5), dataset)
+    assert not caplog.text
 
 
 @pytest.mark.usefixtures("as_they_are")
@@ -120,14 +178,14 @@ def test_isotonic_is_fitted_on_equal_xrays_and_the_threshold_after_it(dataset):
     steps = decision.probability([log(p / (1 - p)) for p in (0.1, 0.3, 0.4, 0.45, 0.8)])
     np.testing.assert_allclose(steps, [1 / 7, 1 / 3, 1 / 3, 1 / 3, 6 / 7])
     assert decision.threshold == pytest.approx((1 / 3 + 6 / 7) / 2)
-    assert decision.temperature == 1.0
+    assert decision.prevalence == pytest.approx(2 / 5)
 
 
 @pytest.mark.usefixtures("as_they_are")
-def test_the_threshold_is_chosen_after_the_temperature(dataset):
+def test_the_threshold_is_chosen_after_the_calibration(dataset):
     table = predictions(*UNEVEN)
-    decision = decide(table, TrainClassifier(calibrate="temperature", threshold="balanced_accuracy"), dataset)
-    low, high = calibration.apply(np.array([log(0.45 / 0.55), log(0.8 / 0.2)]), decision.temperature)
+    decision = decide(table, TrainClassifier(calibrate="platt", threshold="balanced_accuracy"), dataset)
+    low, high = decision.probability([log(0.45 / 0.55), log(0.8 / 0.2)])
     assert decision.threshold == pytest.approx((low + high) / 2)
 
 
@@ -159,7 +217,8 @@ def test_where_there_are_out_of_fold_predictions_the_threshold_is_chosen_on_them
     rows, other = overlapping(), overlapping(120, seed=1)
     other = other.assign(probability=calibration.apply(other["logit"] - 1, 1.0), logit=0.0)
     decision = decide(rows, TrainClassifier(), dataset, other)
-    assert decision.temperature == decide(rows, TrainClassifier(), dataset).temperature
+    plain = decide(rows, TrainClassifier(), dataset)
+    assert (decision.slope, decision.intercept) == (plain.slope, plain.intercept)
     expected = bagged_thresholds.choose(other["label"], other["probability"], "weighted_youden", other["patient"])
     assert decision.threshold == pytest.approx(expected)
     assert decision.chosen_on == "mean over 500 bootstrap draws of 120 out-of-fold X-rays"
@@ -168,7 +227,7 @@ def test_where_there_are_out_of_fold_predictions_the_threshold_is_chosen_on_them
 def test_a_given_threshold_is_taken_and_the_data_is_named(dataset):
     decision = decide(predictions(*UNEVEN), TrainClassifier(recipe="original"), dataset)
     named = {"split_fingerprint": dataset.split_fingerprint, "data_fingerprint": dataset.fingerprint}
-    assert decision == Decision(("not fractured", "fractured"), threshold=0.5, temperature=1.0, **named)
+    assert decision == Decision(("not fractured", "fractured"), threshold=0.5, slope=1.0, intercept=0.0, **named)
     assert dataset.split_fingerprint != dataset.fingerprint
 
 

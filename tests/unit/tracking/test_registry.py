@@ -18,7 +18,7 @@ from fracture_mae.tracking import registered_models, registry
 from tests import builders
 from tests.unit.serving.test_predict import PICTURES, as_base64
 
-DECISION = Decision(("healthy", "broken"), threshold=0.25, temperature=2.0, split_fingerprint="5" * 16)
+DECISION = Decision(("healthy", "broken"), threshold=0.25, slope=0.5, prevalence=0.6, split_fingerprint="5" * 16)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def listed(store, *names):
 
 
 def test_a_registered_classifier_comes_back_and_answers(experiment, store, folder):
-    number = registry.register_classifier(folder, 0.25, {"leakage": "0%", "seed": 3})
+    number = registry.register_classifier(folder, {"leakage": "0%", "seed": 3})
     assert registry.version_tags("models:/fracture-classifier@challenger") == {"leakage": "0%", "seed": "3"}
     _, decision = classifier_model.load(registry.fetch(f"models:/fracture-classifier/{number}"))
     assert decision == DECISION
@@ -56,6 +56,15 @@ def test_a_registered_classifier_comes_back_and_answers(experiment, store, folde
     assert answers["threshold"].tolist() == [0.25, 0.25]
     assert answers["model_id"].tolist() == [model.metadata.model_id] * 2
     assert set(model.predict(images, params={"threshold": 1.0})["label"]) == {"healthy"}
+    rare = model.predict(images, params={"prevalence": 0.05})
+    assert (rare["probability"] < answers["probability"]).all()
+    assert rare["label"].tolist() == answers["label"].tolist()
+    odds = 1 / 3 * (1 / 19) / (3 / 2)  # of the threshold, times those of 0.05 over those of 0.6
+    assert rare["threshold"].tolist() == pytest.approx([odds / (1 + odds)] * 2)
+    with pytest.raises(mlflow.MlflowException, match=r"prevalence: found 2\.0, expected a share"):
+        model.predict(images, params={"prevalence": 2})
+    with pytest.raises(mlflow.MlflowException, match="Can not safely convert"):
+        model.predict(images, params={"prevalence": "rare"})
     with pytest.raises(mlflow.MlflowException, match="row 1: not base64"):
         model.predict(pd.DataFrame({"image": [images["image"][0], "%%%"]}))
     with pytest.raises(mlflow.MlflowException, match="Model is missing inputs"):
@@ -63,7 +72,7 @@ def test_a_registered_classifier_comes_back_and_answers(experiment, store, folde
 
 
 def test_a_registered_model_says_what_it_needs(experiment, folder):
-    number = registry.register_classifier(folder, 0.25, {})
+    number = registry.register_classifier(folder, {})
     root = registry.fetch(f"models:/fracture-classifier/{number}").parents[1]
     requirements = (root / "requirements.txt").read_text(encoding="utf-8").split()
     assert (
@@ -71,13 +80,14 @@ def test_a_registered_model_says_what_it_needs(experiment, folder):
     )  # without the build's name: +cpu is on no index
     assert all(requirement.count("==") == 1 for requirement in requirements)
     described = yaml.safe_load((root / "MLmodel").read_text(encoding="utf-8"))
-    assert '"name": "threshold"' in described["signature"]["params"]
+    for name in ("threshold", "prevalence"):
+        assert f'"name": "{name}"' in described["signature"]["params"]
     assert (root / "code" / "fracture_mae" / "serving" / "models.py").is_file()
 
 
 def test_the_newest_classifier_is_the_challenger(experiment, store, folder):
     listed(store, "fracture-classifier")
-    assert registry.register_classifier(folder, 0.25, {}) == "2"
+    assert registry.register_classifier(folder, {}) == "2"
     assert registry.exact("models:/fracture-classifier@challenger") == "models:/fracture-classifier/2"
 
 

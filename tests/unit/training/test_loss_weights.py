@@ -50,8 +50,8 @@ def test_weights_and_draws_correct_for_copies_alike(xrays, sampler, drawn):
 def test_balanced_classes_are_balanced_by_weight(xrays):
     # By files 5 to 4, by X-rays 4 to 2.
     weight = loss_weight(xrays, "group", "file")
-    assert positive_weight(xrays, "balanced") == 5 / 4
-    assert positive_weight(xrays, "balanced", weight) == pytest.approx(4 / 2)
+    assert positive_weight(xrays, "balanced", np.ones(9), "file") == 5 / 4
+    assert positive_weight(xrays, "balanced", weight, "file") == pytest.approx(4 / 2)
 
 
 def test_the_loss_of_a_step_by_hand():

@@ -3,7 +3,7 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.special import logit
+from scipy.special import expit, logit
 
 from fracture_mae.config import Tune
 from fracture_mae.metrics import bagged_thresholds, thresholds
@@ -103,7 +103,7 @@ def test_a_decision_is_made_at_the_threshold_of_the_other_folds(monkeypatch):
     assert verdict.metrics["specificity"] == pytest.approx(2 / 4)  # fold 1's others are flagged at fold 0's
     assert verdict.values == pytest.approx((5 / 8,))
     # Chosen on all, and so better: between 0.3 and 0.69 or between 0.7 and 0.9, three quarters of either class and more.
-    decision = thresholds.decide(1 / (1 + np.exp(-one["logit"] / verdict.temperature)), verdict.threshold)
+    decision = thresholds.decide(expit(verdict.slope * one["logit"] + verdict.intercept), verdict.threshold)
     in_sample = Objective("balanced_accuracy").values(one["label"].to_numpy(), None, decision, np.ones(8))
     assert in_sample == pytest.approx((7 / 8,))
 

@@ -30,7 +30,7 @@ def registered(monkeypatch):
     """What would be registered: the folder's classifier, its decision and its contents; registering takes seconds."""
     kept = []
 
-    def register(folder, threshold, tags):
+    def register(folder, tags):
         kept.append((*classifier_model.load(folder), Shown.load(folder).contents, threshold, tags))
         return "1"
 
@@ -92,7 +92,7 @@ def test_a_campaign_of_heads_ends_in_a_registered_classifier(session, store, reg
         assert child.data.tags["trial.state"] == "complete"
         assert child.data.params == {name: str(value) for name, value in trial.params.items()}
         assert child.data.metrics["objective/balanced_accuracy"] == trial.value
-        assert {"threshold", "temperature", "sensitivity", "specificity", "seconds"} <= set(child.data.metrics)
+        assert {"threshold", "slope", "intercept", "sensitivity", "specificity", "seconds"} <= set(child.data.metrics)
     names = ("history", "slices", "importances", "pareto_front", "contributions")
     expected = {f"study/{name}.png" for name in names} | {"study/trials.csv", "study/contributions.csv"}
     assert artifacts(store, run, "study") == expected
