@@ -136,13 +136,15 @@ def threshold_sweep(table: pd.DataFrame, chosen: float, title: str = "Threshold 
     return figure
 
 
-def operating_points(table: pd.DataFrame, title: str = "Operating points", chosen_here: bool = False) -> Figure:
+def operating_points(
+    table: pd.DataFrame, title: str = "Operating points", chosen_on: str = "validation", chosen_here: bool = False
+) -> Figure:
     """Draw what each operating point comes to: a row per point, rates with their intervals, flagged X-rays of 1,000.
 
-    table: as of `operating_points.table`; chosen_here: the thresholds were chosen on these very X-rays.
+    table: as of `operating_points.table`; chosen_on: where thresholds were chosen; chosen_here: on these very X-rays.
     """
     figure = Figure(figsize=(11.0, 1.9 + 0.5 * len(table)), dpi=DPI, layout="constrained")
-    where = "chosen on these X-rays: they look better than they are" if chosen_here else "chosen on validation"
+    where = "chosen on these X-rays: they look better than they are" if chosen_here else f"chosen {_on(chosen_on)}"
     prevalence = f"prevalence {table['prevalence'].iloc[0]:.1%} · thresholds {where}"
     figure.suptitle(f"{title}\n{prevalence}", fontsize=11, color=INK)
     panels = figure.subplots(1, 3, sharey=True)
@@ -162,6 +164,10 @@ def operating_points(table: pd.DataFrame, title: str = "Operating points", chose
     for axes in panels:
         style(axes)
     return figure
+
+
+def _on(place: str) -> str:
+    return f"on {place}" if place == "validation" else place
 
 
 def _rates(axes: Axes, table: pd.DataFrame, rate: str, heights: np.ndarray, colour: str) -> None:

@@ -11,7 +11,9 @@ from fracture_mae.data.shown import leakage_of
 from fracture_mae.data.types import Dataset
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import judging, operating_points, place, references
+from fracture_mae.evaluation.chosen_on import VALIDATION, ChosenOn
 from fracture_mae.evaluation.judging import CLASSIFIER, SPLITS
+from fracture_mae.evaluation.own_data import OwnData
 from fracture_mae.evaluation.prediction import weighed
 from fracture_mae.evaluation.strata import NO_REFERENCES, Strata
 from fracture_mae.processes.accelerator import make_accelerator
@@ -90,7 +92,8 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
     options = {"batch_size": config.batch_size, "accelerator": accelerator}
     maps = {xrays.name: place.maps_of(loaded.classifier, xrays, **options) for xrays in dataset.sides}
     predictions = {name: weighed(each.predictions, each.xrays, config) for name, each in maps.items()}
-    report = operating_points.judge(predictions, loaded.decision, config, remark, certainty, predictions["validation"])
+    chosen_on = _chosen_on(loaded, predictions["validation"])
+    report = operating_points.judge(predictions, loaded.decision, config, remark, certainty, chosen_on)
     logits: dict[str, dict[str, np.ndarray]] = {}
     for split in _PLACED:
         report.add(place.judge(maps[split], split, remark, certainty))
@@ -109,6 +112,12 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
         else:
             report.tags[f"within_strata.{split}"] = NO_REFERENCES
     return report
+
+
+def _chosen_on(loaded: LoadedClassifier, validation: pd.DataFrame) -> ChosenOn:
+    """Predictions out of fold, where the classifier keeps some: it may have been trained on validation since, as `tune` does."""
+    own = OwnData.load(loaded.folder)
+    return ChosenOn(validation) if own is None or own.place == VALIDATION else own.chosen_on
 
 
 def _strata(split: str, beside: dict[str, pd.DataFrame]) -> Strata | None:

@@ -3,6 +3,7 @@ import pytest
 
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import own_data, properties, references
+from fracture_mae.evaluation.chosen_on import ChosenOn
 from fracture_mae.evaluation.own_data import OwnData
 from fracture_mae.evaluation.prediction import predict
 from fracture_mae.models import classifier as classifier_model
@@ -17,7 +18,7 @@ def network(tiny_mae):
 @pytest.fixture
 def made(dataset, network, accelerator):
     validation = predict(network, dataset.validation, batch_size=4, accelerator=accelerator)
-    return OwnData.of(network, dataset, validation, batch_size=4, accelerator=accelerator, seed=0)
+    return OwnData.of(network, dataset, ChosenOn(validation), batch_size=4, accelerator=accelerator, seed=0)
 
 
 def test_what_is_kept_comes_back(made, tmp_path):
@@ -46,7 +47,7 @@ def test_of_each_xray_one_file_is_kept_and_of_many_xrays_some(made, dataset, net
     assert made.properties.shape == (9, len([*properties.SIZE, *properties.ENCODING, *properties.BORDER]))
     monkeypatch.setattr(own_data, "_MOST_FEATURES", 4)
     options = {"batch_size": 4, "accelerator": accelerator}
-    fewer = OwnData.of(network, dataset, made.validation, seed=1, **options)
+    fewer = OwnData.of(network, dataset, made.chosen_on, seed=1, **options)
     assert len(fewer.features) == 4
     assert {tuple(row) for row in fewer.features.round(4)} < {tuple(row) for row in made.features.round(4)}
 
