@@ -49,6 +49,17 @@ POINTS = pd.DataFrame(
     }
 )
 
+AT = np.arange(1, 100) / 100
+CURVE = pd.DataFrame(
+    {
+        "threshold_probability": AT,
+        "net_benefit": 0.3 * (1 - AT),
+        "low": 0.2 * (1 - AT),
+        "high": 0.35 * (1 - AT),
+        "flag_all": 0.3 - 0.7 * AT / (1 - AT),
+    }
+)
+
 FIGURES = {
     "reconstructions": lambda: plots.reconstructions(
         {"Original": PICTURES, "Masked": PICTURES, "Reconstruction": PICTURES, "Reconstruction + Visible": PICTURES},
@@ -66,6 +77,10 @@ FIGURES = {
     "reliability_of_one_class": lambda: plots.reliability([1, 1], [0.2, 0.9]),
     "threshold_sweep": lambda: plots.threshold_sweep(scores.threshold_sweep(LABEL, PROBABILITY), 0.4, HEADING),
     "operating_points": lambda: plots.operating_points(POINTS, HEADING, chosen_here=True),
+    "decision_curve": lambda: plots.decision_curve(CURVE, CURVE.iloc[15], 0.3, HEADING),
+    "decision_curve_without_a_band": lambda: plots.decision_curve(
+        CURVE.assign(low=np.nan, high=np.nan), CURVE.assign(low=np.nan, high=np.nan).iloc[15], 0.3, HEADING
+    ),
     "froc": lambda: plots.froc(
         {"X-rays": (np.arange(5), np.arange(5) / 5), "Boxes": (np.arange(5), np.arange(5) / 9)},
         {

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from fracture_mae.evaluation.chosen_on import OUT_OF_FOLD
 from fracture_mae.evaluation.judging import drawn
 from fracture_mae.metrics import assurance as assured
 
@@ -56,26 +57,30 @@ class Aim:
         return assured.confidence(self.n_fractured, self.n_missed_assured, self.min_sensitivity)
 
     def __str__(self) -> str:
-        usual = self.assurance or USUAL
         name, of = (
             f"sensitivity {self.min_sensitivity:.2f}",
             f"of {self.n_fractured:,} {self.unit} missed {self._there}",
         )
-        ordinary = (
-            f"the ordinary choice, {self.ordinary:.3f}, reaches it with confidence {self.ordinary_confidence:.2f}"
-        )
+        usual = self.assurance or USUAL
+        n = assured.needed(self.min_sensitivity, usual)
+        ordinary = f"the ordinary choice, {self.ordinary:.3f}, with confidence {self.ordinary_confidence:.2f}"
         if self.assured is not None:
             sure = f"the true one reaches it with confidence {self.confidence:.3f} ({self.n_missed_assured} {of})"
             return f"{name}: assured, {sure}; {ordinary}"
-        lacking = assured.shortfall(self.n_fractured, self.min_sensitivity, usual, self.unit, self._there)
         if self.assurance is not None:
-            return f"{name}: no threshold is assured: {lacking}; {ordinary}"
-        more = lacking or f"assurance={usual:g} chooses one that is as sure"
-        return f"{name}: the true one reaches it with confidence {self.ordinary_confidence:.2f} ({self.n_missed} {of}); {more}"
+            needed = f"{n:,} {self.unit}, none missed, are needed, found {self.n_fractured:,} {self._there}"
+            return f"{name}: no threshold is assured at {usual:g}, {needed}; {ordinary}"
+        more = (
+            f"{usual:g} takes {n:,}, none missed"
+            if self.n_fractured < n
+            else f"assurance={usual:g} chooses for {usual:g}"
+        )
+        sure = f"the true one reaches it with confidence {self.ordinary_confidence:.2f}"
+        return f"{name}: {sure} ({self.n_missed} {of}; {more})"
 
     @property
     def _there(self) -> str:
-        return self.place if self.place.startswith("out") else f"on {self.place}"
+        return self.place if self.place == OUT_OF_FOLD else f"on {self.place}"
 
     def described(self) -> dict[str, object]:
         """For JSON."""

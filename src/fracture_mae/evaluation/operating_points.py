@@ -260,7 +260,7 @@ def digest(findings: Report, split: str) -> str:
     for rate in ("sensitivity", "specificity"):
         shown[rate] = [f"{v:.3f} [{lo:.3f}, {hi:.3f}]" for v, lo, hi in _with_ends(result, rate)]
         if not document["one_file_per_xray"]:
-            shown[f"per file, {rate[:4]}."] = result[f"{rate}_per_file"].map("{:.3f}".format)
+            shown[f"{rate} of files"] = result[f"{rate}_per_file"].map("{:.3f}".format)
     shown["PPV"] = result["precision"].map("{:.3f}".format)
     shown["NPV"] = result["negative_predictive_value"].map("{:.3f}".format)
     shown["flagged per 1,000"] = result["flagged_per_1000"].map("{:.0f}".format)

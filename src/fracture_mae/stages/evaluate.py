@@ -10,7 +10,7 @@ from fracture_mae.config import Evaluate
 from fracture_mae.data.shown import leakage_of
 from fracture_mae.data.types import Dataset
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.evaluation import judging, operating_points, place, references
+from fracture_mae.evaluation import judging, operating_points, place, references, usefulness
 from fracture_mae.evaluation.chosen_on import VALIDATION, ChosenOn
 from fracture_mae.evaluation.judging import CLASSIFIER, SPLITS
 from fracture_mae.evaluation.own_data import OwnData
@@ -47,7 +47,8 @@ def evaluate(config: Evaluate, run: Run) -> str:
     table["shown"] = table["group"].map(shown)
     run.report(report)
     warning = shortcut_warning(report, dataset.test.name)
-    run.note(f"{note} Shortcut warning: {warning}.")
+    served = operating_points.served(report, dataset.test.name)
+    run.note(" ".join(filter(None, [note, f"Shortcut warning: {warning}.", served])))
     promotion = promote.consider(loaded, report, dataset, config, accelerator)
     promote.carry_out(promotion, loaded, report, dataset, run.id)
     run.report(promotion.report())
@@ -61,7 +62,8 @@ def digest(report: Report) -> str:
     """The figures of all splits to print."""
     where = [place.digest(report, split) for split in _PLACED]
     strata = judging.strata_digest(report, SPLITS[1:])
-    lines = [judging.digest(report, SPLITS).to_string(), strata, operating_points.digest(report, "test"), *where]
+    points = [operating_points.digest(report, "test"), usefulness.digest(report, "test")]
+    lines = [judging.digest(report, SPLITS).to_string(), strata, *points, *where]
     return "\n".join(filter(None, lines))
 
 
@@ -94,6 +96,8 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
     predictions = {name: weighed(each.predictions, each.xrays, config) for name, each in maps.items()}
     chosen_on = _chosen_on(loaded, predictions["validation"])
     report = operating_points.judge(predictions, loaded.decision, config, remark, certainty, chosen_on)
+    held_out = {split: predictions[split] for split in _PLACED}
+    report.add(usefulness.judge(held_out, loaded.decision, config, remark, certainty, chosen_on))
     logits: dict[str, dict[str, np.ndarray]] = {}
     for split in _PLACED:
         report.add(place.judge(maps[split], split, remark, certainty))

@@ -16,7 +16,7 @@ from fracture_mae import plots
 from fracture_mae.config import Evaluate
 from fracture_mae.data.copies.originals import one_of_each
 from fracture_mae.data.types import Dataset, XRays
-from fracture_mae.evaluation import drift, judging, operating_points, place, properties, references
+from fracture_mae.evaluation import drift, judging, operating_points, place, properties, references, usefulness
 from fracture_mae.evaluation.frozen_network import FrozenNetwork
 from fracture_mae.evaluation.judging import CLASSIFIER, WITH_INTERVAL, Certainty, drawn, levels, with_ends
 from fracture_mae.evaluation.own_data import OwnData
@@ -61,7 +61,8 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
     if strata is None:
         report.tags[f"within_strata.{SPLIT}"] = f"no AUROC within strata: {_NOT_KEPT}" if own is None else NO_REFERENCES
     chosen_on = None if own is None else own.chosen_on
-    report.add(operating_points.judge({SPLIT: predictions}, decision, config, remark, certainty, chosen_on))
+    for each in (operating_points, usefulness):
+        report.add(each.judge({SPLIT: predictions}, decision, config, remark, certainty, chosen_on))
     report.add(place.judge(maps, SPLIT, remark, certainty))
     report.add(place.surest(maps, decision, SPLIT, remark))
     report.add(_prevalence(predictions))
@@ -97,6 +98,7 @@ def digest(report: Report) -> str:
         judging.digest(report, [SPLIT]).to_string(),
         judging.strata_digest(report, [SPLIT]),
         operating_points.digest(report, SPLIT),
+        *filter(None, [usefulness.digest(report, SPLIT)]),
         *filter(None, [place.digest(report, SPLIT)]),
         f"fractured: {prevalence['n_fractured']:.0f} of {prevalence['n_xrays']:.0f} X-rays, {with_ends(prevalence)}",
         "do probabilities agree with what came true, per X-ray (right: 1, 0, 1):",

@@ -12,8 +12,8 @@ from fracture_mae.config import Compare, Evaluate
 from fracture_mae.data.types import XRays
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import references
-from fracture_mae.evaluation.frozen_network import FrozenNetwork
 from fracture_mae.evaluation.chosen_on import ChosenOn
+from fracture_mae.evaluation.frozen_network import FrozenNetwork
 from fracture_mae.evaluation.own_data import OwnData
 from fracture_mae.evaluation.prediction import predict
 from fracture_mae.models import classifier as classifier_model
