@@ -51,6 +51,16 @@ POINTS = pd.DataFrame(
 )
 
 CURVE = pd.DataFrame({"probability": [0.2, 0.9], "share": [0.1, 0.8], "low": np.nan, "high": np.nan})
+AT = np.arange(1, 100) / 100
+NET_BENEFIT = pd.DataFrame(
+    {
+        "threshold_probability": AT,
+        "net_benefit": 0.3 * (1 - AT),
+        "low": 0.2 * (1 - AT),
+        "high": 0.35 * (1 - AT),
+        "flag_all": 0.3 - 0.7 * AT / (1 - AT),
+    }
+)
 
 FIGURES = {
     "reconstructions": lambda: plots.reconstructions(
@@ -74,6 +84,10 @@ FIGURES = {
     "reliability_of_one_class": lambda: plots.reliability(CURVE, [1, 1], [0.2, 0.9]),
     "threshold_sweep": lambda: plots.threshold_sweep(scores.threshold_sweep(LABEL, PROBABILITY), 0.4, HEADING),
     "operating_points": lambda: plots.operating_points(POINTS, HEADING, chosen_here=True),
+    "decision_curve": lambda: plots.decision_curve(NET_BENEFIT, NET_BENEFIT.iloc[15], 0.3, HEADING),
+    "decision_curve_without_a_band": lambda: plots.decision_curve(
+        NET_BENEFIT.assign(low=np.nan, high=np.nan), NET_BENEFIT.assign(low=np.nan, high=np.nan).iloc[15], 0.3, HEADING
+    ),
     "froc": lambda: plots.froc(
         {"X-rays": (np.arange(5), np.arange(5) / 5), "Boxes": (np.arange(5), np.arange(5) / 9)},
         {

@@ -21,7 +21,7 @@ PROMOTION_METRICS = (
     *("auroc", "average_precision", "balanced_accuracy", "sensitivity", "specificity", "f1", "mcc"),
     *("brier", "log_loss"),
 )
-THRESHOLD_OBJECTIVES = ("weighted_youden", "balanced_accuracy", "f1", "f2", "mcc")
+THRESHOLD_OBJECTIVES = ("weighted_youden", "balanced_accuracy", "f1", "f2", "mcc", "specificity_at_sensitivity")
 Start = Literal["random", "weights"]  # what a model began as: random numbers, or weights that were pretrained elsewhere
 _RATED_BATCH = 256  # X-rays per step that base learning rates are told for
 _HIGHEST_RATE = 2.4e-3  # of 4096 images, the most that He et al. pre-train with
@@ -355,6 +355,16 @@ class Masking(Config):
     n_figures: int = Field(8, ge=0, le=64, description="X-rays shown in the reconstruction figure, half of each class")
 
 
+def check_can_be_assured(min_sensitivity: float, info: ValidationInfo) -> float:
+    """Refuse a sensitivity of 1 beside an assurance, since no number of X-rays assures it; a field validator."""
+    assurance = info.data.get("assurance", "none")
+    if assurance != "none" and min_sensitivity == 1:
+        raise ValueError(
+            f"found 1 beside --assurance {assurance:g}, and no number of X-rays assures that none is missed; expected a lower one"
+        )
+    return min_sensitivity
+
+
 class OperatingOptions(Config):
     """For whom operating points are worked out."""
 
@@ -364,3 +374,14 @@ class OperatingOptions(Config):
     )
     cost_false_negative: float = Field(5, gt=0, le=1e6, description="price of a missed fracture, in any unit")
     cost_false_positive: float = Field(1, gt=0, le=1e6, description="price of a false alarm, in the same unit")
+    assurance: Annotated[Literal["none"] | Annotated[float, Field(ge=0.5, lt=1)], NumberOrWord] = Field(
+        "none",
+        description="confidence with which the true sensitivity is to be as high as wanted, wherever a threshold is chosen for one; "
+        "it takes 59 patients with a fracture, none missed, to be 0.95 sure of a sensitivity of 0.95; none: the sensitivity is reached "
+        "on the X-rays that the threshold is chosen on, and on others in little more than half of cases",
+    )
+
+    @field_validator("min_sensitivity", check_fields=False)
+    @classmethod
+    def _of_what_can_be_assured(cls, min_sensitivity: float, info: ValidationInfo) -> float:
+        return check_can_be_assured(min_sensitivity, info)

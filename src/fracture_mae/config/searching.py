@@ -12,6 +12,7 @@ from fracture_mae.config.options import (
     OperatingOptions,
     Optimisation,
     ReferenceOptions,
+    check_can_be_assured,
 )
 from fracture_mae.config.training import FinetuneMae, TrainClassifier
 
@@ -33,9 +34,12 @@ class Tune(ReferenceOptions, DataOptions):
         description="what is best, every X-ray counting once; weighted_youden: 1.5 · sensitivity + specificity; "
         "pareto: sensitivity and specificity at once",
     )
-    min_sensitivity: float = Field(
-        0.95, gt=0, le=1, description="specificity_at_sensitivity: share of fractures that must be found"
+    assurance: Annotated[Literal["none"] | Annotated[float, Field(ge=0.5, lt=1)], NumberOrWord] = Field(
+        "none",
+        description="specificity_at_sensitivity: confidence with which the true sensitivity is to be min_sensitivity or more; none: it "
+        "is on the X-rays that the threshold is chosen on",
     )
+    min_sensitivity: float = TrainClassifier.model_fields["min_sensitivity"]
     cost_false_negative: float = OperatingOptions.model_fields["cost_false_negative"]
     cost_false_positive: float = OperatingOptions.model_fields["cost_false_positive"]
     n_trials: int = Field(
@@ -79,6 +83,22 @@ class Tune(ReferenceOptions, DataOptions):
         le=86_400,
         description="seconds between two signs of life of a trial; one silent for three times as long is taken for dead and retried",
     )
+
+    @field_validator("assurance")
+    @classmethod
+    def _of_a_wanted_sensitivity(cls, assurance: float | str, info: ValidationInfo) -> float | str:
+        objective = info.data.get("objective")
+        if assurance != "none" and objective not in (None, "specificity_at_sensitivity"):
+            raise ValueError(
+                f"found {assurance:g} beside --objective {objective}, which wants no sensitivity; expected none, or --objective "
+                "specificity_at_sensitivity"
+            )
+        return assurance
+
+    @field_validator("min_sensitivity")
+    @classmethod
+    def _of_what_can_be_assured(cls, min_sensitivity: float, info: ValidationInfo) -> float:
+        return check_can_be_assured(min_sensitivity, info)
 
     @field_validator("cross_validate")
     @classmethod

@@ -177,6 +177,9 @@ class TrainClassifier(
         "alarm. The mean of what is best in 500 bootstrap draws by patient of the validation X-rays, or, with cross_validate=5, of the "
         "out-of-fold predictions",
     )
+    min_sensitivity: float = Field(
+        0.95, gt=0, le=1, description="specificity_at_sensitivity: share of fractures that must be found, see assurance"
+    )
     cross_validate: Annotated[
         Literal[0]
         | Annotated[int, Field(ge=2, le=20)]

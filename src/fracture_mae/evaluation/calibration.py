@@ -63,7 +63,9 @@ def lines(table: pd.DataFrame) -> list[str]:
     for name, right in _RIGHT.items():
         row = table.loc[name]
         figure = plots.interval_text(row["estimate"], row["low"], row["high"])
-        told.append(f"{words(name)} ({right}): {format(row['estimate'], '.3f') if name == _WITHOUT_INTERVAL else figure}")
+        told.append(
+            f"{words(name)} ({right}): {format(row['estimate'], '.3f') if name == _WITHOUT_INTERVAL else figure}"
+        )
     return told
 
 

@@ -18,6 +18,7 @@ from fracture_mae.data.copies.originals import one_of_each
 from fracture_mae.data.types import Dataset, XRays
 from fracture_mae.errors import FractureMaeError, first_line
 from fracture_mae.evaluation import properties, references
+from fracture_mae.evaluation.chosen_on import VALIDATION, ChosenOn
 from fracture_mae.evaluation.frozen_network import FrozenNetwork
 from fracture_mae.evaluation.prediction import features
 from fracture_mae.metrics.scores import equal_group_weight
@@ -26,6 +27,7 @@ from fracture_mae.models.classifier import FractureClassifier
 _FILE = "own_data.npz"
 _MOST_FEATURES = 1000  # X-rays whose features are kept
 _PREDICTED = ("group", "label", "logit")
+_PATIENT = "validation_patient"
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,15 @@ class OwnData:
     """Numbers alone, no picture; about 120 bytes for a training file and 4 bytes × hidden size for each of at most 1,000 X-rays.
 
     Attributes:
-        validation: a row for each validation file: group, label and logit.
+        validation: what thresholds are chosen on, a row for each validation file, or file that was judged out of fold: group, label,
+            logit and, where it is known, patient; see `chosen_on`.
         properties: `properties.of_files` of the training files.
         label: int64 [n], of these files; group: [n], their X-rays; original: bool [n], true for one file of each X-ray.
         gradients: float64 [d + 1], weights and intercept of the reference on gradient histograms, fitted on these files.
         features: float32 [m, hidden size], pooled features of one file of each training X-ray, of 1,000 of them at most.
         frozen: float64 [d + 1], the same as `gradients` of the reference on frozen features; None where none was asked for.
         frozen_by: name and fingerprint of the network whose features they are.
+        place, calibrated: of `ChosenOn`.
     """
 
     validation: pd.DataFrame
@@ -51,13 +55,15 @@ class OwnData:
     features: np.ndarray
     frozen: np.ndarray | None = None
     frozen_by: tuple[str, str] = ("", "")
+    place: str = VALIDATION
+    calibrated: bool = False
 
     @classmethod
     def of(
         cls,
         classifier: FractureClassifier,
         dataset: Dataset,
-        validation: pd.DataFrame,
+        chosen_on: ChosenOn,
         *,
         batch_size: int,
         accelerator: Accelerator,
@@ -68,7 +74,7 @@ class OwnData:
 
         Args:
             dataset: whose training X-rays it was trained on.
-            validation: its predictions for X-rays that it was not trained on, those that its threshold was chosen on.
+            chosen_on: what its threshold was chosen on.
             seed: by which the X-rays are drawn whose features are kept, where there are too many.
             frozen: the network whose frozen features are a reference.
         """
@@ -78,7 +84,7 @@ class OwnData:
         kept = np.sort(rng.permutation(len(originals))[:_MOST_FEATURES])
         options = {"batch_size": batch_size, "accelerator": accelerator}
         return cls(
-            validation=validation[list(_PREDICTED)].reset_index(drop=True),
+            validation=chosen_on.files[[*_PREDICTED, *({"patient"} & {*chosen_on.files})]].reset_index(drop=True),
             properties=properties.of_files(train, "Properties of the training files"),
             label=train.label,
             group=train.group.astype(str),
@@ -87,12 +93,19 @@ class OwnData:
             features=features(classifier, originals.subset(kept), **options),
             frozen=_fitted(references.feature_classifier(), frozen.describe, train) if frozen else None,
             frozen_by=(frozen.name, frozen.fingerprint) if frozen else ("", ""),
+            place=chosen_on.place,
+            calibrated=chosen_on.calibrated,
         )
+
+    @property
+    def chosen_on(self) -> ChosenOn:
+        """What its threshold was chosen on, and those of operating points are."""
+        return ChosenOn(self.validation, self.place, self.calibrated)
 
     def save(self, folder: Path) -> None:
         """Write it beside the classifier."""
-        predicted = {f"validation_{name}": self.validation[name].to_numpy() for name in _PREDICTED}
-        predicted["validation_group"] = predicted["validation_group"].astype(str)
+        predicted = {f"validation_{name}": self.validation[name].to_numpy() for name in self.validation}
+        predicted |= {name: predicted[name].astype(str) for name in ("validation_group", _PATIENT) if name in predicted}
         np.savez_compressed(
             folder / _FILE,
             **predicted,
@@ -102,6 +115,8 @@ class OwnData:
             original=self.original,
             gradients=self.gradients,
             features=self.features,
+            place=np.array(self.place),
+            calibrated=np.array(self.calibrated),
             **({} if self.frozen is None else {"frozen": self.frozen, "frozen_by": np.array(self.frozen_by)}),
         )
 
@@ -118,6 +133,9 @@ class OwnData:
             with np.load(folder / _FILE, allow_pickle=False) as stored:
                 kept = dict(stored)
             predicted = {name: kept.pop(f"validation_{name}") for name in _PREDICTED}
+            if _PATIENT in kept:  # unknown of classifiers of earlier versions, as is the place
+                predicted["patient"] = kept.pop(_PATIENT)
+            kept |= {"place": str(kept.get("place", VALIDATION)), "calibrated": bool(kept.get("calibrated", False))}
             kept["frozen_by"] = tuple(map(str, kept.get("frozen_by", ("", ""))))
             columns = [*properties.SIZE, *properties.ENCODING, *properties.BORDER]
             of_files = pd.DataFrame(kept.pop("properties"), columns=columns)

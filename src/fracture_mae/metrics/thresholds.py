@@ -163,7 +163,8 @@ def choose(
 ) -> float:
     """Return the threshold that is best by `objective` among all `candidates`.
 
-    Among equally good thresholds the lowest is taken, which misses the fewest fractures.
+    Among equally good thresholds the lowest is taken, which misses the fewest fractures, and none that another one betters, see
+    `undominated`.
 
     label: 0/1 [n]; probability: [n] in [0, 1]; weight: [n], for instance `metrics.equal_group_weight`.
     min_sensitivity: the least sensitivity allowed ("specificity_at_sensitivity" alone).
@@ -177,12 +178,38 @@ def choose(
     counts = Counts.at(label, probability, thresholds, weight)
     options = {"cost_false_negative": cost_false_negative, "cost_false_positive": cost_false_positive}
     scores = score(counts, objective, min_sensitivity=min_sensitivity, **options)
-    return float(thresholds[lowest_best(scores)])
+    return float(thresholds[best(counts, scores)])
 
 
-def lowest_best(scores: np.ndarray) -> np.ndarray:
-    """Return the position [...] of the first of the best scores [..., k], those of ascending thresholds."""
-    return np.argmax(scores >= scores.max(axis=-1, keepdims=True) - TIE, axis=-1)
+def best(counts: Counts, scores: np.ndarray) -> np.ndarray:
+    """Return the position [...] of the first of the best scores [..., k], those of ascending thresholds with their counts [..., k].
+
+    Scores that lie within rounding of each other are ties; so the one that is found may still be dominated, and then it moves.
+    """
+    first = np.argmax(scores >= scores.max(axis=-1, keepdims=True) - TIE, axis=-1)
+    return undominated(counts, first)
+
+
+def undominated(counts: Counts, position: np.ndarray) -> np.ndarray:
+    """Return the positions [...] in counts [..., k] of ascending thresholds that no other one betters, next to `position` [...].
+
+    A threshold is dominated where another one misses fewer fractures at as many false alarms, or raises fewer false alarms at as many
+    missed fractures. It goes down first, to the higher sensitivity, past fractured files alone; where there are none, up past others.
+    """
+    missed, spared = counts.false_negative, counts.true_negative  # both rise with the threshold
+    lowest = _first(spared, position)
+    finds_more = _at(missed, lowest) < _at(missed, position)
+    highest = (missed <= _at(missed, position)[..., None]).sum(axis=-1) - 1
+    return np.where(finds_more, lowest, _first(spared, highest))
+
+
+def _first(rising: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """Position [...] of the first of the rising values [..., k] that is as high as the one at `position` [...]."""
+    return np.argmax(rising >= _at(rising, position)[..., None], axis=-1)
+
+
+def _at(values: np.ndarray, position: np.ndarray) -> np.ndarray:
+    return np.take_along_axis(values, np.asarray(position)[..., None], axis=-1)[..., 0]
 
 
 def score(

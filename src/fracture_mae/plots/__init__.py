@@ -6,6 +6,7 @@ Figures are built without pyplot, which keeps every figure alive and is not safe
 from fracture_mae.plots.comparisons import drift, encoders, fold_roc_curves, fold_spread, learning_curves, sources
 from fracture_mae.plots.decisions import (
     confusion_matrix,
+    decision_curve,
     operating_points,
     precision_recall_curves,
     reliability,
@@ -18,6 +19,7 @@ from fracture_mae.plots.style import heading, interval_text
 
 __all__ = [
     "confusion_matrix",
+    "decision_curve",
     "drift",
     "encoders",
     "fold_roc_curves",

@@ -143,13 +143,15 @@ def threshold_sweep(table: pd.DataFrame, chosen: float, title: str = "Threshold 
     return figure
 
 
-def operating_points(table: pd.DataFrame, title: str = "Operating points", chosen_here: bool = False) -> Figure:
+def operating_points(
+    table: pd.DataFrame, title: str = "Operating points", chosen_on: str = "validation", chosen_here: bool = False
+) -> Figure:
     """Draw what each operating point comes to: a row per point, rates with their intervals, flagged X-rays of 1,000.
 
-    table: as of `operating_points.table`; chosen_here: the thresholds were chosen on these very X-rays.
+    table: as of `operating_points.table`; chosen_on: where thresholds were chosen; chosen_here: on these very X-rays.
     """
     figure = Figure(figsize=(11.0, 1.9 + 0.5 * len(table)), dpi=DPI, layout="constrained")
-    where = "chosen on these X-rays: they look better than they are" if chosen_here else "chosen on validation"
+    where = "chosen on these X-rays: they look better than they are" if chosen_here else f"chosen {_on(chosen_on)}"
     prevalence = f"prevalence {table['prevalence'].iloc[0]:.1%} · thresholds {where}"
     figure.suptitle(f"{title}\n{prevalence}", fontsize=11, color=INK)
     panels = figure.subplots(1, 3, sharey=True)
@@ -169,6 +171,34 @@ def operating_points(table: pd.DataFrame, title: str = "Operating points", chose
     for axes in panels:
         style(axes)
     return figure
+
+
+def decision_curve(curve: pd.DataFrame, at: pd.Series, prevalence: float, title: str = "Decision curve") -> Figure:
+    """Draw the net benefit against the threshold probability with its band, beside flagging all and none.
+
+    curve, at: rows of `usefulness.decision_curve`; the second where the user's prices put it, which is marked with its interval.
+    """
+    figure, axes = figure_of(7.2, 4.8, f"{title}\nprevalence {prevalence:.1%} · band: 95 %, bootstrap by patient")
+    x = curve["threshold_probability"]
+    axes.plot(x, curve["flag_all"], color=ORANGE, label="Flag all")
+    axes.axhline(0, **REFERENCE, label="Flag none")
+    axes.plot(x, curve["net_benefit"], color=BLUE, label="Classifier")
+    axes.fill_between(x, curve["low"], curve["high"], color=BLUE, alpha=0.18, linewidth=0)
+    reach = [[at["net_benefit"] - at["low"]], [at["high"] - at["net_benefit"]]]
+    marks = {"fmt": "o", "color": INK, "markersize": 5, "capsize": 4, "linewidth": 1.4}
+    text = (
+        f"At your prices, {at['threshold_probability']:.3f}: {interval_text(at['net_benefit'], at['low'], at['high'])}"
+    )
+    axes.errorbar([at["threshold_probability"]], [at["net_benefit"]], yerr=np.maximum(reach, 0), label=text, **marks)
+    top = max(prevalence, float(curve["high"].max()))
+    matters = min(1.0, max(4 * prevalence, 2 * at["threshold_probability"], 0.2))  # beyond it nobody would flag
+    axes.set(xlabel="Threshold probability", ylabel="Net benefit", xlim=(0, matters), ylim=(-0.35 * top, 1.08 * top))
+    legend(figure, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _on(place: str) -> str:
+    return f"on {place}" if place == "validation" else place
 
 
 def _rates(axes: Axes, table: pd.DataFrame, rate: str, heights: np.ndarray, colour: str) -> None:

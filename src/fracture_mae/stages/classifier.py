@@ -11,11 +11,13 @@ from accelerate import Accelerator
 from torch.nn import functional as F
 
 from fracture_mae.config import TrainClassifier
+from fracture_mae.data.folds import joined
 from fracture_mae.data.types import Dataset, XRays
-from fracture_mae.evaluation.judging import drawn
+from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation.matching import Matching, match_properties
+from fracture_mae.evaluation.own_threshold import Wish
 from fracture_mae.evaluation.prediction import predict
-from fracture_mae.metrics import bagged_thresholds, calibration, scores
+from fracture_mae.metrics import calibration, scores
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models.classifier import FractureClassifier
@@ -261,11 +263,39 @@ def decide(
         return replace(decision, threshold=config.threshold)
     rows, place = (table, "validation") if out_of_fold is None else (out_of_fold, "out-of-fold")
     probability = decision.probability(rows["logit"]) if out_of_fold is None else rows["probability"]
-    weight = scores.equal_group_weight(rows["group"])
-    options = {"weight": weight, "n_draws": bagged_thresholds.N_DRAWS, "seed": config.seed}
-    chosen = bagged_thresholds.choose(rows["label"], probability, config.threshold, drawn(rows), **options)
-    on = f"mean over {bagged_thresholds.N_DRAWS} bootstrap draws of {rows['group'].nunique():,} {place} X-rays"
-    return replace(decision, threshold=chosen, objective=config.threshold, chosen_on=on)
+    wish, values = wish_of(config), np.asarray(probability)
+    chosen = wish.choose(rows, values, config.seed)
+    return replace(decision, threshold=chosen, objective=str(wish), chosen_on=wish.told(rows, values, chosen, place))
+
+
+def wish_of(config: TrainClassifier) -> Wish | None:
+    """What the threshold is to be best for; None where it is given."""
+    given = not isinstance(config.threshold, str)
+    return None if given else Wish.of(config.threshold, config.min_sensitivity, config.assurance)
+
+
+def check_assurance(config: TrainClassifier, dataset: Dataset) -> None:
+    """Refuse an assurance that the X-rays which the threshold is chosen on cannot give, before the training.
+
+    Raises:
+        FractureMaeError: how many fractures are needed and were found.
+    """
+    if wish := wish_of(config):
+        where = (
+            ("in training and validation", joined(dataset)) if config.n_folds else ("on validation", dataset.validation)
+        )
+        way_out = "Take more X-rays" if config.n_folds else "Choose on more of them with --cross-validate 5"
+        wish.check(where[1].table, where[0], way_out)
+
+
+def as_can_be_assured(config: TrainClassifier, validation: XRays) -> TrainClassifier:
+    """The same options for a fold, without an assurance that its few X-rays cannot give: its threshold is for figures alone."""
+    try:
+        if wish := wish_of(config):
+            wish.check(validation.table, "", "")
+    except FractureMaeError:
+        return config.model_copy(update={"assurance": "none"})
+    return config
 
 
 def calibrated(table: pd.DataFrame, method: str, dataset: Dataset) -> Decision:

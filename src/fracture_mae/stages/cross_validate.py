@@ -263,6 +263,7 @@ def remark_on_encoder(encoder: str, encoder_split: str) -> tuple[str, str]:
 
 
 def _train_fold(start: Encoder, data: Dataset, config: TrainClassifier, accelerator: Accelerator, run: Run) -> Fold:
+    config = classifier_stage.as_can_be_assured(config, data.validation)
     classifier = classifier_stage.build(copy.deepcopy(start), config)
     with open_checkpoints(classifier, data, config, run.id) as checkpoints:
         finished = collectives.from_first(checkpoints.result)

@@ -10,8 +10,10 @@ from fracture_mae.config import Evaluate
 from fracture_mae.data.shown import leakage_of
 from fracture_mae.data.types import Dataset
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.evaluation import calibration, judging, operating_points, place, references
+from fracture_mae.evaluation import calibration, judging, operating_points, place, references, usefulness
+from fracture_mae.evaluation.chosen_on import VALIDATION, ChosenOn
 from fracture_mae.evaluation.judging import CLASSIFIER, SPLITS
+from fracture_mae.evaluation.own_data import OwnData
 from fracture_mae.evaluation.prediction import weighed
 from fracture_mae.evaluation.strata import NO_REFERENCES, Strata
 from fracture_mae.metrics.ends import FEWEST_GROUPS
@@ -46,7 +48,8 @@ def evaluate(config: Evaluate, run: Run) -> str:
     table["shown"] = table["group"].map(shown)
     run.report(report)
     warning = shortcut_warning(report, dataset.test.name)
-    run.note(f"{note} Shortcut warning: {warning}.")
+    served = operating_points.served(report, dataset.test.name)
+    run.note(" ".join(filter(None, [note, f"Shortcut warning: {warning}.", served])))
     promotion = promote.consider(loaded, report, dataset, config, accelerator)
     promote.carry_out(promotion, loaded, report, dataset, run.id)
     run.report(promotion.report())
@@ -61,7 +64,8 @@ def digest(report: Report) -> str:
     where = [place.digest(report, split) for split in _PLACED]
     strata = judging.strata_digest(report, SPLITS[1:])
     lines = [judging.digest(report, SPLITS).to_string(), strata, operating_points.digest(report, "test")]
-    return "\n".join(filter(None, [*lines, calibration.digest(report.tables, "test"), *where]))
+    lines += [usefulness.digest(report, "test"), calibration.digest(report.tables, "test"), *where]
+    return "\n".join(filter(None, lines))
 
 
 def load(config: Evaluate) -> LoadedClassifier:
@@ -91,7 +95,10 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
     options = {"batch_size": config.batch_size, "accelerator": accelerator}
     maps = {xrays.name: place.maps_of(loaded.classifier, xrays, **options) for xrays in dataset.sides}
     predictions = {name: weighed(each.predictions, each.xrays, config) for name, each in maps.items()}
-    report = operating_points.judge(predictions, loaded.decision, config, remark, certainty, predictions["validation"])
+    chosen_on = _chosen_on(loaded, predictions["validation"])
+    report = operating_points.judge(predictions, loaded.decision, config, remark, certainty, chosen_on)
+    held_out = {split: predictions[split] for split in _PLACED}
+    report.add(usefulness.judge(held_out, loaded.decision, config, remark, certainty, chosen_on))
     logits: dict[str, dict[str, np.ndarray]] = {}
     for split in _PLACED:
         report.add(place.judge(maps[split], split, remark, certainty))
@@ -110,6 +117,12 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
         else:
             report.tags[f"within_strata.{split}"] = NO_REFERENCES
     return report
+
+
+def _chosen_on(loaded: LoadedClassifier, validation: pd.DataFrame) -> ChosenOn:
+    """Predictions out of fold, where the classifier keeps some: it may have been trained on validation since, as `tune` does."""
+    own = OwnData.load(loaded.folder)
+    return ChosenOn(validation) if own is None or own.place == VALIDATION else own.chosen_on
 
 
 def _strata(split: str, beside: dict[str, pd.DataFrame]) -> Strata | None:

@@ -16,7 +16,16 @@ from fracture_mae import plots
 from fracture_mae.config import Evaluate
 from fracture_mae.data.copies.originals import one_of_each
 from fracture_mae.data.types import Dataset, XRays
-from fracture_mae.evaluation import calibration, drift, judging, operating_points, place, properties, references
+from fracture_mae.evaluation import (
+    calibration,
+    drift,
+    judging,
+    operating_points,
+    place,
+    properties,
+    references,
+    usefulness,
+)
 from fracture_mae.evaluation.frozen_network import FrozenNetwork
 from fracture_mae.evaluation.judging import CLASSIFIER, WITH_INTERVAL, Certainty, drawn, levels, with_ends
 from fracture_mae.evaluation.own_data import OwnData
@@ -58,8 +67,9 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
     report.tags |= told
     if strata is None:
         report.tags[f"within_strata.{SPLIT}"] = f"no AUROC within strata: {_NOT_KEPT}" if own is None else NO_REFERENCES
-    chosen_on = None if own is None else own.validation
-    report.add(operating_points.judge({SPLIT: predictions}, decision, config, remark, certainty, chosen_on))
+    chosen_on = None if own is None else own.chosen_on
+    for each in (operating_points, usefulness):
+        report.add(each.judge({SPLIT: predictions}, decision, config, remark, certainty, chosen_on))
     report.add(place.judge(maps, SPLIT, remark, certainty))
     report.add(place.surest(maps, decision, SPLIT, remark))
     report.add(_prevalence(predictions))
@@ -94,6 +104,7 @@ def digest(report: Report) -> str:
         judging.digest(report, [SPLIT]).to_string(),
         judging.strata_digest(report, [SPLIT]),
         operating_points.digest(report, SPLIT),
+        *filter(None, [usefulness.digest(report, SPLIT)]),
         *filter(None, [place.digest(report, SPLIT)]),
         f"fractured: {prevalence['n_fractured']:.0f} of {prevalence['n_xrays']:.0f} X-rays, {with_ends(prevalence)}",
         calibration.digest(report.tables, SPLIT),
@@ -109,7 +120,8 @@ def digest(report: Report) -> str:
         table = report.tables[f"{SPLIT}/fall.csv"].set_index("metric").loc[list(WITH_INTERVAL)]
         lines += ["its own test → here, per X-ray, and the fall:"]
         lines += [
-            f"  {calibration.words(name)}: {row['own']:.3f} → {'undefined' if np.isnan(row['elsewhere']) else format(row['elsewhere'], '.3f')}, "
+            f"  {calibration.words(name)}: {row['own']:.3f} → "
+            f"{'undefined' if np.isnan(row['elsewhere']) else format(row['elsewhere'], '.3f')}, "
             f"fall {with_ends(row.rename({'fall': 'estimate'}))}"
             for name, row in table.iterrows()
         ]

@@ -1,5 +1,6 @@
 """From an encoder to a registered classifier, cross-validated first where that is asked for."""
 
+import pandas as pd
 from accelerate import Accelerator
 from tqdm import tqdm
 
@@ -8,6 +9,7 @@ from fracture_mae.data.folds import joined
 from fracture_mae.data.shown import WITH_LABEL
 from fracture_mae.data.types import Dataset
 from fracture_mae.evaluation import judging, operating_points
+from fracture_mae.evaluation.chosen_on import ChosenOn
 from fracture_mae.evaluation.frozen_network import FrozenNetwork
 from fracture_mae.evaluation.own_data import OwnData
 from fracture_mae.evaluation.prediction import weighed
@@ -38,6 +40,7 @@ def train_classifier(config: TrainClassifier, run: Run) -> str:
     for name, said in unobeyed.items():
         tqdm.write(f"{name.partition('.')[0]} is {said}")
     found = inputs.load_training_data(config, encoder.image_size, preprocess=encoder.preprocess)
+    classifier_stage.check_assurance(config, found)
     dataset = with_leakage_of(encoder.source, found)
     run.dataset(dataset)
     encoder_split = inputs.check_encoder_split(config.encoder, dataset)
@@ -57,13 +60,15 @@ def train_classifier(config: TrainClassifier, run: Run) -> str:
         choice = classifier_stage.train_and_choose(classifier, dataset, config, **options, out_of_fold=out_of_fold)
         if not collectives.goes_on_alone():
             return ""
-        report = _judged_on_validation(choice, dataset, config)
+        validation = weighed(choice.predictions, dataset.validation, config)
+        chosen_on = ChosenOn.out_of_fold(out_of_fold) if folds else ChosenOn(validation)
+        report = _judged_on_validation(choice, validation, chosen_on, dataset, config)
         run.report(report)
         if choice.matching:
             run.report(choice.matching.report())
             tqdm.write(f"matched: {choice.matching}")
         options = {"batch_size": config.batch_size, "accelerator": accelerator, "seed": config.seed, "frozen": frozen}
-        own = OwnData.of(classifier, dataset, choice.predictions, **options)
+        own = OwnData.of(classifier, dataset, chosen_on, **options)
         version = register_classifier(classifier, choice.decision, (shown, own), dataset, config, run)
         checkpoints.remove()
     for fold in folds + by_source:
@@ -100,15 +105,21 @@ def _cross_validate(
     return folds, by_source
 
 
-def _judged_on_validation(choice: classifier_stage.Choice, dataset: Dataset, config: TrainClassifier) -> Report:
+def _judged_on_validation(
+    choice: classifier_stage.Choice,
+    validation: pd.DataFrame,
+    chosen_on: ChosenOn,
+    dataset: Dataset,
+    config: TrainClassifier,
+) -> Report:
     """The training's curves, what was chosen, and how good that is on validation."""
     decision = choice.decision
     certainty = judging.Certainty(N_DRAWS, config.seed)
     remark = judging.remark_on(dataset.leakage)
-    predictions = {"validation": weighed(choice.predictions, dataset.validation, config)}
+    predictions = {"validation": validation}
     report = learning_curves.report(choice.progress)
     report.metrics |= decision.metrics
     report.tags |= {"calibration": f"{config.calibrate}: {decision.calibration}", "threshold.choice": str(decision)}
-    report.add(judging.judge_split(predictions["validation"], decision, "validation", remark, certainty))
-    report.add(operating_points.judge(predictions, decision, config, remark, certainty, predictions["validation"]))
+    report.add(judging.judge_split(validation, decision, "validation", remark, certainty))
+    report.add(operating_points.judge(predictions, decision, config, remark, certainty, chosen_on))
     return report

@@ -214,7 +214,8 @@ def register_classifier(
         classifier_model.save(classifier, decision, folder)
         for each in kept:
             each.save(folder)
-        version = registry.register_classifier(folder, _version_tags(dataset, config, run))
+        tags = _version_tags(dataset, config, run) | {"threshold.choice": decision}
+        version = registry.register_classifier(folder, tags)
     run.tags({"registered": f"models:/{registry.CLASSIFIER}/{version}"})
     return version
 

@@ -44,7 +44,16 @@ _WITHOUT_SAY = {
         "resume",
         "n_figures",
     ),
-    *("model", "encoder", "reference_encoder", "calibrate", "threshold", "cross_validate", "unlabelled_dir"),
+    *(
+        "model",
+        "encoder",
+        "reference_encoder",
+        "calibrate",
+        "threshold",
+        "min_sensitivity",
+        "cross_validate",
+        "unlabelled_dir",
+    ),
     *OperatingOptions.model_fields,
     *Computing.model_fields,
 }

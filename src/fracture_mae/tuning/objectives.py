@@ -7,8 +7,12 @@ import numpy as np
 import pandas as pd
 
 from fracture_mae.config import Tune
+from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation.judging import drawn
+from fracture_mae.evaluation.own_threshold import Wish
+from fracture_mae.metrics import assurance as assured
 from fracture_mae.metrics import bagged_thresholds, calibration, scores, thresholds
+from fracture_mae.metrics.decision import Decision
 from fracture_mae.metrics.thresholds import SENSITIVITY_COUNTS, Counts
 
 _SHOWN = ("sensitivity", "specificity", "balanced_accuracy", "precision", "f1", "mcc", "average_precision", "auroc")
@@ -56,6 +60,7 @@ class Objective:
     Attributes:
         name: as in `config.Tune`.
         min_sensitivity: share of fractures that must be found ("specificity_at_sensitivity" alone).
+        assurance: confidence with which the true share is to be as high ("specificity_at_sensitivity" alone); None: it is out of fold.
         cost_false_negative, cost_false_positive: price of a missed fracture and of a false alarm ("cost" alone).
     """
 
@@ -63,10 +68,14 @@ class Objective:
     min_sensitivity: float = 0.95
     cost_false_negative: float = 5.0
     cost_false_positive: float = 1.0
+    assurance: float | None = None
 
     @classmethod
     def of(cls, config: Tune) -> "Objective":
-        return cls(config.objective, config.min_sensitivity, config.cost_false_negative, config.cost_false_positive)
+        costs = config.cost_false_negative, config.cost_false_positive
+        return cls(
+            config.objective, config.min_sensitivity, *costs, None if config.assurance == "none" else config.assurance
+        )
 
     @property
     def directions(self) -> tuple[str, ...]:
@@ -85,7 +94,9 @@ class Objective:
             "specificity_at_sensitivity": ("min_sensitivity",),
         }
         counts = {"sensitivity_counts": SENSITIVITY_COUNTS} if self.name == "weighted_youden" else {}
-        return {"objective": self.name} | counts | {name: getattr(self, name) for name in options.get(self.name, ())}
+        assurance = {} if self.assurance is None else {"assurance": self.assurance}  # older studies were not asked
+        chosen = {name: getattr(self, name) for name in options.get(self.name, ())}
+        return {"objective": self.name} | counts | chosen | assurance
 
     def __str__(self) -> str:
         """Such as `cost (cost_false_negative 5, cost_false_positive 1)`."""
@@ -95,9 +106,12 @@ class Objective:
     def choose_threshold(self, rows: Rows, params: Mapping[str, object]) -> float:
         """The best threshold, as `bagged_thresholds` chooses it.
 
+        Where a sensitivity is to be assured, it is the highest one that is, see `metrics.assurance`.
         Average precision knows no threshold: that of the best balanced accuracy is taken. A trial of a Pareto study has the
         sensitivity to aim at among its parameters.
         """
+        if self.assurance is not None:
+            return _assured(rows, self.min_sensitivity, self.assurance)
         options = self._options()
         if self.name == "pareto":
             options["min_sensitivity"] = params["aimed_sensitivity"]
@@ -106,6 +120,29 @@ class Objective:
         )
         options |= {"weight": rows.weight, "n_draws": bagged_thresholds.N_DRAWS}
         return bagged_thresholds.choose(rows.label, rows.probability, name, rows.drawn, **options)
+
+    @property
+    def wish(self) -> Wish:
+        """What the threshold of a classifier is to be best for."""
+        return Wish.of(self.name, self.min_sensitivity, "none" if self.assurance is None else self.assurance)
+
+    def told(self, predictions: pd.DataFrame, decision: Decision, place: str) -> str:
+        """How and on what the threshold of `decision` was chosen, see `Wish.told`."""
+        return self.wish.told(predictions, decision.probability(predictions["logit"]), decision.threshold, place)
+
+    def check(self, table: pd.DataFrame, fold: np.ndarray) -> None:
+        """Refuse an assurance that the X-rays without any one of the folds cannot give, by which the others' decisions are made.
+
+        Args:
+            table: columns group, label and patient of the files that trials are judged on; fold: [n], of each.
+
+        Raises:
+            FractureMaeError: how many fractures are needed and were found.
+        """
+        for number in np.unique(fold):
+            self.wish.check(
+                table[fold != number], "where a fold is left out, by whose others it is decided", "Take more X-rays"
+            )
 
     def values(
         self, label: np.ndarray, probability: np.ndarray, decision: np.ndarray, weight: np.ndarray
@@ -162,6 +199,17 @@ def judge(table: pd.DataFrame, objective: Objective, params: Mapping[str, object
         intercept=sigmoid.intercept,
         metrics={name: value for name, value in shown.items() if np.isfinite(value)},
     )
+
+
+def _assured(rows: Rows, min_sensitivity: float, assurance: float) -> float:
+    options = {"min_sensitivity": min_sensitivity, "assurance": assurance}
+    found = assured.choose(rows.label, rows.probability, rows.drawn, **options)
+    if found is None:  # `Objective.check` has looked before
+        n = np.unique(rows.drawn[rows.label == 1]).size
+        raise FractureMaeError(
+            f"{assured.shortfall(n, *options.values(), 'patients with a fracture', 'to choose on')}."
+        )
+    return found
 
 
 def rates(counts: Counts) -> dict[str, np.ndarray]:

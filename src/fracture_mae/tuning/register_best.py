@@ -13,9 +13,9 @@ from fracture_mae.data import folds
 from fracture_mae.data.shown import WITH_LABEL
 from fracture_mae.data.types import Dataset
 from fracture_mae.evaluation import held_out_sources, judging
+from fracture_mae.evaluation.chosen_on import ChosenOn
 from fracture_mae.evaluation.judging import Certainty
 from fracture_mae.evaluation.own_data import OwnData
-from fracture_mae.metrics import bagged_thresholds
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.stages import classifier as classifier_stage
 from fracture_mae.stages import inputs
@@ -70,9 +70,9 @@ class Conclusion:
             classifier_stage.calibrated(predictions, "platt", self.dataset),
             threshold=verdict.threshold,
             objective=str(self.objective),
-            chosen_on=f"mean over {bagged_thresholds.N_DRAWS} bootstrap draws of {predictions['group'].nunique():,} "
-            f"{self.depth.judged_on.replace('_', ' ')} X-rays",
         )
+        told = self.objective.told(predictions, decision, self.depth.judged_on.replace("_", " "))
+        decision = replace(decision, chosen_on=told)
         run.metrics(decision.metrics)
         run.tags({"calibration": f"platt: {decision.calibration}", "threshold.choice": str(decision)})
         findings = self._judged(predictions, decision)
@@ -93,7 +93,8 @@ class Conclusion:
         options = {"batch_size": self.config.batch_size, "accelerator": self.accelerator, "seed": self.config.seed}
         frozen, told = inputs.load_reference(self.config, self.accelerator)
         run.tags(told)
-        own = OwnData.of(classifier, refitted, predictions, frozen=frozen, **options)
+        chosen_on = ChosenOn(predictions, self.depth.judged_on.replace("_", " "))
+        own = OwnData.of(classifier, refitted, chosen_on, frozen=frozen, **options)
         version = register_classifier(classifier, decision, (shown, own), self.dataset, self.config, run)
         corners = results.corners(contributed, best.params["class_weight"])
         table = corners[["score", "sensitivity", "specificity"]].round(3).to_string()

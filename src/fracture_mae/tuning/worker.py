@@ -72,6 +72,7 @@ def take_part(
     """
     objective, space = Objective.of(config), space_of(config, encoder.start, encoder)
     depth = depth_of(encoder, dataset, config, accelerator)
+    objective.check((depth.xrays if isinstance(depth, HeadDepth) else dataset.validation).table, depth.fold)
     if config.depth == "finetune":
         rates = space["learning_rate"]
         tqdm.write(f"start: {start.described(encoder)} → learning rates from {rates.low:g} to {rates.high:g}")

@@ -288,3 +288,27 @@ def test_what_the_recipe_filled_is_told_from_what_was_asked_for():
     assert hash(config) == hash(same)
     assert config != TrainClassifier()
     assert config.model_copy(update={"patch_dropout": 0.0}).from_recipe == config.from_recipe
+
+
+@pytest.mark.parametrize("kind", [TrainClassifier, Evaluate, config.Tune])
+def test_an_assurance_is_none_or_a_confidence(kind):
+    assert kind().assurance == "none"
+    options = {"objective": "specificity_at_sensitivity"} if kind is config.Tune else {}
+    assert kind(assurance="0.95", **options).assurance == 0.95
+    for wrong in (0.05, 1, "high"):
+        with pytest.raises(ValidationError, match="assurance"):
+            kind(assurance=wrong, **options)
+
+
+def test_an_assurance_is_for_a_wanted_sensitivity_below_one():
+    with pytest.raises(
+        ValidationError, match=r"found 0\.95 beside --objective f1, which wants no sensitivity; expected none, or"
+    ):
+        config.Tune(objective="f1", assurance=0.95)
+    for kind, options in ((TrainClassifier, {}), (config.Tune, {"objective": "specificity_at_sensitivity"})):
+        with pytest.raises(
+            ValidationError,
+            match=r"found 1 beside --assurance 0\.95, and no number of X-rays assures that none is missed",
+        ):
+            kind(assurance=0.95, min_sensitivity=1, **options)
+        assert kind(min_sensitivity=1, **options).min_sensitivity == 1

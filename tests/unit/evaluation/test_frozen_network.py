@@ -12,6 +12,7 @@ from fracture_mae.config import Compare, Evaluate
 from fracture_mae.data.types import XRays
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import references
+from fracture_mae.evaluation.chosen_on import ChosenOn
 from fracture_mae.evaluation.frozen_network import FrozenNetwork
 from fracture_mae.evaluation.own_data import OwnData
 from fracture_mae.evaluation.prediction import predict
@@ -74,9 +75,8 @@ def test_out_of_fold_it_stands_beside_the_others(frozen, xrays):
 def own(frozen, dataset, tiny_mae, accelerator, tmp_path):
     classifier = classifier_model.from_mae(tiny_mae, pool="mean")
     options = {"batch_size": 4, "accelerator": accelerator}
-    made = OwnData.of(
-        classifier, dataset, predict(classifier, dataset.validation, **options), seed=0, frozen=frozen, **options
-    )
+    chosen_on = ChosenOn(predict(classifier, dataset.validation, **options))
+    made = OwnData.of(classifier, dataset, chosen_on, seed=0, frozen=frozen, **options)
     made.save(tmp_path)
     return OwnData.load(tmp_path)
 

@@ -7,6 +7,7 @@ from scipy.special import logit
 
 from fracture_mae.config import Evaluate
 from fracture_mae.evaluation import operating_points
+from fracture_mae.evaluation.chosen_on import ChosenOn
 from fracture_mae.evaluation.judging import Certainty
 from fracture_mae.evaluation.operating_points import Costs, OperatingPoint, choose, rates_at, table, weighted_to
 from fracture_mae.metrics import bagged_thresholds
@@ -29,8 +30,13 @@ def files(label, probability, group=None):
 TEN = files([1, 1, 0, 1, 1, 0, 0, 1, 0, 0], [0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
 
 
+def with_probability(rows):
+    return rows.assign(probability=DECISION.probability(rows["logit"]))
+
+
 def thresholds(rows=TEN, prevalence=None, costs=EVEN, draws=AS_THEY_ARE):
-    return {point.name: point.threshold for point in choose(rows, DECISION, prevalence, costs, draws)}
+    points = choose(with_probability(rows), DECISION, prevalence, costs, draws).points
+    return {point.name: point.threshold for point in points}
 
 
 def test_thresholds_by_hand():
@@ -81,13 +87,15 @@ def test_weights_to_a_prevalence():
 
 def test_rates_by_bayes_formula():
     # Sensitivity 0.9, specificity 0.8. Of 1,000 X-rays 10 are broken: 9 found, 1 missed; 198 of 990 falsely flagged.
-    rates = rates_at(0.9, 0.8, 0.01, Costs(5, 1))
+    rates = rates_at(np.array(0.9), np.array(0.8), 0.01, Costs(5, 1))
     assert rates["sensitivity"] == pytest.approx(0.9)
     assert rates["specificity"] == pytest.approx(0.8)
     assert rates["precision"] == pytest.approx(9 / 207)
     assert rates["negative_predictive_value"] == pytest.approx(792 / 793)
     assert rates["flagged_per_1000"] == pytest.approx(207)
     assert rates["cost_per_1000"] == pytest.approx(5 * 1 + 198)
+    assert rates["read_per_fracture"] == pytest.approx(207 / 9)  # 23 X-rays for each fracture among them
+    assert np.isnan(rates_at(np.array(0.0), np.array(1.0), 0.01, EVEN)["read_per_fracture"])  # none is found
 
 
 def test_at_their_own_prevalence_the_rates_are_those_of_the_counts():
@@ -149,7 +157,8 @@ def test_xrays_of_a_patient_are_drawn_as_one():
 
 def judged(test, **options):
     config = Evaluate(**options)
-    return operating_points.judge({"validation": TEN, "test": test}, DECISION, config, "LEAKY", CERTAINTY, TEN)
+    splits, chosen_on = {"validation": TEN, "test": test}, ChosenOn(TEN)
+    return operating_points.judge(splits, DECISION, config, "LEAKY", CERTAINTY, chosen_on)
 
 
 def test_nothing_is_chosen_on_test():

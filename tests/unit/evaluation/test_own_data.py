@@ -3,8 +3,10 @@ import pytest
 
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import own_data, properties, references
+from fracture_mae.evaluation.chosen_on import ChosenOn
 from fracture_mae.evaluation.own_data import OwnData
 from fracture_mae.evaluation.prediction import predict
+from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import classifier as classifier_model
 from tests import builders
 
@@ -17,7 +19,7 @@ def network(tiny_mae):
 @pytest.fixture
 def made(dataset, network, accelerator):
     validation = predict(network, dataset.validation, batch_size=4, accelerator=accelerator)
-    return OwnData.of(network, dataset, validation, batch_size=4, accelerator=accelerator, seed=0)
+    return OwnData.of(network, dataset, ChosenOn(validation), batch_size=4, accelerator=accelerator, seed=0)
 
 
 def test_what_is_kept_comes_back(made, tmp_path):
@@ -28,6 +30,30 @@ def test_what_is_kept_comes_back(made, tmp_path):
     for name in ("label", "group", "original", "gradients", "features"):
         np.testing.assert_array_equal(getattr(back, name), getattr(made, name))
     assert OwnData.load(tmp_path / "elsewhere") is None
+
+
+def test_where_thresholds_were_chosen_comes_back(dataset, network, accelerator, tmp_path):
+    table = predict(network, dataset.validation, batch_size=4, accelerator=accelerator)
+    pooled = table.assign(probability=np.linspace(0.1, 0.9, len(table)), fold=1)
+    chosen_on = ChosenOn.out_of_fold(pooled)
+    OwnData.of(network, dataset, chosen_on, batch_size=4, accelerator=accelerator, seed=0).save(tmp_path)
+    back = OwnData.load(tmp_path).chosen_on
+    assert (back.place, back.calibrated) == ("out of fold", True)
+    decision = Decision(("healthy", "broken"), temperature=3.0)  # has no say: each fold had its own
+    np.testing.assert_allclose(back.levels(decision)["image"]["probability"], pooled["probability"])
+    assert back.files["patient"].tolist() == table["patient"].tolist()
+
+
+def test_of_earlier_versions_validation_is_what_thresholds_were_chosen_on(made, tmp_path):
+    made.save(tmp_path)
+    with np.load(tmp_path / "own_data.npz") as stored:
+        kept = {
+            name: value for name, value in stored.items() if name not in ("place", "calibrated", "validation_patient")
+        }
+    np.savez_compressed(tmp_path / "own_data.npz", **kept)
+    back = OwnData.load(tmp_path).chosen_on
+    assert (back.place, back.calibrated) == ("validation", False)
+    assert list(back.files) == ["group", "label", "logit"]
 
 
 def test_references_are_those_that_an_evaluation_fits_on_the_training_xrays(made, dataset, tmp_path):
@@ -46,7 +72,7 @@ def test_of_each_xray_one_file_is_kept_and_of_many_xrays_some(made, dataset, net
     assert made.properties.shape == (9, len([*properties.SIZE, *properties.ENCODING, *properties.BORDER]))
     monkeypatch.setattr(own_data, "_MOST_FEATURES", 4)
     options = {"batch_size": 4, "accelerator": accelerator}
-    fewer = OwnData.of(network, dataset, made.validation, seed=1, **options)
+    fewer = OwnData.of(network, dataset, made.chosen_on, seed=1, **options)
     assert len(fewer.features) == 4
     assert {tuple(row) for row in fewer.features.round(4)} < {tuple(row) for row in made.features.round(4)}
 

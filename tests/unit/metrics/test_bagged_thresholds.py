@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.special import expit
 from scipy.stats import norm
 
@@ -7,7 +9,7 @@ from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics import bagged_thresholds, thresholds
 from fracture_mae.metrics.bagged_thresholds import choose
 from fracture_mae.metrics.intervals import resampled
-from fracture_mae.metrics.thresholds import OBJECTIVES
+from fracture_mae.metrics.thresholds import OBJECTIVES, Counts, decide
 
 
 def scored(seed, n_positive=33, n_negative=15, separation=1.5):
@@ -18,7 +20,8 @@ def scored(seed, n_positive=33, n_negative=15, separation=1.5):
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_it_is_the_mean_of_what_is_chosen_in_each_draw(objective):
+def test_it_is_the_mean_of_what_is_chosen_in_each_draw(objective, monkeypatch):
+    monkeypatch.setattr(bagged_thresholds, "not_dominated", lambda label, probability, threshold, weight: threshold)
     label, probability = scored(0)
     group, weight = np.arange(48) // 2, 1 / (1 + np.arange(48) % 3)
     options = {"min_sensitivity": 0.8}
@@ -53,6 +56,52 @@ def test_patients_are_drawn_whole():
     once = choose(label, probability, "weighted_youden", np.arange(48))
     four = choose(np.tile(label, 4), np.tile(probability, 4), "weighted_youden", np.tile(np.arange(48), 4))
     assert four == pytest.approx(once)
+
+
+def rates_of(label, probability, weight, thresholds):
+    """Sensitivity and specificity of each threshold, and of all that there are."""
+    counts = [Counts.of(label, decide(probability, at), weight) for at in thresholds]
+    return np.array([[count.sensitivity, count.specificity] for count in counts])
+
+
+twentieths = st.integers(0, 20).map(lambda step: step / 20)
+scored_files = st.lists(st.tuples(st.integers(0, 1), twentieths, st.integers(0, 4)), min_size=2, max_size=25).filter(
+    lambda files: len({label for label, _, weight in files if weight}) == 2
+)
+
+
+@pytest.mark.parametrize("bagged", [False, True])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@settings(max_examples=40, deadline=None)
+@given(files=scored_files, prices=st.sampled_from([(5, 1), (1e6, 1e-9), (1e-9, 1e6)]))
+def test_no_other_threshold_betters_the_one_that_is_chosen(objective, bagged, files, prices):
+    """None has a higher sensitivity at the same specificity, nor a higher specificity at the same sensitivity."""
+    label, probability, weight = map(np.array, zip(*files, strict=True))
+    options = {"min_sensitivity": 0.8, "cost_false_negative": prices[0], "cost_false_positive": prices[1]}
+    if bagged:
+        group = np.arange(len(files)) // 2
+        chosen = choose(label, probability, objective, group, weight=weight, n_draws=20, **options)
+    else:
+        chosen = thresholds.choose(label, probability, objective, weight=weight, **options)
+    (found,) = rates_of(label, probability, weight, [chosen])
+    others = rates_of(label, probability, weight, thresholds.candidates(probability))
+    betters = (others >= found - 1e-12).all(axis=1) & (others > found + 1e-12).any(axis=1)
+    assert not betters.any()
+
+
+def test_a_mean_that_is_dominated_moves_to_the_nearest_gap_and_little_into_it():
+    # From below: H 0.1, H 0.2, B 0.4, B 0.5, H 0.7, B 0.9. Gaps that nothing betters: 0.2-0.4, 0.7-0.9.
+    label, probability, ones = np.array([0, 0, 1, 1, 0, 1]), np.array([0.1, 0.2, 0.4, 0.5, 0.7, 0.9]), np.ones(6)
+    for at, expected in [
+        (0.3, 0.3),
+        (0.45, 0.4 - 0.1 / 4),
+        (0.6, 0.7 + 0.1 / 4),
+        (0.15, 0.2 + 0.1 / 4),
+        (0.95, 0.9 - 0.1 / 4),
+    ]:
+        assert bagged_thresholds.not_dominated(label, probability, at, ones) == pytest.approx(expected)
+    # The lower of two equally near.
+    assert bagged_thresholds.not_dominated(label, probability, 0.55, ones) == pytest.approx(0.375)
 
 
 @pytest.mark.parametrize("least", [0.8, 0.95, 1.0])

@@ -199,13 +199,13 @@ def overlapping(n=40, seed=0):
 
 
 def test_the_default_leans_to_sensitivity_and_says_how_it_was_chosen(dataset):
-    rows = overlapping()
+    rows = overlapping(seed=6)
     default = decide(rows, TrainClassifier(), dataset)
     even = decide(rows, TrainClassifier(threshold="balanced_accuracy"), dataset)
     assert 0 < default.threshold < even.threshold
     assert str(default) == (
         f"threshold {default.threshold:.3f}: weighted_youden (sensitivity counts 1.5 times as much as specificity), "
-        "mean over 500 bootstrap draws of 40 validation X-rays"
+        "mean over 500 bootstrap draws of 40 validation X-rays by their 80 files one by one, as a server answers"
     )
     assert decide(rows, TrainClassifier(), dataset) == default  # the same seed, the same threshold
     assert decide(rows, TrainClassifier(seed=1), dataset).threshold != default.threshold
@@ -221,7 +221,39 @@ def test_where_there_are_out_of_fold_predictions_the_threshold_is_chosen_on_them
     assert (decision.slope, decision.intercept) == (plain.slope, plain.intercept)
     expected = bagged_thresholds.choose(other["label"], other["probability"], "weighted_youden", other["patient"])
     assert decision.threshold == pytest.approx(expected)
-    assert decision.chosen_on == "mean over 500 bootstrap draws of 120 out-of-fold X-rays"
+    assert decision.chosen_on.startswith("mean over 500 bootstrap draws of 120 out-of-fold X-rays by their 240 files")
+
+
+def test_a_sensitivity_is_assured_where_that_is_asked_for(dataset):
+    rows = overlapping(160)  # 40 patients with a fracture
+    config = TrainClassifier(threshold="specificity_at_sensitivity", min_sensitivity=0.9, assurance=0.95)
+    sure = decide(rows, config, dataset)
+    ordinary = decide(rows, config.model_copy(update={"assurance": "none"}), dataset)
+    assert sure.threshold < ordinary.threshold
+    lowest = rows[rows["label"] == 1].groupby("patient")["logit"].min()
+    assert (sure.probability(lowest) >= sure.threshold).all()  # of 40 none may be missed
+    assert sure.objective == "specificity_at_sensitivity (min_sensitivity 0.9, assurance 0.95)"
+    assert sure.chosen_on.startswith(
+        "assured on 160 validation X-rays by their 320 files one by one, as a server answers: 0 of 40 pat"
+    )
+    with pytest.raises(FractureMaeError, match="needs 59 patients with a fracture, none of them missed; found 40"):
+        decide(rows, config.model_copy(update={"min_sensitivity": 0.95}), dataset)
+
+
+def test_what_cannot_be_assured_ends_before_the_training_but_not_a_fold(dataset):
+    config = TrainClassifier(threshold="specificity_at_sensitivity", min_sensitivity=0.5, assurance=0.95)
+    refused = r"needs 5 patients with a fracture, none of them missed; found 3 on validation\. Choose on more of them with --cross-val"
+    with pytest.raises(FractureMaeError, match=refused):
+        classifier_stage.check_assurance(config, dataset)
+    classifier_stage.check_assurance(config.model_copy(update={"cross_validate": 5}), dataset)  # 3 and 4 of training
+    with pytest.raises(FractureMaeError, match=r"found 5 in training and validation\. Take more X-rays"):
+        classifier_stage.check_assurance(
+            config.model_copy(update={"min_sensitivity": 0.9, "cross_validate": 5}), dataset
+        )
+    assert classifier_stage.as_can_be_assured(config, dataset.validation).assurance == "none"
+    enough = config.model_copy(update={"min_sensitivity": 0.3})
+    assert classifier_stage.as_can_be_assured(enough, dataset.validation) == enough
+    classifier_stage.check_assurance(TrainClassifier(assurance=0.95), dataset)  # for operating points alone
 
 
 def test_a_given_threshold_is_taken_and_the_data_is_named(dataset):

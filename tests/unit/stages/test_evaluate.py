@@ -10,6 +10,9 @@ from fracture_mae.data.shown import WITH_LABEL
 from fracture_mae.data.types import Leakage
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import judging
+from fracture_mae.evaluation.chosen_on import ChosenOn
+from fracture_mae.evaluation.own_data import OwnData
+from fracture_mae.evaluation.prediction import predict
 from fracture_mae.evaluation.references import FILE_PROPERTIES
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import classifier as classifier_model
@@ -114,6 +117,22 @@ def test_every_split_is_judged_and_compared_if_asked(folder, dataset, accelerato
         assert compared.loc["classifier", "estimate"] == pytest.approx(found.metrics["test/xray/auroc"])
         assert np.isfinite(compared["estimate"]).all()
         assert {Path(path).name for path in found.figures} >= {"comparison.png", "comparison_roc.png"}
+
+
+def test_where_a_classifier_keeps_predictions_out_of_fold_thresholds_are_chosen_on_them(
+    folder, dataset, tiny_mae, accelerator
+):
+    """`tune` trains what it registers on validation too: chosen there, they would be flattered."""
+    network = classifier_model.from_mae(tiny_mae, pool="cls", drop_path=0.0, seed=0)
+    kept = predict(network, dataset.validation, batch_size=4, accelerator=accelerator)
+    for place, expected in (("out of fold", "out of fold"), ("validation", "validation")):
+        OwnData.of(network, dataset, ChosenOn(kept, place), batch_size=4, accelerator=accelerator, seed=0).save(folder)
+        loaded = evaluate.load(Evaluate(classifier=str(folder)))
+        report = evaluate.judge(loaded, dataset, Evaluate(n_draws=100, references=False), accelerator)
+        points = report.tables["test/xray/operating_points.csv"]
+        assert set(points["chosen_on"]) == {"the model", "given", expected}
+        assert {"test/xray/net_benefit", "validation/xray/net_benefit"} <= set(report.metrics)
+        assert "Net benefit on test, each X-ray once" in evaluate.digest(report)
 
 
 def test_boxes_that_taught_nothing_say_whether_it_looks_there(folder, accelerator):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fracture_mae.config import Evaluate
+from fracture_mae.evaluation.chosen_on import ChosenOn
 from fracture_mae.evaluation.own_data import OwnData
 from fracture_mae.evaluation.prediction import predict
 from fracture_mae.metrics.decision import Decision
@@ -22,7 +23,8 @@ def loaded(tmp_path, tiny_mae, dataset, accelerator):
     """A classifier with what it keeps of its own data."""
     network = classifier_model.from_mae(tiny_mae, pool="mean", seed=0)
     options = {"batch_size": 4, "accelerator": accelerator}
-    OwnData.of(network, dataset, predict(network, dataset.validation, **options), seed=0, **options).save(tmp_path)
+    chosen_on = ChosenOn(predict(network, dataset.validation, **options))
+    OwnData.of(network, dataset, chosen_on, seed=0, **options).save(tmp_path)
     return LoadedClassifier("made", "1", network, DECISION, builders.shown([]), tmp_path)
 
 

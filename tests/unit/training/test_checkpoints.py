@@ -185,6 +185,15 @@ def test_a_classifier_learns_from_boxes_and_an_autoencoder_does_not(dataset):
     assert len({folder(FinetuneMae, texts) for texts in (none, some, others)}) == 1
 
 
+def test_another_wish_for_the_threshold_is_the_same_training(dataset):
+    def folder(**options):
+        torch.manual_seed(0)
+        return open_checkpoints(nn.Linear(1, 1), dataset, TrainClassifier(**options), "run").folder
+
+    wish = {"threshold": "specificity_at_sensitivity", "min_sensitivity": 0.9, "assurance": 0.95, "prevalence": 0.05}
+    assert folder() == folder(**wish) != folder(epochs=3)
+
+
 @pytest.mark.parametrize(("how", "n_folders"), [("letterbox", 1), ("film_squares", 2)])
 def test_pixels_made_by_another_version_are_another_training(dataset, monkeypatch, how, n_folders):
     """A training that was killed before an update must not go on with other pixels after it."""

@@ -6,7 +6,8 @@ import pytest
 from scipy.special import expit, logit
 
 from fracture_mae.config import Tune
-from fracture_mae.metrics import bagged_thresholds, thresholds
+from fracture_mae.errors import FractureMaeError
+from fracture_mae.metrics import assurance, bagged_thresholds, thresholds
 from fracture_mae.tuning.objectives import Objective, Rows, judge
 
 # Of three fractured X-rays two are found; of six others two are flagged: TP 2, FN 1, FP 2, TN 4.
@@ -115,3 +116,34 @@ def test_judging_weighs_xrays_and_not_files():
     assert verdicts[0].values == pytest.approx(verdicts[1].values)
     assert verdicts[0].threshold == pytest.approx(verdicts[1].threshold, abs=1e-3)
     assert verdicts[0].metrics == pytest.approx(verdicts[1].metrics)
+
+
+ASSURED = Objective("specificity_at_sensitivity", min_sensitivity=0.9, assurance=0.95)
+
+
+def test_an_assured_sensitivity_is_chosen_for_and_named():
+    rng = np.random.default_rng(0)
+    label = np.tile([0, 1], 40)
+    rows = Rows(label, np.round(0.4 * label + 0.6 * rng.random(80), 2), np.arange(80), np.ones(80))
+    found = ASSURED.choose_threshold(rows, {})
+    options = {"min_sensitivity": 0.9, "assurance": 0.95}
+    assert found == assurance.choose(rows.label, rows.probability, rows.drawn, **options)
+    assert found < Objective("specificity_at_sensitivity", min_sensitivity=0.9).choose_threshold(rows, {})
+    with pytest.raises(FractureMaeError, match="needs 29 patients with a fracture, none of them missed; found 20"):
+        ASSURED.choose_threshold(rows.where(np.arange(80) < 40), {})
+    assert str(ASSURED) == "specificity_at_sensitivity (min_sensitivity 0.9, assurance 0.95)"
+    assert "assurance" not in Objective("specificity_at_sensitivity").described()  # older studies go on
+
+
+def test_every_fold_must_leave_enough_to_assure_it():
+    rows = pd.DataFrame({"label": 1, "group": range(60), "patient": range(60)})
+    ASSURED.check(rows, np.arange(60) % 2)  # 30 are left of two folds
+    with pytest.raises(FractureMaeError, match="found 24 where a fold is left out"):
+        ASSURED.check(rows, np.arange(60) % 5 // 3)
+    Objective("f1").check(rows, np.arange(60))
+
+
+def test_the_option_reaches_the_objective():
+    config = Tune(objective="specificity_at_sensitivity", min_sensitivity=0.9, assurance=0.95)
+    assert Objective.of(config) == ASSURED
+    assert Objective.of(Tune()).assurance is None

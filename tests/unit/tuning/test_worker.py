@@ -278,3 +278,19 @@ def test_a_study_of_held_out_sources_is_one_of_its_own_and_tells_the_folds_besid
     )
     with pytest.raises(FractureMaeError, match="sources held out"):  # the same X-rays of other sources
         session(other, n_trials=1, cross_validate="sources")
+
+
+def test_what_cannot_be_assured_ends_before_the_first_trial(session, tmp_path):
+    with pytest.raises(
+        FractureMaeError, match=r"--assurance 0\.95: .* needs 59 patients with a fracture, none of them missed; found"
+    ):
+        session(n_trials=2, objective="specificity_at_sensitivity", assurance=0.95)
+    assert not (tmp_path / "optuna.db").exists() or not optuna.get_all_study_names(f"sqlite:///{tmp_path}/optuna.db")
+
+
+def test_an_assured_threshold_is_registered_with_what_it_keeps(session, registered):
+    session(n_trials=2, objective="specificity_at_sensitivity", min_sensitivity=0.2, assurance=0.5)
+    ((_, decision, *_),) = registered
+    assert decision.objective == "specificity_at_sensitivity (min_sensitivity 0.2, assurance 0.5)"
+    assert decision.chosen_on.startswith("assured on ")
+    assert "out of fold X-rays" in decision.chosen_on

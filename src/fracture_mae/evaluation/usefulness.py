@@ -1,0 +1,218 @@
+"""Whether a classifier is of use: net benefit against flagging every X-ray, and against flagging none (Vickers & Elkin 2006).
+
+Who would have an X-ray read again at a probability of fracture of p says that a missed fracture weighs as much as (1 - p) / p false
+alarms: at 1/6, five. At that threshold probability the net benefit is the share of X-rays that are found fractures less the share that
+are false alarms times p / (1 - p) (Vickers & Elkin, "Decision curve analysis", Medical Decision Making 26, 2006); a classifier is of
+use where it has more than both flagging all and flagging none, which has 0. The two prices of an error name one such probability,
+cost_false_positive / (cost_false_positive + cost_false_negative).
+
+The probability that is compared with p is the classifier's own. Where the share of fractures is given, it is first moved from that of
+the X-rays that thresholds are chosen on to the given one, by Bayes' formula (Saerens, Latinne & Decaestecker, Neural Computation 14,
+2002).
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit, logit
+
+from fracture_mae import plots
+from fracture_mae.config import OperatingOptions
+from fracture_mae.evaluation.at_prevalence import Costs
+from fracture_mae.evaluation.chosen_on import ChosenOn
+from fracture_mae.evaluation.judging import Certainty, drawn, levels, title_of
+from fracture_mae.metrics.decision import Decision
+from fracture_mae.metrics.intervals import resampled
+from fracture_mae.metrics.thresholds import Counts
+from fracture_mae.tracking.report import Report
+
+_GRID = np.arange(1, 100) / 100  # threshold probabilities
+_LEVEL = 0.95
+_NEVER = 1e-12  # a probability of 0 or 1 has no finite logit
+
+
+def net_benefit(sensitivity: np.ndarray, specificity: np.ndarray, prevalence: float, at: np.ndarray) -> np.ndarray:
+    """Net benefit [..., k] of rates [..., k] at threshold probabilities `at` [k], in found fractures per X-ray."""
+    return prevalence * sensitivity - (1 - prevalence) * (1 - specificity) * at / (1 - at)
+
+
+def flag_all(prevalence: float, at: np.ndarray) -> np.ndarray:
+    """Net benefit of flagging every X-ray, in the shape of `at`."""
+    return net_benefit(np.ones_like(at), np.zeros_like(at), prevalence, at)
+
+
+def at_costs(costs: Costs) -> float:
+    """The threshold probability that two prices come to."""
+    return costs.false_positive / (costs.false_positive + costs.false_negative)
+
+
+def moved(probability: np.ndarray, prevalence: float, to: float) -> np.ndarray:
+    """Probabilities, right where a share `prevalence` is fractured, for where the share is `to`; of any shape."""
+    return expit(logit(np.clip(probability, _NEVER, 1 - _NEVER)) + logit(to) - logit(prevalence))
+
+
+def decision_curve(
+    rows: pd.DataFrame, probability: np.ndarray, prevalence: float, at: np.ndarray, certainty: Certainty
+) -> pd.DataFrame:
+    """A row for each threshold probability.
+
+    Args:
+        rows: columns label, group and patient, where it is known; X-rays of both classes.
+        probability: [n], of each.
+        prevalence: share of fractured X-rays where the classifier is to be used.
+        at: threshold probabilities [k], above 0 and below 1.
+
+    Returns:
+        Columns threshold_probability, net_benefit, low, high, flag_all, gain (over the better of flagging all and none), gain_low and
+        gain_high, flagged_per_1000 and read_per_fracture. The ends are percentiles of a bootstrap over patients.
+    """
+    label = rows["label"].to_numpy()
+    default = np.maximum(flag_all(prevalence, at), 0)
+
+    here = Counts.at(label, probability, at, np.ones(len(rows)))
+    benefit = net_benefit(here.sensitivity, here.specificity, prevalence, at)
+    low, high = _band(rows, probability, prevalence, at, certainty)
+    found, alarms = prevalence * here.sensitivity, (1 - prevalence) * (1 - here.specificity)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        read = np.where(found > 0, (found + alarms) / found, np.nan)
+    return pd.DataFrame(
+        {
+            "threshold_probability": at,
+            "net_benefit": benefit,
+            "low": low,
+            "high": high,
+            "flag_all": flag_all(prevalence, at),
+            "gain": benefit - default,
+            "gain_low": low - default,
+            "gain_high": high - default,
+            "flagged_per_1000": 1000 * (found + alarms),
+            "read_per_fracture": read,
+        }
+    )
+
+
+def _band(
+    rows: pd.DataFrame, probability: np.ndarray, prevalence: float, at: np.ndarray, certainty: Certainty
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ends [k] of the net benefit's interval at each threshold probability; NaN where a class is one patient's.
+
+    Where all or none of a class are flagged, no draw can say otherwise, and the exact end of that rate takes its place.
+    """
+    label, of = rows["label"].to_numpy(), drawn(rows)
+    n = {value: of[label == value].nunique() for value in (0, 1)}
+    if min(n.values()) < 2:
+        return np.full(at.shape, np.nan), np.full(at.shape, np.nan)
+
+    def benefit(weight: np.ndarray) -> np.ndarray:
+        counts = Counts.at(label, probability, at, weight)
+        return net_benefit(counts.sensitivity, counts.specificity, prevalence, at)
+
+    draws = resampled(label, of, n_draws=certainty.n_draws, seed=certainty.seed)
+    drawn_benefit = np.concatenate([benefit(weight) for weight in draws])
+    low, high = np.nanquantile(drawn_benefit, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2], axis=0)
+    here = Counts.at(label, probability, at, np.ones(len(rows)))
+    least, most = (
+        net_benefit(_inwards(here.sensitivity, n[1], end), _inwards(here.specificity, n[0], end), prevalence, at)
+        for end in (1, 0)
+    )
+    return np.minimum(low, least), np.maximum(high, most)
+
+
+def _inwards(rate: np.ndarray, n: int, end: int) -> np.ndarray:
+    """Rates, but where one is just `end`, 0 or 1, the inner end of its exact interval, of n patients."""
+    bound = ((1 - _LEVEL) / 2) ** (1 / n)
+    return np.where(rate == end, bound if end else 1 - bound, rate)
+
+
+def judge(
+    predictions: Mapping[str, pd.DataFrame],
+    decision: Decision,
+    options: OperatingOptions,
+    remark: str,
+    certainty: Certainty,
+    chosen_on: ChosenOn | None,
+) -> Report:
+    """The decision curve of every split that has both classes, per X-ray.
+
+    Args:
+        predictions: name of the split → a row per file: group, label, logit and patient.
+        remark: stands in every title; may be empty.
+        chosen_on: what thresholds are chosen on, whose share of fractures the classifier's probabilities are right for; None: not
+            known, then a given prevalence moves them from that of the split.
+    """
+    found = Report()
+    costs = Costs(options.cost_false_negative, options.cost_false_positive)
+    for split, files in predictions.items():
+        rows = levels(files)["xray"]
+        share = float(rows["label"].mean())
+        if share in (0, 1):
+            continue
+        probability, prevalence = decision.probability(rows["logit"]), share
+        if options.prevalence != "auto":
+            prevalence = options.prevalence
+            probability = moved(probability, _share(share, chosen_on), prevalence)
+        whole = decision_curve(rows, probability, prevalence, np.append(at_costs(costs), _GRID), certainty)
+        own, curve = whole.iloc[0], whole.iloc[1:]
+        place, title = f"{split}/xray", f"Decision curve · {title_of(split, 'xray', files, remark)}"
+        found.tables[f"{place}/decision_curve.csv"] = whole.assign(at_costs=whole.index == 0)
+        found.figures[f"{place}/decision_curve.png"] = plots.decision_curve(curve, own, prevalence, title)
+        found.documents[f"{place}/usefulness.json"] = _summary(own, curve, prevalence, costs)
+        found.metrics |= {
+            f"{place}/{name}": float(own[column]) for name, column in _LOGGED.items() if np.isfinite(own[column])
+        }
+    return found
+
+
+_LOGGED = {
+    "net_benefit": "net_benefit",
+    "net_benefit_low": "low",
+    "net_benefit_high": "high",
+    "net_benefit_gain": "gain",
+    "net_benefit_gain_low": "gain_low",
+    "net_benefit_gain_high": "gain_high",
+    "read_per_fracture": "read_per_fracture",
+}
+
+
+def _share(share: float, chosen_on: ChosenOn | None) -> float:
+    """Share of fractured X-rays for which the classifier's probabilities are right."""
+    if chosen_on is None:
+        return share
+    return float(chosen_on.files.groupby("group")["label"].first().mean())
+
+
+def _summary(own: pd.Series, curve: pd.DataFrame, prevalence: float, costs: Costs) -> dict[str, object]:
+    useful = curve.loc[curve["gain_low"] > 0, "threshold_probability"]
+    return {
+        "prevalence": prevalence,
+        "cost_false_negative": costs.false_negative,
+        "cost_false_positive": costs.false_positive,
+        "at_costs": {name: None if np.isnan(value) else float(value) for name, value in own.items()},
+        "useful": [float(useful.min()), float(useful.max())] if len(useful) else None,
+    }
+
+
+def digest(findings: Report, split: str) -> str:
+    """Whether it is of use, in two lines to print; empty where one class is alone."""
+    found = findings.documents.get(f"{split}/xray/usefulness.json")
+    if found is None:
+        return ""
+    own, useful = found["at_costs"], found["useful"]
+    missed = found["cost_false_negative"] / found["cost_false_positive"]
+    read = (
+        "none is found"
+        if own["read_per_fracture"] is None
+        else f"{own['read_per_fracture']:.1f} are read for each fracture found"
+    )
+    where = f"from {useful[0]:.2f} to {useful[1]:.2f}" if useful else "nowhere"
+    benefit = plots.interval_text(
+        *(np.nan if own[name] is None else own[name] for name in ("net_benefit", "low", "high"))
+    )
+    return (
+        f"Net benefit on {split}, each X-ray once, at a prevalence of {found['prevalence']:.1%} where a missed fracture weighs "
+        f"{missed:g} false alarms (flagged from a probability of {own['threshold_probability']:.3f} on): {benefit}, flagging all "
+        f"{own['flag_all']:.3f}, none 0; "
+        f"{own['flagged_per_1000']:.0f} of 1,000 X-rays are flagged, {read}.\n"
+        f"Clearly better than flagging all and none at threshold probabilities {where}."
+    )
