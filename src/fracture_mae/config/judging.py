@@ -11,6 +11,7 @@ from fracture_mae.config.options import (
     Config,
     CopyOptions,
     DataOptions,
+    Masking,
     OperatingOptions,
     ReferenceOptions,
 )
@@ -29,6 +30,13 @@ class Evaluate(OperatingOptions, CopyOptions, ReferenceOptions, DataOptions):
         description="grouped, published: as the classifier was trained, for its own test; external: all labelled X-rays are test, for "
         "data that it had no part of; nothing is fitted or chosen on them, and one class alone is enough",
     )
+    mae: str = Field(
+        "none",
+        min_length=1,
+        description="a masked autoencoder, such as models:/xray-mae/latest, to rebuild the test X-rays with: finetune_mae leaves test "
+        "unread; none: nothing is rebuilt",
+    )
+    mask_ratio: float = Masking.model_fields["mask_ratio"]
     n_draws: int = Field(1000, ge=100, le=100_000, description="bootstrap draws over X-rays behind each 95 % interval")
     references: bool = Field(True, description="also fit and judge the reference classifiers")
     promote: Literal["auto", "always", "never"] = Field(

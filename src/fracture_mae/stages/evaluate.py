@@ -15,7 +15,7 @@ from fracture_mae.evaluation.judging import CLASSIFIER, SPLITS
 from fracture_mae.evaluation.prediction import weighed
 from fracture_mae.evaluation.strata import NO_REFERENCES, Strata
 from fracture_mae.processes.accelerator import make_accelerator
-from fracture_mae.stages import external, inputs, promote
+from fracture_mae.stages import external, inputs, promote, reconstruct
 from fracture_mae.tracking.registered_models import LoadedClassifier, open_classifier
 from fracture_mae.tracking.report import Report
 from fracture_mae.tracking.runs import Run
@@ -40,7 +40,9 @@ def evaluate(config: Evaluate, run: Run) -> str:
     note = f"Judging **{loaded.name}** at threshold {loaded.decision.threshold:.3f}. {inputs.describe(dataset)}"
     run.note(note)
 
+    rebuilt = reconstruct.test_reconstruction(config, dataset, accelerator)
     report = (external.judge if is_external else judge)(loaded, dataset, config, accelerator)
+    report.add(rebuilt)
     table = report.tables[f"{dataset.test.name}/predictions.csv"]
     table["shown"] = table["group"].map(shown)
     run.report(report)
@@ -50,9 +52,13 @@ def evaluate(config: Evaluate, run: Run) -> str:
     promote.carry_out(promotion, loaded, report, dataset, run.id)
     run.report(promotion.report())
     run.tags({"shortcut_warning": warning})
-    return "\n".join(
-        [(external.digest if is_external else digest)(report), f"shortcut warning: {warning}", str(promotion)]
-    )
+    lines = [
+        (external.digest if is_external else digest)(report),
+        reconstruct.reconstruction_digest(report, dataset.test.name),
+        f"shortcut warning: {warning}",
+        str(promotion),
+    ]
+    return "\n".join(filter(None, lines))
 
 
 def digest(report: Report) -> str:
