@@ -39,6 +39,12 @@ class Evaluate(OperatingOptions, CopyOptions, ReferenceOptions, DataOptions):
     mask_ratio: float = Masking.model_fields["mask_ratio"]
     n_draws: int = Field(1000, ge=100, le=100_000, description="bootstrap draws over X-rays behind each 95 % interval")
     references: bool = Field(True, description="also fit and judge the reference classifiers")
+    subgroups: str = Field(
+        "auto",
+        min_length=1,
+        description="columns of the CSV, with commas between them, by whose values test is judged apart, such as age,sex; auto: those "
+        "of body_part, view, age, sex, device and hardware that there are; none",
+    )
     promote: Literal["auto", "always", "never"] = Field(
         "auto",
         description="move the alias champion to this version; auto: if it is the better one on the same test X-rays",

@@ -10,12 +10,14 @@ from fracture_mae.config import Evaluate
 from fracture_mae.data.shown import leakage_of
 from fracture_mae.data.types import Dataset
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.evaluation import judging, operating_points, place, references
+from fracture_mae.evaluation import judging, operating_points, place, references, sample_size, subgroups
 from fracture_mae.evaluation.judging import CLASSIFIER, SPLITS
 from fracture_mae.evaluation.prediction import weighed
 from fracture_mae.evaluation.strata import NO_REFERENCES, Strata
 from fracture_mae.processes.accelerator import make_accelerator
 from fracture_mae.stages import external, inputs, promote, reconstruct
+from fracture_mae.stages.model_card import writing
+from fracture_mae.stages.model_card.facts import Facts
 from fracture_mae.tracking.registered_models import LoadedClassifier, open_classifier
 from fracture_mae.tracking.report import Report
 from fracture_mae.tracking.runs import Run
@@ -33,6 +35,7 @@ def evaluate(config: Evaluate, run: Run) -> str:
         config, loaded.classifier.image_size, label_names, preprocess=loaded.classifier.preprocess
     )
     loaded.check(dataset)
+    subgroups.columns(dataset.test.table, config.subgroups)  # a wrong name ends it here, not after minutes
     shown = loaded.shown_of(dataset)
     dataset = replace(dataset, leakage=leakage_of(shown, dataset))  # what this classifier was shown counts too
     run.dataset(dataset)
@@ -50,8 +53,11 @@ def evaluate(config: Evaluate, run: Run) -> str:
     run.note(f"{note} Shortcut warning: {warning}.")
     promotion = promote.consider(loaded, report, dataset, config, accelerator)
     promote.carry_out(promotion, loaded, report, dataset, run.id)
+    report.tags["shortcut_warning"] = warning
+    report.add(promotion.report())
     run.report(promotion.report())
     run.tags({"shortcut_warning": warning})
+    run.text(writing.write(Facts(loaded, dataset, report, run.id, run.page)), writing.FILE)
     lines = [
         (external.digest if is_external else digest)(report),
         reconstruct.reconstruction_digest(report, dataset.test.name),
@@ -66,6 +72,7 @@ def digest(report: Report) -> str:
     where = [place.digest(report, split) for split in _PLACED]
     strata = judging.strata_digest(report, SPLITS[1:])
     lines = [judging.digest(report, SPLITS).to_string(), strata, operating_points.digest(report, "test"), *where]
+    lines += [subgroups.digest(report, "test"), sample_size.digest(report, "test")]
     return "\n".join(filter(None, lines))
 
 
@@ -96,6 +103,8 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
     options = {"batch_size": config.batch_size, "accelerator": accelerator}
     maps = {xrays.name: place.maps_of(loaded.classifier, xrays, **options) for xrays in dataset.sides}
     predictions = {name: weighed(each.predictions, each.xrays, config) for name, each in maps.items()}
+    columns = subgroups.columns(dataset.test.table, config.subgroups)
+    predictions["test"] = subgroups.with_columns(predictions["test"], dataset.test.table, columns)
     report = operating_points.judge(predictions, loaded.decision, config, remark, certainty, predictions["validation"])
     logits: dict[str, dict[str, np.ndarray]] = {}
     for split in _PLACED:
@@ -114,6 +123,9 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
             report.add(judging.compare(models, split, remark, certainty, strata))
         else:
             report.tags[f"within_strata.{split}"] = NO_REFERENCES
+        if split == "test":
+            report.add(sample_size.judge(predictions[split], report.tables[f"{split}/xray/metrics.csv"], beside, split))
+    report.add(subgroups.judge(predictions["test"], loaded.decision, "test", columns, remark, certainty))
     return report
 
 

@@ -16,7 +16,16 @@ from fracture_mae import plots
 from fracture_mae.config import Evaluate
 from fracture_mae.data.copies.originals import one_of_each
 from fracture_mae.data.types import Dataset, XRays
-from fracture_mae.evaluation import drift, judging, operating_points, place, properties, references
+from fracture_mae.evaluation import (
+    drift,
+    judging,
+    operating_points,
+    place,
+    properties,
+    references,
+    sample_size,
+    subgroups,
+)
 from fracture_mae.evaluation.frozen_network import FrozenNetwork
 from fracture_mae.evaluation.judging import CLASSIFIER, WITH_INTERVAL, Certainty, drawn, levels, with_ends
 from fracture_mae.evaluation.own_data import OwnData
@@ -47,7 +56,8 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
     own = OwnData.load(loaded.folder)
     options = {"batch_size": config.batch_size, "accelerator": accelerator}
     maps = place.maps_of(loaded.classifier, dataset.test, **options)
-    predictions = weighed(maps.predictions, dataset.test, config)
+    columns = subgroups.columns(dataset.test.table, config.subgroups)
+    predictions = subgroups.with_columns(weighed(maps.predictions, dataset.test, config), dataset.test.table, columns)
     decision = loaded.decision
 
     logits, told = {}, {}
@@ -67,6 +77,8 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
     report.add(_prevalence(predictions))
     report.add(_agreement(predictions, decision, certainty))
     report.add(_fall(loaded, predictions, certainty))
+    report.add(subgroups.judge(predictions, decision, SPLIT, columns, remark, certainty))
+    report.add(sample_size.judge(predictions, report.tables[f"{SPLIT}/xray/metrics.csv"], beside, SPLIT))
     if own is None:
         report.tags["references"] = _NOT_KEPT
     else:
@@ -119,6 +131,7 @@ def digest(report: Report) -> str:
         ]
     else:
         lines += [report.tags["own_test"]]
+    lines += filter(None, [subgroups.digest(report, SPLIT), sample_size.digest(report, SPLIT)])
     return "\n".join(lines)
 
 
