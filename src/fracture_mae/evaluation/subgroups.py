@@ -116,7 +116,7 @@ def judge(
 
 
 def warning(table: pd.DataFrame) -> str:
-    """Which subgroups are clearly worse, "none", or why nothing could be compared."""
+    """Which subgroups are clearly worse, "none" and of how many comparisons, or why nothing could be compared."""
     differences = table[[f"{measure}_difference" for measure in COMPARED]]
     if differences.isna().all(axis=None):
         told = ", ".join(dict.fromkeys(table["column"][1:]))
@@ -128,7 +128,10 @@ def warning(table: pd.DataFrame) -> str:
         for measure in COMPARED
         if row[f"{measure}_difference_high"] < 0
     ]
-    return f"clearly worse: {'; '.join(worse)}" if worse else "none"
+    if worse:
+        return f"clearly worse: {'; '.join(worse)}"
+    compared = int(differences.notna().to_numpy().sum())
+    return f"none ({compared} of {(len(table) - 1) * len(COMPARED)} comparisons have X-rays enough)"
 
 
 def digest(report: Report, split: str) -> str:

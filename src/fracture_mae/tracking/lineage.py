@@ -14,12 +14,18 @@ COMMIT = "mlflow.source.git.commit"
 
 @dataclass(frozen=True)
 class Logged:
-    """What a run has logged. entry_point: which made it; params, tags: texts; metrics: their last values."""
+    """What a run has logged. params, tags: texts; metrics: their last values."""
 
     run_id: str
+    experiment_id: str
     params: dict[str, str]
     tags: dict[str, str]
     metrics: dict[str, float]
+
+    @property
+    def page(self) -> str:
+        """Its place in the UI, as a link from any other page there."""
+        return page_of(self.experiment_id, self.run_id)
 
     @property
     def entry_point(self) -> str:
@@ -37,10 +43,16 @@ class Step:
 def logged(run_id: str) -> Logged | None:
     """What a run has logged; None where it is gone."""
     try:
-        data = MlflowClient().get_run(run_id).data
+        found = MlflowClient().get_run(run_id)
     except MlflowException:
         return None
-    return Logged(run_id, dict(data.params), dict(data.tags), dict(data.metrics))
+    data = found.data
+    return Logged(run_id, found.info.experiment_id, dict(data.params), dict(data.tags), dict(data.metrics))
+
+
+def page_of(experiment_id: str, run_id: str) -> str:
+    """The place of a run in the UI."""
+    return f"#/experiments/{experiment_id}/runs/{run_id}"
 
 
 def lineage(name: str) -> list[Step]:

@@ -32,6 +32,7 @@ from fracture_mae.data.types import Dataset
 from fracture_mae.errors import FractureMaeError, first_line
 from fracture_mae.plots.pictures import contact_sheet
 from fracture_mae.processes import ranks
+from fracture_mae.tracking import lineage
 from fracture_mae.tracking.plugin import EXPERIMENT, REASON_TAG
 from fracture_mae.tracking.report import Report
 
@@ -53,7 +54,7 @@ class Run:
     @property
     def page(self) -> str:
         """Its place in the UI, as a link from any other page there."""
-        return f"#/experiments/{self._client.get_run(self.id).info.experiment_id}/runs/{self.id}"
+        return lineage.page_of(self._client.get_run(self.id).info.experiment_id, self.id)
 
     def tags(self, tags: Mapping[str, Any]) -> None:
         self._client.log_batch(self.id, tags=[RunTag(key, str(value)) for key, value in tags.items()])

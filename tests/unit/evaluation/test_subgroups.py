@@ -143,7 +143,7 @@ def test_of_one_class_alone_its_rate_has_an_interval():
 def test_equal_values_are_no_warning():
     table = predictions()
     table["csv_device"] = np.tile(["A", "A", "B", "B"], 20)
-    assert judged(["device"], table).tags["subgroup_warning"] == "none"
+    assert judged(["device"], table).tags["subgroup_warning"] == "none (6 of 6 comparisons have X-rays enough)"
     assert judged([]).tags["subgroup_warning"].startswith("not tested (the data say nothing of body_part, view, age")
     assert subgroups.digest(judged([]), "test") == ""
 

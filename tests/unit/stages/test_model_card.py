@@ -107,7 +107,7 @@ def test_the_card_says_what_was_found(registered, judged):
     assert "must not be used to diagnose" in text
     assert "| train | 6 | 2 | 4 | 9 | 6 |" in text  # X-rays, fractured, other, files, patients
     assert "1. `preset vit-mae-nano, random weights`: saw no X-ray" in text
-    assert "2. `models:/xray-mae/1`: `finetune_mae`, recipe `default`, on `films`" in text
+    assert "2. `models:/xray-mae/1`: `finetune_mae`, recipe `default`, on `films` (unknown), [run " in text
     assert f"3. `models:/{NAME}/1`: `train_classifier`" in text
     assert "Made by `train_classifier`" in text
     assert "epochs 12" in text
@@ -117,7 +117,7 @@ def test_the_card_says_what_was_found(registered, judged):
     assert "| age | 65+ | 3 + 0 |" in text
     assert report.tags[subgroups.WARNING] in text
     assert report.tags["sample_size.test"][1:] in text
-    assert "Not promoted: --promote never (decided in run `aaaaaaaa`)." in text
+    assert "Not promoted: --promote never (decided in [run aaaaaaaa](#/experiments/1/runs/aaaa" in text
     assert "observed:expected (right: 1): " in text
     assert "| sensitivity 0.95 |" in text
     assert "15 rationale for the reference standard" in text
@@ -160,7 +160,7 @@ def test_the_description_links_to_the_card_and_keeps_what_a_person_wrote(registe
 
 def test_what_does_not_fit_is_left_out_whole(registered, judged):
     loaded, dataset, report = judged
-    many = pd.concat([report.tables["test/subgroups.csv"]] * 200)
+    many = pd.concat([report.tables["test/subgroups.csv"]] * 200).assign(sensitivity_low=0.25)
     report.tables["test/subgroups.csv"] = many
     registered.update_model_version(NAME, "1", description="x" * 2500)
     writing.write(facts(loaded, dataset, report))

@@ -34,5 +34,6 @@ def words(metric: str) -> str:
     return metric.replace("_", " ").replace("auroc", "AUROC")
 
 
-def run(run_id: str) -> str:
-    return f"run `{run_id[:8]}`"
+def run(run_id: str, page: str) -> str:
+    """A link to a run's page."""
+    return f"[run {run_id[:8]}]({page})"

@@ -124,7 +124,12 @@ def points(facts: Facts) -> list[str]:
     ]
 
 
-def subgroups(facts: Facts) -> list[str]:
+def judged_subgroups(facts: Facts) -> list[str]:
+    """As `subgroups`, without those that are too small."""
+    return subgroups(facts, all_of_them=False)
+
+
+def subgroups(facts: Facts, all_of_them: bool = True) -> list[str]:
     found = facts.table("test/subgroups.csv")
     warning = f"Subgroup warning: {facts.tag(WARNING)}."
     if found is None:
@@ -132,6 +137,10 @@ def subgroups(facts: Facts) -> list[str]:
             f"{NOT_MEASURED.capitalize()}: needs columns of a CSV, such as age, sex, body_part, view, device, hardware.",
             warning,
         ]
+    if not all_of_them:
+        found = found[found[["sensitivity_low", "specificity_low"]].notna().any(axis=1)]
+        if not len(found):
+            return [warning]
     names = {
         "sensitivity": "sensitivity",
         "specificity": "specificity",
@@ -175,4 +184,4 @@ def limits(facts: Facts) -> list[str]:
 
 def promotion(facts: Facts) -> list[str]:
     told = str(facts.report.tags.get("promotion", NOT_MEASURED))
-    return [f"{told[0].upper()}{told[1:]} (decided in {run(facts.run_id)})."]
+    return [f"{told[0].upper()}{told[1:]} (decided in {run(facts.run_id, facts.page)})."]

@@ -125,7 +125,10 @@ def training(facts: Facts) -> list[str]:
         return [*lines, "How it was trained is not known: the run that made it is not at hand."]
     params = facts.training.params
     told = ", ".join(f"{name} {params[name]}" for name in _TOLD if name in params)
-    return [*lines, f"Made by `{facts.training.entry_point}` ({run(facts.training.run_id)}): {told}."]
+    return [
+        *lines,
+        f"Made by `{facts.training.entry_point}` ({run(facts.training.run_id, facts.training.page)}): {told}.",
+    ]
 
 
 def provenance(facts: Facts) -> list[str]:
@@ -137,7 +140,7 @@ def provenance(facts: Facts) -> list[str]:
         if step.run is not None:
             tags = step.run.tags
             on = f"on `{tags.get('data', 'unknown')}` ({tags.get('data.fingerprint', 'unknown')})"
-            made = f"`{step.run.entry_point}`, recipe `{tags.get('recipe', 'unknown')}`, {on}, {run(step.run.run_id)}"
+            made = f"`{step.run.entry_point}`, recipe `{tags.get('recipe', 'unknown')}`, {on}, {run(step.run.run_id, step.run.page)}"
         elif step.name.startswith("preset "):
             made = "saw no X-ray"
         lines.append(f"{len(lines) + 1}. `{step.name}`: {made}")

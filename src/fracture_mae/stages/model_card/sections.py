@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from fracture_mae.stages.model_card import checklists, measured, origin
 from fracture_mae.stages.model_card.facts import Facts
 
+PROMOTION = "Promotion"
 SECTIONS: Mapping[str, Callable[[Facts], list[str]]] = {
     checklists.USE: origin.use,
     checklists.DATA: origin.data,
@@ -20,5 +21,5 @@ SECTIONS: Mapping[str, Callable[[Facts], list[str]]] = {
     checklists.SIZE: measured.size,
     checklists.LIMITS: measured.limits,
     checklists.SOFTWARE: origin.software,
-    "Promotion": measured.promotion,
+    PROMOTION: measured.promotion,
 }

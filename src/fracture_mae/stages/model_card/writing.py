@@ -2,34 +2,31 @@
 
 from datetime import UTC, datetime
 
-from fracture_mae.stages.model_card import checklists
+from fracture_mae.stages.model_card import checklists, measured
 from fracture_mae.stages.model_card.facts import Facts
 from fracture_mae.stages.model_card.origin import MUST_NOT
-from fracture_mae.stages.model_card.sections import SECTIONS
+from fracture_mae.stages.model_card.sections import PROMOTION, SECTIONS
 from fracture_mae.tracking import registry
 
 FILE = "model_card.md"
 _BEGINS = "# Model card"  # what stands above it in a description is a person's, and is kept
 # In a description, by what a reader wants first; what does not fit any more is in the artifact.
 _DESCRIBED = (
-    *(
-        checklists.FIGURES,
-        checklists.ELSEWHERE,
-        checklists.SPLIT,
-        checklists.PROVENANCE,
-        checklists.LIMITS,
-        checklists.CALIBRATION,
-    ),
-    *(
-        checklists.SUBGROUPS,
-        checklists.DATA,
-        checklists.SIZE,
-        "Promotion",
-        checklists.POINTS,
-        checklists.TRAINING,
-        checklists.PLACE,
-    ),
+    checklists.FIGURES,
+    checklists.ELSEWHERE,
+    checklists.SPLIT,
+    checklists.CALIBRATION,
+    checklists.SUBGROUPS,
+    checklists.POINTS,
+    checklists.LIMITS,
+    checklists.PROVENANCE,
+    PROMOTION,
+    checklists.SIZE,
+    checklists.DATA,
+    checklists.TRAINING,
+    checklists.PLACE,
 )
+_SHORTER = {checklists.SUBGROUPS: measured.judged_subgroups}  # than in the whole card
 
 
 def card(facts: Facts) -> str:
@@ -55,7 +52,7 @@ def description(facts: Facts, before: str) -> str:
     if len(text) > registry.LONGEST_DESCRIPTION:
         return before
     for title in _DESCRIBED:
-        further = "\n\n".join([text, f"## {title}", "\n".join(SECTIONS[title](facts))])
+        further = "\n\n".join([text, f"## {title}", "\n".join(_SHORTER.get(title, SECTIONS[title])(facts))])
         if len(further) <= registry.LONGEST_DESCRIPTION:
             text = further
     return text
