@@ -11,6 +11,7 @@ from fracture_mae.config.options import (
     Config,
     CopyOptions,
     DataOptions,
+    Masking,
     OperatingOptions,
     ReferenceOptions,
 )
@@ -29,6 +30,13 @@ class Evaluate(OperatingOptions, CopyOptions, ReferenceOptions, DataOptions):
         description="grouped, published: as the classifier was trained, for its own test; external: all labelled X-rays are test, for "
         "data that it had no part of; nothing is fitted or chosen on them, and one class alone is enough",
     )
+    mae: str = Field(
+        "none",
+        min_length=1,
+        description="a masked autoencoder, such as models:/xray-mae/latest, to rebuild the test X-rays with: finetune_mae leaves test "
+        "unread; none: nothing is rebuilt",
+    )
+    mask_ratio: float = Masking.model_fields["mask_ratio"]
     n_draws: int = Field(
         1000,
         ge=100,
@@ -36,6 +44,12 @@ class Evaluate(OperatingOptions, CopyOptions, ReferenceOptions, DataOptions):
         description="bootstrap draws over patients, or X-rays, behind the 95 % intervals that have no closed form, and promotion",
     )
     references: bool = Field(True, description="also fit and judge the reference classifiers")
+    subgroups: str = Field(
+        "auto",
+        min_length=1,
+        description="columns of the CSV, with commas between them, by whose values test is judged apart, such as age,sex; auto: those "
+        "of body_part, view, age, sex, device and hardware that there are; none",
+    )
     promote: Literal["auto", "always", "never"] = Field(
         "auto",
         description="move the alias champion to this version; auto: if it is the better one on the same test X-rays",

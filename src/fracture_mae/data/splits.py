@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fracture_mae.data import boxes
+from fracture_mae.data import attributes, boxes
 from fracture_mae.data.copies.originals import is_original
 from fracture_mae.data.types import UNLABELLED, Leakage
 from fracture_mae.errors import FractureMaeError
@@ -205,6 +205,10 @@ def save(table: pd.DataFrame, file: Path) -> None:
 
 
 def saved(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns SAVED, and boxes where any file has one."""
+    """The columns SAVED, boxes where any file has one, and of a CSV's other columns those by which classifiers are judged apart.
+
+    No others: they may hold a report's text, which has no business among the artifacts of every run.
+    """
     texts = boxes.texts_of(table)
-    return table[SAVED].assign(**({boxes.COLUMN: texts} if (texts != "").any() else {}))
+    others = {name: attributes.texts(table, name) for name in attributes.known(attributes.names(table))}
+    return table[SAVED].assign(**({boxes.COLUMN: texts} if (texts != "").any() else {}), **others)

@@ -34,7 +34,8 @@ class XRays:
     Attributes:
         name: "train", "validation" or "test"; "external" for test where all are somebody else's X-rays.
         table: a row per file: path, label, label_name, sha256, bytes, height, width, group, patient, source, boxes, where each lies in
-            its square (scale_x, scale_y, left, top, see `Placement`), preprocess (how it got there, the same for all) and more. Group
+            its square (scale_x, scale_y, left, top, see `Placement`), preprocess (how it got there, the same for all), what a CSV says
+            besides (see `attributes`) and more. Group
             is equal for the files of one X-ray; patient for those of one patient, whom no split, fold or draw may part: where nothing
             is known of patients, it is the X-ray.
         pixels: uint8 [N, image_size, image_size], memory-mapped, of all X-rays in the cache.

@@ -1,7 +1,5 @@
 """Whether probabilities come true: a table, its figures as metrics, and the reliability figure."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
@@ -73,9 +71,9 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def digest(tables: Mapping[str, pd.DataFrame], split: str) -> str:
+def digest(report: Report, split: str) -> str:
     """The calibration of a split per X-ray in lines to print; in brackets what would be right."""
-    table = tables[f"{split}/xray/calibration.csv"].set_index("metric")
+    table = report.tables[f"{split}/xray/calibration.csv"].set_index("metric")
     heading = f"do probabilities come true on {split}, per X-ray (in brackets what would be right):"
     return "\n".join([heading, *(f"  {line}" for line in lines(table))])
 

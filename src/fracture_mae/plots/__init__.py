@@ -3,7 +3,15 @@
 Figures are built without pyplot, which keeps every figure alive and is not safe in threads and servers.
 """
 
-from fracture_mae.plots.comparisons import drift, encoders, fold_roc_curves, fold_spread, learning_curves, sources
+from fracture_mae.plots.comparisons import (
+    drift,
+    encoders,
+    fold_roc_curves,
+    fold_spread,
+    learning_curves,
+    sources,
+    subgroups,
+)
 from fracture_mae.plots.decisions import (
     confusion_matrix,
     decision_curve,
@@ -35,5 +43,6 @@ __all__ = [
     "reliability",
     "roc_curves",
     "sources",
+    "subgroups",
     "threshold_sweep",
 ]

@@ -190,6 +190,36 @@ def encoders(table: pd.DataFrame, metrics: Sequence[str], difference: str, title
     return figure
 
 
+def subgroups(table: pd.DataFrame, metrics: Sequence[str], title: str = "Subgroups") -> Figure:
+    """Draw a forest plot with a panel per metric, dotted its value of all X-rays, the first row.
+
+    table: index = names; columns METRIC, METRIC_low and METRIC_high (NaN: no interval, so no mark), n_fractured and n_other.
+    """
+    figure = Figure(figsize=(4.2 + 2.7 * len(metrics), 1.7 + 0.36 * len(table)), dpi=DPI, layout="constrained")
+    figure.suptitle(title, fontsize=11, color=INK)
+    panels = figure.subplots(1, len(metrics), sharey=True)
+    rows = np.arange(len(table))
+    for axes, column in zip(panels, metrics, strict=True):
+        judged = table[[column]].where(table[[f"{column}_low"]].notna().to_numpy())
+        _forest(axes, table.assign(**judged), column, rows)
+        axes.axvline(table[column].iloc[0], **REFERENCE)
+        axes.set(xlabel=_metric_name(column), xlim=(-0.03, 1.03))
+        style(axes)
+        axes.grid(False, axis="y")
+    names = ["\n".join(textwrap.wrap(str(name), 34, break_on_hyphens=False)) for name in table.index]
+    panels[0].set_yticks(rows, names)
+    panels[0].set_ylim(len(table) - 0.5, -0.5)
+    right = panels[-1].secondary_yaxis("right")
+    sizes = [
+        f"{fractured:,} + {other:,}" for fractured, other in zip(table["n_fractured"], table["n_other"], strict=True)
+    ]
+    right.set_yticks(rows, sizes, fontsize=9)
+    right.set_ylabel("Fractured + other X-rays", fontsize=9, color=INK)
+    right.tick_params(length=0, pad=6, labelcolor=INK)
+    right.spines[:].set_visible(False)
+    return figure
+
+
 def _forest(axes: Axes, table: pd.DataFrame, column: str, rows: np.ndarray) -> None:
     """A square with its interval for each row that has a value; the first row stands out."""
     reach = np.abs(table[[f"{column}_low", f"{column}_high"]].to_numpy().T - table[column].to_numpy())

@@ -24,7 +24,12 @@ def chain(config: Main, run: Run) -> str:
     classifier = steps.run(
         "train_classifier", training | {"encoder": mae.registered, "epochs": config.classifier_epochs}
     )
-    judging = {"classifier": classifier.registered, "n_draws": config.n_draws, "promote": config.promote}
+    judging = {
+        "classifier": classifier.registered,
+        "mae": mae.registered,
+        "n_draws": config.n_draws,
+        "promote": config.promote,
+    }
     judged = steps.run("evaluate", shared | judging)
     run.metrics(judged.metrics)
     run.tags({"registered": classifier.registered, "promotion": judged.tags["promotion"]})
@@ -46,8 +51,10 @@ def summary(mae: Step, judged: Step) -> str:
     lines = [
         f"{'validation, masked MSE relative to the mean of the visible pixels':<68}"
         f"{mae.metrics['baseline/validation/relative_masked_mse']:.3f} → {mae.metrics['validation/relative_masked_mse']:.3f}",
-        "test, each X-ray once:",
     ]
+    if "test/relative_masked_mse" in judged.metrics:
+        lines.append(f"{'the same on test':<68}{judged.metrics['test/relative_masked_mse']:.3f}")
+    lines.append("test, each X-ray once:")
     for name in ("auroc", "average_precision", "balanced_accuracy", "sensitivity", "specificity"):
         value, low, high = (judged.metrics.get(f"test/xray/{name}{end}", float("nan")) for end in ("", "_low", "_high"))
         lines.append(f"  {name.replace('_', ' '):<66}{value:.3f}  [{low:.3f}, {high:.3f}]")

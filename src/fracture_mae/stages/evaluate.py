@@ -10,7 +10,16 @@ from fracture_mae.config import Evaluate
 from fracture_mae.data.shown import leakage_of
 from fracture_mae.data.types import Dataset
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.evaluation import calibration, judging, operating_points, place, references, usefulness
+from fracture_mae.evaluation import (
+    calibration,
+    judging,
+    operating_points,
+    place,
+    references,
+    sample_size,
+    subgroups,
+    usefulness,
+)
 from fracture_mae.evaluation.chosen_on import VALIDATION, ChosenOn
 from fracture_mae.evaluation.judging import CLASSIFIER, SPLITS
 from fracture_mae.evaluation.own_data import OwnData
@@ -18,7 +27,9 @@ from fracture_mae.evaluation.prediction import weighed
 from fracture_mae.evaluation.strata import NO_REFERENCES, Strata
 from fracture_mae.metrics.ends import FEWEST_GROUPS
 from fracture_mae.processes.accelerator import make_accelerator
-from fracture_mae.stages import external, inputs, promote
+from fracture_mae.stages import external, inputs, promote, reconstruct
+from fracture_mae.stages.model_card import writing
+from fracture_mae.stages.model_card.facts import Facts
 from fracture_mae.tracking.registered_models import LoadedClassifier, open_classifier
 from fracture_mae.tracking.report import Report
 from fracture_mae.tracking.runs import Run
@@ -36,6 +47,7 @@ def evaluate(config: Evaluate, run: Run) -> str:
         config, loaded.classifier.image_size, label_names, preprocess=loaded.classifier.preprocess
     )
     loaded.check(dataset)
+    subgroups.columns(dataset.test.table, config.subgroups)  # a wrong name ends it here, not after minutes
     shown = loaded.shown_of(dataset)
     dataset = replace(dataset, leakage=leakage_of(shown, dataset))  # what this classifier was shown counts too
     run.dataset(dataset)
@@ -43,7 +55,9 @@ def evaluate(config: Evaluate, run: Run) -> str:
     note = f"Judging **{loaded.name}** at threshold {loaded.decision.threshold:.3f}. {inputs.describe(dataset)}"
     run.note(note)
 
+    rebuilt = reconstruct.test_reconstruction(config, dataset, accelerator)
     report = (external.judge if is_external else judge)(loaded, dataset, config, accelerator)
+    report.add(rebuilt)
     table = report.tables[f"{dataset.test.name}/predictions.csv"]
     table["shown"] = table["group"].map(shown)
     run.report(report)
@@ -52,19 +66,27 @@ def evaluate(config: Evaluate, run: Run) -> str:
     run.note(" ".join(filter(None, [note, f"Shortcut warning: {warning}.", served])))
     promotion = promote.consider(loaded, report, dataset, config, accelerator)
     promote.carry_out(promotion, loaded, report, dataset, run.id)
+    report.tags["shortcut_warning"] = warning
+    report.add(promotion.report())
     run.report(promotion.report())
     run.tags({"shortcut_warning": warning})
-    return "\n".join(
-        [(external.digest if is_external else digest)(report), f"shortcut warning: {warning}", str(promotion)]
-    )
+    run.text(writing.write(Facts(loaded, dataset, report, run.id, run.page)), writing.FILE)
+    lines = [
+        (external.digest if is_external else digest)(report),
+        reconstruct.reconstruction_digest(report, dataset.test.name),
+        f"shortcut warning: {warning}",
+        str(promotion),
+    ]
+    return "\n".join(filter(None, lines))
 
 
 def digest(report: Report) -> str:
     """The figures of all splits to print."""
     where = [place.digest(report, split) for split in _PLACED]
     strata = judging.strata_digest(report, SPLITS[1:])
-    lines = [judging.digest(report, SPLITS).to_string(), strata, operating_points.digest(report, "test")]
-    lines += [usefulness.digest(report, "test"), calibration.digest(report.tables, "test"), *where]
+    lines = [judging.digest(report, SPLITS).to_string(), strata]
+    lines += [each.digest(report, "test") for each in (operating_points, usefulness, calibration)]
+    lines += [*where, *(each.digest(report, "test") for each in (subgroups, sample_size))]
     return "\n".join(filter(None, lines))
 
 
@@ -95,6 +117,8 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
     options = {"batch_size": config.batch_size, "accelerator": accelerator}
     maps = {xrays.name: place.maps_of(loaded.classifier, xrays, **options) for xrays in dataset.sides}
     predictions = {name: weighed(each.predictions, each.xrays, config) for name, each in maps.items()}
+    columns = subgroups.columns(dataset.test.table, config.subgroups)
+    predictions["test"] = subgroups.with_columns(predictions["test"], dataset.test.table, columns)
     chosen_on = _chosen_on(loaded, predictions["validation"])
     report = operating_points.judge(predictions, loaded.decision, config, remark, certainty, chosen_on)
     held_out = {split: predictions[split] for split in _PLACED}
@@ -116,6 +140,9 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
             report.add(judging.compare(models, split, remark, certainty, strata))
         else:
             report.tags[f"within_strata.{split}"] = NO_REFERENCES
+        if split == "test":
+            report.add(sample_size.judge(predictions[split], report.tables[f"{split}/xray/metrics.csv"], beside, split))
+    report.add(subgroups.judge(predictions["test"], loaded.decision, "test", columns, remark, certainty))
     return report
 
 

@@ -24,6 +24,8 @@ from fracture_mae.evaluation import (
     place,
     properties,
     references,
+    sample_size,
+    subgroups,
     usefulness,
 )
 from fracture_mae.evaluation.frozen_network import FrozenNetwork
@@ -54,7 +56,8 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
     own = OwnData.load(loaded.folder)
     options = {"batch_size": config.batch_size, "accelerator": accelerator}
     maps = place.maps_of(loaded.classifier, dataset.test, **options)
-    predictions = weighed(maps.predictions, dataset.test, config)
+    columns = subgroups.columns(dataset.test.table, config.subgroups)
+    predictions = subgroups.with_columns(weighed(maps.predictions, dataset.test, config), dataset.test.table, columns)
     decision = loaded.decision
 
     logits, told = {}, {}
@@ -74,6 +77,8 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
     report.add(place.surest(maps, decision, SPLIT, remark))
     report.add(_prevalence(predictions))
     report.add(_fall(loaded, predictions, certainty))
+    report.add(subgroups.judge(predictions, decision, SPLIT, columns, remark, certainty))
+    report.add(sample_size.judge(predictions, report.tables[f"{SPLIT}/xray/metrics.csv"], beside, SPLIT))
     if own is None:
         report.tags["references"] = _NOT_KEPT
     else:
@@ -107,7 +112,7 @@ def digest(report: Report) -> str:
         *filter(None, [usefulness.digest(report, SPLIT)]),
         *filter(None, [place.digest(report, SPLIT)]),
         f"fractured: {prevalence['n_fractured']:.0f} of {prevalence['n_xrays']:.0f} X-rays, {with_ends(prevalence)}",
-        calibration.digest(report.tables, SPLIT),
+        calibration.digest(report, SPLIT),
     ]
     if f"{SPLIT}/drift.csv" in report.tables:
         lines += ["how well X-rays of its own training are told from these, AUROC (alike: 0.5):"]
@@ -127,6 +132,7 @@ def digest(report: Report) -> str:
         ]
     else:
         lines += [report.tags["own_test"]]
+    lines += filter(None, [subgroups.digest(report, SPLIT), sample_size.digest(report, SPLIT)])
     return "\n".join(lines)
 
 

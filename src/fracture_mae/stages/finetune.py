@@ -33,7 +33,7 @@ from fracture_mae.training.trainer import StepLoss, Trainer, visiting_order
 def finetune_mae(config: FinetuneMae, run: Run) -> str:
     """Fine-tune the masked autoencoder, rebuild the same X-rays before and after, register it; what came of it, to print.
 
-    Of several processes the first alone has something to print.
+    Test is not looked at: `evaluate` does, where it is asked to. Of several processes the first alone has something to print.
     """
     accelerator = make_accelerator(config.precision, config.device)
     mae = load_mae(config.model, config)
@@ -46,12 +46,13 @@ def finetune_mae(config: FinetuneMae, run: Run) -> str:
 
     shown = made_from(mae.source, dataset, PICTURE_ONLY)
     with open_checkpoints(mae, dataset, config, run.id) as checkpoints:
-        before = reconstruct.measure(mae, dataset, config, accelerator)
+        seen = (dataset.train, dataset.validation)
+        before = reconstruct.measure(mae, seen, config, accelerator)
         run.metrics(reconstruct.flat(before, "baseline/"))
         examples = reconstruct.Examples(dataset, config, accelerator)
         examples.rebuild(mae, "baseline")
         progress = train(mae, dataset, config, accelerator=accelerator, checkpoints=checkpoints, log=run.metrics)
-        after = reconstruct.measure(mae, dataset, config, accelerator)
+        after = reconstruct.measure(mae, seen, config, accelerator)
         if not collectives.goes_on_alone():
             return ""
         run.report(learning_curves.report(progress))

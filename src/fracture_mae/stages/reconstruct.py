@@ -1,5 +1,6 @@
 """How well a masked autoencoder rebuilds X-rays, in numbers and pictures."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -8,15 +9,17 @@ from accelerate import Accelerator
 from matplotlib.figure import Figure
 
 from fracture_mae import plots
-from fracture_mae.config import FinetuneMae, ReconstructBaseline
-from fracture_mae.data.types import Dataset
+from fracture_mae.config import Evaluate, FinetuneMae, ReconstructBaseline
+from fracture_mae.data.shown import leakage_of
+from fracture_mae.data.types import Dataset, XRays
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import reconstruction
 from fracture_mae.evaluation.reconstruction import Masks
 from fracture_mae.models.autoencoder import Mae
 from fracture_mae.processes.accelerator import make_accelerator
 from fracture_mae.stages import inputs
-from fracture_mae.tracking.registered_models import load_mae
+from fracture_mae.tracking.registered_models import load_mae, shown_by
+from fracture_mae.tracking.report import Report
 from fracture_mae.tracking.runs import Run
 
 
@@ -35,7 +38,7 @@ def reconstruct_baseline(config: ReconstructBaseline, run: Run) -> str:
     told = told_of_units(mae.norm_pix_loss)
     run.note(f"Rebuilding X-rays with **{mae.source}**, as it comes. {inputs.describe(dataset)}{told}")
 
-    results = measure(mae, dataset, config, accelerator)
+    results = measure(mae, dataset.sides, config, accelerator)
     run.metrics(flat(results))
     run.table(results, "reconstruction.csv", index=True)
     examples = Examples(dataset, config, accelerator)
@@ -44,13 +47,52 @@ def reconstruct_baseline(config: ReconstructBaseline, run: Run) -> str:
     return results.round(4).to_string()
 
 
+def test_reconstruction(config: Evaluate, dataset: Dataset, accelerator: Accelerator) -> Report:
+    """How well the masked autoencoder that `config.mae` names rebuilds the test X-rays; nothing where it names none.
+
+    Nobody else looks at a fine-tuned one's test: of a hundred fine-tunings the one with the best error there would be praised for luck.
+
+    Args:
+        dataset: of the classifier; read anew where the autoencoder takes other squares.
+    """
+    if config.mae == "none":
+        return Report()
+    mae = load_mae(config.mae, config)
+    if mae.decoder_is_new:
+        raise FractureMaeError(
+            f"--mae {config.mae} holds an encoder alone, without the decoder that rebuilds. Expected: an autoencoder that finetune_mae "
+            "registered, a checkpoint with a decoder, or none."
+        )
+    if (mae.image_size, mae.preprocess) != (dataset.test.pixels.shape[-1], dataset.preprocess):
+        dataset = inputs.load_data(config, mae.image_size, dataset.label_names, preprocess=mae.preprocess)
+    results = measure(mae, [dataset.test], config, accelerator)
+    name = dataset.test.name
+    return Report(
+        metrics=flat(results),
+        tables={f"{name}/reconstruction.csv": results.reset_index()},
+        tags={"mae": mae.source, "mae.leakage": leakage_of(shown_by(mae.source).among_test(dataset), dataset)},
+    )
+
+
+def reconstruction_digest(report: Report, split: str) -> str:
+    """The figures to print; empty where nothing was rebuilt."""
+    table = report.tables.get(f"{split}/reconstruction.csv")
+    if table is None:
+        return ""
+    found = table.iloc[0]
+    return (
+        f"{report.tags['mae']} on {split}: masked MSE {found['masked_mse']:.4f}, {found['relative_masked_mse']:.3f} of the mean of the "
+        f"visible pixels; PSNR {found['psnr']:.2f} dB, SSIM {found['ssim']:.3f}; shown before: {report.tags['mae.leakage']}"
+    )
+
+
 def measure(
-    mae: Mae, dataset: Dataset, config: ReconstructBaseline | FinetuneMae, accelerator: Accelerator
+    mae: Mae, sides: Iterable[XRays], config: ReconstructBaseline | FinetuneMae | Evaluate, accelerator: Accelerator
 ) -> pd.DataFrame:
-    """Reconstruction metrics (columns) of every split (index)."""
+    """Reconstruction metrics (columns) of some splits (index)."""
     masks = Masks(config.mask_ratio, config.seed)
     options = {"batch_size": config.batch_size, "accelerator": accelerator}
-    rows = {xrays.name: reconstruction.measure(mae, xrays, masks, **options) for xrays in dataset.sides}
+    rows = {xrays.name: reconstruction.measure(mae, xrays, masks, **options) for xrays in sides}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("split")
 
 

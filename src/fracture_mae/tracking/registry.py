@@ -19,6 +19,7 @@ from fracture_mae.errors import FractureMaeError, first_line
 MAE, CLASSIFIER = "xray-mae", "fracture-classifier"
 CHALLENGER, CHAMPION = "challenger", "champion"
 
+LONGEST_DESCRIPTION = 5000  # characters: the column of MLflow's own databases, which PostgreSQL enforces
 NETWORK = "network"  # the network's folder among a model's artifacts
 _PACKAGE = Path(__file__).parents[1]
 # What a served model needs to answer, and carries: a test holds both lists against what these modules import.
@@ -137,14 +138,35 @@ def version_tags(uri: str) -> dict[str, str]:
 
 def run_tags(uri: str) -> dict[str, str]:
     """The tags of the run that made a registered version or that `runs:/ID/PATH` names; none where it is not known, or gone."""
-    found = find(uri)
-    run_id = (
-        found.run_id if found else uri.removeprefix("runs:/").partition("/")[0] if uri.startswith("runs:/") else None
-    )
+    run_id = made_in(uri)
     try:
         return dict(MlflowClient().get_run(run_id).data.tags) if run_id else {}
     except MlflowException:
         return {}
+
+
+def made_in(uri: str) -> str | None:
+    """The run that made a registered version or that `runs:/ID/PATH` names; None where it is not known."""
+    if uri.startswith("runs:/"):
+        return uri.removeprefix("runs:/").partition("/")[0]
+    found = find(uri)
+    return (found.run_id or None) if found else None
+
+
+def description(name: str, number: str) -> str:
+    """What the registry's page says of a version, Markdown; empty where nobody has written anything."""
+    return MlflowClient().get_model_version(name, number).description or ""
+
+
+def describe(name: str, number: str, markdown: str) -> None:
+    """Write what the registry's page says of a version.
+
+    Raises:
+        ValueError: it is longer than LONGEST_DESCRIPTION, which some stores would refuse.
+    """
+    if len(markdown) > LONGEST_DESCRIPTION:
+        raise ValueError(f"a description of {len(markdown):,} characters; at most {LONGEST_DESCRIPTION:,} fit")
+    MlflowClient().update_model_version(name, number, description=markdown)
 
 
 def tag_version(name: str, number: str, tags: Mapping[str, Any]) -> None:

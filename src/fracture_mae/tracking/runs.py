@@ -32,6 +32,7 @@ from fracture_mae.data.types import Dataset
 from fracture_mae.errors import FractureMaeError, first_line
 from fracture_mae.plots.pictures import contact_sheet
 from fracture_mae.processes import ranks
+from fracture_mae.tracking import lineage
 from fracture_mae.tracking.plugin import EXPERIMENT, REASON_TAG
 from fracture_mae.tracking.report import Report
 
@@ -49,6 +50,11 @@ class Run:
     def __init__(self, run_id: str):
         self.id = run_id
         self._client = MlflowClient()
+
+    @property
+    def page(self) -> str:
+        """Its place in the UI, as a link from any other page there."""
+        return lineage.page_of(self._client.get_run(self.id).info.experiment_id, self.id)
 
     def tags(self, tags: Mapping[str, Any]) -> None:
         self._client.log_batch(self.id, tags=[RunTag(key, str(value)) for key, value in tags.items()])
@@ -85,6 +91,9 @@ class Run:
         """A table as CSV."""
         mlflow.log_text(table.to_csv(index=index), path)
 
+    def text(self, text: str, path: str) -> None:
+        mlflow.log_text(text, path)
+
     def json(self, values: Any, path: str) -> None:
         mlflow.log_dict(values, path)
 
@@ -118,6 +127,8 @@ class Run:
         self.figures({folder + path: figure for path, figure in report.figures.items()})
         for path, document in report.documents.items():
             self.json(document, folder + path)
+        for path, text in report.texts.items():
+            self.text(text, folder + path)
 
     def input(self, table: pd.DataFrame, name: str, context: str) -> None:
         """Files as an MLflow dataset."""
@@ -191,7 +202,7 @@ class SilentRun(Run):
     def __init__(self) -> None:
         self.id = ""
 
-    config = tags = note = metrics = figure = figures = table = json = report = input = dataset = _nothing
+    config = tags = note = metrics = figure = figures = table = text = json = report = input = dataset = _nothing
 
     @contextmanager
     def child(self, name: str) -> Iterator["SilentRun"]:

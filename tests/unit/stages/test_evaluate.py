@@ -9,14 +9,16 @@ from fracture_mae.config import Evaluate
 from fracture_mae.data.shown import WITH_LABEL
 from fracture_mae.data.types import Leakage
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.evaluation import judging
+from fracture_mae.evaluation import judging, reconstruction
 from fracture_mae.evaluation.chosen_on import ChosenOn
 from fracture_mae.evaluation.own_data import OwnData
 from fracture_mae.evaluation.prediction import predict
+from fracture_mae.evaluation.reconstruction import Masks
 from fracture_mae.evaluation.references import FILE_PROPERTIES
 from fracture_mae.metrics.decision import Decision
+from fracture_mae.models import autoencoder
 from fracture_mae.models import classifier as classifier_model
-from fracture_mae.stages import evaluate
+from fracture_mae.stages import evaluate, reconstruct
 from fracture_mae.tracking import registry
 from fracture_mae.tracking.registered_models import LoadedClassifier
 from fracture_mae.tracking.report import Report
@@ -148,6 +150,29 @@ def test_boxes_that_taught_nothing_say_whether_it_looks_there(folder, accelerato
         "where, on validation, of 3 X-rays with boxes",
         "where, on test, of 4 X-rays with boxes",
     ]
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_test_is_rebuilt_where_that_is_asked_for(store, tmp_path, tiny_mae, dataset, accelerator, asked):
+    autoencoder.save(tiny_mae, tmp_path / "mae")
+    config = Evaluate(mae=str(tmp_path / "mae") if asked else "none", mask_ratio=0.5, preprocess="letterbox")
+    found = reconstruct.test_reconstruction(config, dataset, accelerator)
+    told = reconstruct.reconstruction_digest(found, "test")
+    if not asked:
+        assert (found.metrics, found.tables, told) == ({}, {}, "")
+        return
+    options = {"batch_size": 32, "accelerator": accelerator}
+    expected = reconstruction.measure(tiny_mae, dataset.test, Masks(0.5, 0), **options)
+    assert found.metrics == pytest.approx({f"test/{name}": value for name, value in expected.items()}, rel=1e-5)
+    assert f"masked MSE {expected['masked_mse']:.4f}" in told
+    assert told.endswith("shown before: 0%")
+
+
+def test_an_encoder_alone_rebuilds_no_test(store, tmp_path, tiny_mae, dataset, accelerator):
+    tiny_mae.network.vit.save_pretrained(tmp_path / "encoder")
+    config = Evaluate(mae=str(tmp_path / "encoder"), preprocess="letterbox")
+    with pytest.raises(FractureMaeError, match=r"--mae .*encoder holds an encoder alone"):
+        reconstruct.test_reconstruction(config, dataset, accelerator)
 
 
 def compared(low, source="all", model=FILE_PROPERTIES):

@@ -9,9 +9,10 @@ import torch
 from fracture_mae.config import FinetuneMae, TrainClassifier
 from fracture_mae.data.types import UNLABELLED, XRays
 from fracture_mae.errors import FractureMaeError
+from fracture_mae.evaluation import reconstruction
 from fracture_mae.evaluation.reconstruction import PER_PATCH, Masks, masked_errors
 from fracture_mae.models.encoders import MaeEncoder
-from fracture_mae.stages import classifier, finetune
+from fracture_mae.stages import classifier, finetune, inputs
 from fracture_mae.training import trainer
 from fracture_mae.training.batches import Batch
 from fracture_mae.training.checkpoints import Checkpoints, open_checkpoints
@@ -43,6 +44,40 @@ def test_fine_tuning_lowers_the_error(tiny_mae, dataset, accelerator, tmp_path):
     before = masked_errors(tiny_mae, dataset.validation, Masks(0.75, 0), **options)["masked_mse"]
     progress = fine_tuned(tiny_mae, dataset, accelerator, tmp_path, epochs=10, learning_rate=0.01)
     assert progress.kept["validation/masked_mse"] < 0.5 * before
+
+
+class Silent:
+    """Stands for a run; remembers its metrics."""
+
+    id = ""
+
+    def __init__(self):
+        self.logged = {}
+
+    def metrics(self, values, step=0):
+        self.logged |= values
+
+    def __getattr__(self, name):
+        return lambda *args, **options: None
+
+
+def test_of_test_nothing_is_looked_at(tiny_mae, dataset, monkeypatch):
+    looked_at, run, rebuild = [], Silent(), reconstruction._rebuild
+
+    def spy(mae, xrays, *options):
+        looked_at.append(xrays.name)
+        return rebuild(mae, xrays, *options)
+
+    monkeypatch.setattr(reconstruction, "_rebuild", spy)
+    monkeypatch.setattr(finetune, "load_mae", lambda *args: tiny_mae)
+    monkeypatch.setattr(inputs, "load_training_data", lambda *args, **options: dataset)
+    monkeypatch.setattr(finetune, "made_from", lambda *args: None)
+    monkeypatch.setattr(finetune, "register_mae", lambda *args: "1")
+    config = FinetuneMae(epochs=1, batch_size=4, device="cpu", precision="fp32", n_figures=2)
+    assert "test" not in finetune.finetune_mae(config, run)
+    assert set(looked_at) == {"train", "validation"}
+    assert {"baseline/validation/masked_mse", "train/masked_mse"} <= set(run.logged)
+    assert not any("test/" in name for name in run.logged)
 
 
 def with_unlabelled(dataset):

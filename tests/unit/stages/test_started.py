@@ -88,7 +88,13 @@ def test_normalised_patches_are_trained_and_told(folder, store):
     printed("reconstruct_baseline", **SMALL, model=given.data.tags["registered"], n_figures=0)
     again = newest(store, "reconstruct_baseline")
     for name in ("masked_mse", "masked_mse_per_patch", "psnr"):
-        assert again.data.metrics[f"test/{name}"] == pytest.approx(given.data.metrics[f"test/{name}"], rel=1e-5)
+        assert again.data.metrics[f"validation/{name}"] == pytest.approx(
+            given.data.metrics[f"validation/{name}"], rel=1e-5
+        )
+    assert "test/masked_mse" in again.data.metrics
+    assert [
+        name for name in given.data.metrics if "test/" in name and "n_" not in name
+    ] == []  # fine-tuning reads no test
 
 
 @pytest.mark.parametrize("model", ["encoder", "mae_visualize_vit_tiny.pth"])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from fracture_mae.data import attributes
 from fracture_mae.data.reading.box_files import csv_columns, label_files
 from fracture_mae.data.reading.cache import cache_root
 from fracture_mae.data.types import UNLABELLED, UNLABELLED_NAME
@@ -23,6 +24,7 @@ SPLITS = {
 _IGNORED = {".csv", ".txt", ".json", ".md", ".yaml", ".yml", ".xml", ".html", ".ini", ".db"}
 _GIVEN = ("patient", "xray", "group", "split", "source")  # columns of a CSV besides path and label
 _CSV_COLUMNS = ("path", "label", *_GIVEN)
+_MADE = ("sha256", "label_name")  # further columns of a run's splits.csv
 
 
 def read(
@@ -36,7 +38,8 @@ def read(
 
     Returns:
         Columns path, label (1 is positive), label_name, split_published, scope (within which names are compared) and, empty
-        unless a CSV gives them, given_patient, given_xray, given_group, given_split and given_source; sorted by path.
+        unless a CSV gives them, given_patient, given_xray, given_group, given_split and given_source; of a CSV also its other columns,
+        see `attributes`; sorted by path.
 
     Raises:
         FractureMaeError: nothing to read there, or not the classes that are expected.
@@ -267,7 +270,17 @@ def _from_csv(file: Path, labelled: bool = True) -> pd.DataFrame:
             **{f"given_{name}": values for name, values in column.items()},
         }
     )
-    return table.drop_duplicates(ignore_index=True) if csv_columns.has_boxes(list(given)) else table
+    if csv_columns.has_boxes(list(given)):
+        table = table.drop_duplicates()
+    others = {attributes.column(name): given[name] for name in given if _is_attribute(name)}
+    return table.assign(**others).reset_index(drop=True)
+
+
+def _is_attribute(name: str) -> bool:
+    """Whether a column says something of the X-ray that nothing here reads otherwise."""
+    return not (
+        name in (*_CSV_COLUMNS, *_MADE) or csv_columns.is_of_boxes(name) or name.startswith("Unnamed: ") or not name
+    )
 
 
 def _refuse_rows(file: Path, wrong: pd.Series, what: str) -> None:

@@ -2,10 +2,13 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from fracture_mae.data import attributes, loading, splits
 from fracture_mae.data.reading import index
 from fracture_mae.errors import FractureMaeError
+from tests.builders import csv_of, write_noise
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -220,3 +223,39 @@ def test_no_picture_at_all_is_told_in_a_sentence(tmp_path):
     touch(tmp_path, "notes.txt", "deep/README.md")
     with pytest.raises(FractureMaeError, match="holds no X-rays, neither in itself nor in any folder below"):
         index.read_if_labelled(str(tmp_path), "fractured")
+
+
+def test_other_columns_of_a_csv_travel_along(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.png").touch()
+    lines = [
+        "path,label,Age,body part,x0,y0,x1,y1,sha256",
+        "a.png,healthy, 045Y ,wrist,,,,,00",
+        "b.png,fractured,,hand,1,2,3,4,11",
+    ]
+    lines.append(
+        "b.png,fractured,,thumb,2,2,3,4,11"
+    )  # a second box; what is said of the X-ray is that of the first row
+    table, _ = index.read(csv_of(tmp_path, lines), "fractured")
+    assert attributes.names(table) == ["Age", "body part"]
+    assert attributes.known(attributes.names(table)) == ["body part", "Age"]
+    assert attributes.texts(table, "Age").tolist() == ["045Y", ""]
+    assert attributes.texts(table, "body part").tolist() == ["wrist", "hand"]
+
+
+def test_the_saved_split_keeps_the_columns_that_are_judged_by(tmp_path):
+    rng = np.random.default_rng(0)
+    lines = ["path,label,age,report"]
+    for number in range(16):
+        write_noise(tmp_path / f"{number}.png", rng)
+        lines.append(f"{number}.png,{'fractured' if number % 2 else 'healthy'},{number},text {number}")
+    dataset = loading.load(csv_of(tmp_path, lines), image_size=32, group_by="names")
+    saved = splits.saved(dataset.index)
+    assert dict(zip(saved["path"].map(lambda path: Path(path).stem), saved["age"], strict=True)) == {
+        str(number): str(number) for number in range(16)
+    }
+    assert "report" not in saved
+    splits.save(dataset.index, tmp_path / "splits.csv")
+    again = loading.load(str(tmp_path / "splits.csv"), image_size=32, group_by="names")
+    assert attributes.names(again.index) == ["age"]
+    assert attributes.names(again.test.table) == ["age"]

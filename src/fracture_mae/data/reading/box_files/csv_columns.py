@@ -22,6 +22,19 @@ def has_boxes(columns: Sequence[str]) -> bool:
     return boxes.COLUMN in there or any(set(form) <= there for form in (*_CORNERS, _EXTENT))
 
 
+def is_of_boxes(name: str) -> bool:
+    """Whether a column of this name is one of boxes, or of the size of the picture that they were measured at."""
+    known = {
+        boxes.COLUMN,
+        "finding",
+        *_EXTENT,
+        *(edge for form in _CORNERS for edge in form),
+        "image_width",
+        "image_height",
+    }
+    return name.strip().lower() in known
+
+
 def read(file: Path) -> Drawn | None:
     """The boxes of a CSV, several rows of one picture for several boxes; None where it has no columns of boxes.
 

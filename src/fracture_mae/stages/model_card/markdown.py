@@ -1,0 +1,39 @@
+"""Tables, intervals and names as Markdown."""
+
+import numpy as np
+import pandas as pd
+
+from fracture_mae import plots
+
+
+def table(rows: pd.DataFrame) -> list[str]:
+    """A table in Markdown."""
+    header = "| " + " | ".join(map(str, rows.columns)) + " |"
+    lines = ["| " + " | ".join(map(_cell, row)) + " |" for row in rows.itertuples(index=False)]
+    return [header, "|" + "---|" * len(rows.columns), *lines]
+
+
+def _cell(value: object) -> str:
+    text = f"{value:,}" if isinstance(value, (int, np.integer)) else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def interval(row: pd.Series) -> str:
+    return plots.interval_text(*row[["estimate", "low", "high"]].astype(float))
+
+
+def number(text: str) -> str:
+    """A tag's number, shortened; any other word as it is."""
+    try:
+        return f"{float(text):.3f}"
+    except ValueError:
+        return text
+
+
+def words(metric: str) -> str:
+    return metric.replace("_", " ").replace("auroc", "AUROC")
+
+
+def run(run_id: str, page: str) -> str:
+    """A link to a run's page."""
+    return f"[run {run_id[:8]}]({page})"
