@@ -15,10 +15,10 @@ from fracture_mae.data import attributes
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import subgroup_values
 from fracture_mae.evaluation.judging import Certainty, drawn, levels, slug, title_of
-from fracture_mae.metrics import calibration, scores
+from fracture_mae.metrics import agreement, scores
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.metrics.intervals import bootstrap_intervals
-from fracture_mae.metrics.subgroups import COMPARED, FEWEST, agreement_intervals, differences_to_rest
+from fracture_mae.metrics.subgroups import COMPARED, FEWEST, differences_to_rest
 from fracture_mae.tracking.report import Report
 
 WARNING = "subgroup_warning"  # tag
@@ -183,9 +183,11 @@ def _row(part: _Subgroup, rows: pd.DataFrame, decision: Decision, certainty: Cer
         "n_files": part.n_files,
     }
     estimates = scores.summary(label, probability, decision.threshold)
-    estimates |= calibration.agreement(label, probability, np.ones(label.size))
+    calibrated = agreement.measure(label, probability, drawn(here))
+    estimates |= calibrated["estimate"]
     enough = tuple(value for value in (0, 1) if np.sum(label == value) >= FEWEST)
     ends = _ends(here[here["label"].isin(enough)], decision, certainty) if enough else {}
+    ends |= {name: (row["low"], row["high"]) for name, row in calibrated.iterrows()}
     measured = {}
     for name in _MEASURES:
         low, high = ends[name] if set(_NEEDS.get(name, (0, 1))) <= set(enough) else (np.nan, np.nan)
@@ -194,15 +196,11 @@ def _row(part: _Subgroup, rows: pd.DataFrame, decision: Decision, certainty: Cer
 
 
 def _ends(rows: pd.DataFrame, decision: Decision, certainty: Certainty) -> dict[str, tuple[float, float]]:
-    """The interval of each of _MEASURES; of one class alone of its rate alone."""
+    """The interval of each of COMPARED; of one class alone of its rate alone."""
     label, probability = rows["label"].to_numpy(), decision.probability(rows["logit"])
     options = {"n_draws": certainty.n_draws, "seed": certainty.seed}
     found = bootstrap_intervals(label, probability, drawn(rows), decision.threshold, **options)
-    ends = {name: (float(found.loc[name, "low"]), float(found.loc[name, "high"])) for name in COMPARED}
-    if np.unique(label).size < 2:
-        return ends
-    agreement = agreement_intervals(label, probability, drawn(rows))
-    return ends | {name: (low, high) for name, (_, low, high) in agreement.items()}
+    return {name: (float(found.loc[name, "low"]), float(found.loc[name, "high"])) for name in COMPARED}
 
 
 def _note(row: dict[str, object]) -> str:

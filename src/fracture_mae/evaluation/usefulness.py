@@ -7,21 +7,19 @@ use where it has more than both flagging all and flagging none, which has 0. The
 cost_false_positive / (cost_false_positive + cost_false_negative).
 
 The probability that is compared with p is the classifier's own. Where the share of fractures is given, it is first moved from that of
-the X-rays that thresholds are chosen on to the given one, by Bayes' formula (Saerens, Latinne & Decaestecker, Neural Computation 14,
-2002).
+the X-rays that the classifier was calibrated on to the given one, see `calibration.at_prevalence`.
 """
 
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, logit
 
 from fracture_mae import plots
 from fracture_mae.config import OperatingOptions
 from fracture_mae.evaluation.at_prevalence import Costs
-from fracture_mae.evaluation.chosen_on import ChosenOn
 from fracture_mae.evaluation.judging import Certainty, drawn, levels, title_of
+from fracture_mae.metrics import calibration
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.metrics.intervals import resampled
 from fracture_mae.metrics.thresholds import Counts
@@ -29,7 +27,6 @@ from fracture_mae.tracking.report import Report
 
 _GRID = np.arange(1, 100) / 100  # threshold probabilities
 _LEVEL = 0.95
-_NEVER = 1e-12  # a probability of 0 or 1 has no finite logit
 
 
 def net_benefit(sensitivity: np.ndarray, specificity: np.ndarray, prevalence: float, at: np.ndarray) -> np.ndarray:
@@ -45,11 +42,6 @@ def flag_all(prevalence: float, at: np.ndarray) -> np.ndarray:
 def at_costs(costs: Costs) -> float:
     """The threshold probability that two prices come to."""
     return costs.false_positive / (costs.false_positive + costs.false_negative)
-
-
-def moved(probability: np.ndarray, prevalence: float, to: float) -> np.ndarray:
-    """Probabilities, right where a share `prevalence` is fractured, for where the share is `to`; of any shape."""
-    return expit(logit(np.clip(probability, _NEVER, 1 - _NEVER)) + logit(to) - logit(prevalence))
 
 
 def decision_curve(
@@ -131,15 +123,12 @@ def judge(
     options: OperatingOptions,
     remark: str,
     certainty: Certainty,
-    chosen_on: ChosenOn | None,
 ) -> Report:
     """The decision curve of every split that has both classes, per X-ray.
 
     Args:
         predictions: name of the split → a row per file: group, label, logit and patient.
         remark: stands in every title; may be empty.
-        chosen_on: what thresholds are chosen on, whose share of fractures the classifier's probabilities are right for; None: not
-            known, then a given prevalence moves them from that of the split.
     """
     found = Report()
     costs = Costs(options.cost_false_negative, options.cost_false_positive)
@@ -151,7 +140,7 @@ def judge(
         probability, prevalence = decision.probability(rows["logit"]), share
         if options.prevalence != "auto":
             prevalence = options.prevalence
-            probability = moved(probability, _share(share, chosen_on), prevalence)
+            probability = calibration.at_prevalence(probability, prevalence, decision.prevalence or share)
         whole = decision_curve(rows, probability, prevalence, np.append(at_costs(costs), _GRID), certainty)
         own, curve = whole.iloc[0], whole.iloc[1:]
         place, title = f"{split}/xray", f"Decision curve · {title_of(split, 'xray', files, remark)}"
@@ -173,13 +162,6 @@ _LOGGED = {
     "net_benefit_gain_high": "gain_high",
     "read_per_fracture": "read_per_fracture",
 }
-
-
-def _share(share: float, chosen_on: ChosenOn | None) -> float:
-    """Share of fractured X-rays for which the classifier's probabilities are right."""
-    if chosen_on is None:
-        return share
-    return float(chosen_on.files.groupby("group")["label"].first().mean())
 
 
 def _summary(own: pd.Series, curve: pd.DataFrame, prevalence: float, costs: Costs) -> dict[str, object]:

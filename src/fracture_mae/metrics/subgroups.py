@@ -5,18 +5,15 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.special import expit, logit
 from scipy.stats import norm
 
-from fracture_mae.metrics.arrays import check_scores, number_groups
-from fracture_mae.metrics.calibration import agreement
+from fracture_mae.metrics.arrays import check_scores
+from fracture_mae.metrics.ends import FEWEST_GROUPS as FEWEST
 from fracture_mae.metrics.intervals import resampled
 from fracture_mae.metrics.scores import aurocs
 from fracture_mae.metrics.thresholds import decide
 
 COMPARED = ("sensitivity", "specificity", "auroc")
-_SURE = 1e-9  # probabilities nearer to 0 or 1 have no log odds that could be computed with
-FEWEST = 10  # X-rays of a class, here and among the others, from which on there is an interval
 
 
 def differences_to_rest(
@@ -61,35 +58,6 @@ def differences_to_rest(
     reach = norm.isf((1 - level) / (2 * len(tested))) * np.maximum(np.nanstd(draws, axis=0, ddof=1), least)
     table.loc[tested] = np.stack([estimate, estimate - reach, estimate + reach], axis=1)
     return table
-
-
-def agreement_intervals(
-    label: ArrayLike, probability: ArrayLike, group: ArrayLike, level: float = 0.95
-) -> dict[str, tuple[float, float, float]]:
-    """Return estimate, low and high of observed:expected and calibration in the large (`calibration.agreement`), in closed form.
-
-    By the sandwich estimator over `group`, of the logarithm of the former: what a bootstrap comes to, without a fit for each draw.
-    (K.-Y. Liang and S. Zeger, "Longitudinal data analysis using generalized linear models", Biometrika 73, 1986).
-
-    label: 0/1 [n], both there; probability: [n]; group: [n], equal for what hangs together.
-    Raises FractureMaeError for unusable arrays.
-    """
-    label, probability, weight = check_scores(label, probability)
-    found = agreement(label, probability, weight)
-    ratio, large = (float(found[name]) for name in ("observed_to_expected", "calibration_in_the_large"))
-    member_of = number_groups(label, group)
-    observed, expected = label.sum(), probability.sum()
-    fitted = expit(logit(np.clip(probability, _SURE, 1 - _SURE)) + large)
-
-    def error(residual: np.ndarray) -> float:
-        return float(norm.isf((1 - level) / 2) * np.sqrt(np.sum(np.bincount(member_of, residual) ** 2)))
-
-    factor = float(np.exp(error(label / observed - probability / expected)))
-    reach = error(label - fitted) / float((fitted * (1 - fitted)).sum())
-    return {
-        "observed_to_expected": (ratio, ratio / factor, ratio * factor),
-        "calibration_in_the_large": (large, large - reach, large + reach),
-    }
 
 
 def _is_enough(label: np.ndarray, member: np.ndarray, name: str) -> bool:

@@ -71,8 +71,8 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
     if strata is None:
         report.tags[f"within_strata.{SPLIT}"] = f"no AUROC within strata: {_NOT_KEPT}" if own is None else NO_REFERENCES
     chosen_on = None if own is None else own.chosen_on
-    for each in (operating_points, usefulness):
-        report.add(each.judge({SPLIT: predictions}, decision, config, remark, certainty, chosen_on))
+    report.add(operating_points.judge({SPLIT: predictions}, decision, config, remark, certainty, chosen_on))
+    report.add(usefulness.judge({SPLIT: predictions}, decision, config, remark, certainty))
     report.add(place.judge(maps, SPLIT, remark, certainty))
     report.add(place.surest(maps, decision, SPLIT, remark))
     report.add(_prevalence(predictions))

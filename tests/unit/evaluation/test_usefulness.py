@@ -8,12 +8,11 @@ from scipy.special import logit
 from fracture_mae.config import Evaluate
 from fracture_mae.evaluation import usefulness
 from fracture_mae.evaluation.at_prevalence import Costs
-from fracture_mae.evaluation.chosen_on import ChosenOn
 from fracture_mae.evaluation.judging import Certainty
-from fracture_mae.evaluation.usefulness import decision_curve, moved, net_benefit
+from fracture_mae.evaluation.usefulness import decision_curve, net_benefit
 from fracture_mae.metrics.decision import Decision
 
-DECISION = Decision(("healthy", "broken"), threshold=0.6)
+DECISION = Decision(("healthy", "broken"), threshold=0.6, prevalence=0.5)
 CERTAINTY = Certainty(n_draws=200, seed=0)
 
 
@@ -85,19 +84,13 @@ def test_of_one_patient_there_is_no_band():
     assert curve([0.25], rows=rows)[["low", "high", "gain_low"]].isna().all(axis=None)
 
 
-def test_probabilities_are_moved_by_bayes_formula():
-    # Odds 3 at a share of 1/2 are odds 3 · (1/9) / 1 where the share is 1/10.
-    assert moved(np.array(0.75), 0.5, 0.1) == pytest.approx(0.25)
-    np.testing.assert_allclose(moved(moved(np.array([0.0, 0.2, 1.0]), 0.5, 0.1), 0.1, 0.5), [0, 0.2, 1], atol=1e-9)
-
-
 def test_prices_name_the_threshold_probability():
     assert usefulness.at_costs(Costs(5, 1)) == pytest.approx(1 / 6)
     assert usefulness.at_costs(Costs(1, 1)) == 0.5
 
 
 def judged(test=TEN, **options):
-    return usefulness.judge({"test": test}, DECISION, Evaluate(**options), "LEAKY", CERTAINTY, ChosenOn(TEN))
+    return usefulness.judge({"test": test}, DECISION, Evaluate(**options), "LEAKY", CERTAINTY)
 
 
 def test_everything_is_reported_and_printed():
@@ -118,7 +111,7 @@ def test_everything_is_reported_and_printed():
     assert "Clearly better than flagging all and none at threshold probabilities" in text
 
 
-def test_a_given_prevalence_moves_the_probabilities_from_that_of_validation():
+def test_a_given_prevalence_moves_the_probabilities_from_that_of_the_calibration():
     # At a share of 1/10 a probability of 0.75 becomes 0.25, so from there on those above 0.75 are flagged: two broken ones, one other.
     found = judged(prevalence=0.1, cost_false_negative=3)
     own = found.tables["test/xray/decision_curve.csv"].iloc[0]

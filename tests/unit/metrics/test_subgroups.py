@@ -3,9 +3,7 @@ import pytest
 from scipy.special import expit
 from scipy.stats import norm
 
-from fracture_mae.metrics.calibration import agreement
-from fracture_mae.metrics.intervals import intervals
-from fracture_mae.metrics.subgroups import agreement_intervals, differences_to_rest
+from fracture_mae.metrics.subgroups import differences_to_rest
 
 
 def of_rates(*found):
@@ -70,16 +68,3 @@ def test_equal_subgroups_are_rarely_called_worse():
         found = differences_to_rest(label, probability, 0.5, np.arange(240), members, n_draws=150)
         wrong += ((found["low"] > 0) | (found["high"] < 0)).any()
     assert wrong <= 14  # of 150 at 5 % 7.5 are expected, and more than 14 in 1 % of cases
-
-
-@pytest.mark.parametrize("size", [1, 3])
-def test_calibration_is_as_certain_as_a_bootstrap_says(size):
-    rng = np.random.default_rng(2)
-    probability = np.repeat(rng.random(150), size)
-    label = np.repeat((rng.random(150) < probability[::size]).astype(int), size)
-    group = np.repeat(np.arange(150), size)
-    found = agreement_intervals(label, probability, group)
-    drawn = intervals(lambda weight: agreement(label, probability, weight), np.zeros_like(label), group, n_draws=500)
-    for name, ends in found.items():
-        assert ends[0] == pytest.approx(drawn.loc[name, "estimate"])
-        assert ends[2] - ends[1] == pytest.approx(drawn.loc[name, "high"] - drawn.loc[name, "low"], rel=0.12)

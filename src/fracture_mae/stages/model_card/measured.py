@@ -3,19 +3,13 @@
 import pandas as pd
 
 from fracture_mae import plots
+from fracture_mae.evaluation import calibration as evaluated_calibration
 from fracture_mae.evaluation import held_out_sources, place
-from fracture_mae.evaluation.judging import CLASSIFIER, drawn, levels, shown_of
+from fracture_mae.evaluation.judging import CLASSIFIER, shown_of
 from fracture_mae.evaluation.subgroups import WARNING
-from fracture_mae.metrics.subgroups import agreement_intervals
 from fracture_mae.stages.model_card.facts import NOT_MEASURED, Facts
 from fracture_mae.stages.model_card.markdown import interval, number, run, table, words
 
-_AGREEMENT = {
-    "observed_to_expected": "observed:expected (right: 1)",
-    "calibration_in_the_large": "calibration in the large (right: 0)",
-    "calibration_intercept": "calibration intercept (right: 0)",
-    "calibration_slope": "calibration slope (right: 1)",
-}
 _HELD_OUT = {held_out_sources.MEAN: "mean of sources", held_out_sources.POOLED: "all, pooled"}
 
 
@@ -88,21 +82,10 @@ def _cross_validated(facts: Facts) -> str:
 
 
 def calibration(facts: Facts) -> list[str]:
-    for path in ("test/xray/agreement.csv", "test/xray/calibration.csv", "test/xray/metrics.csv"):
-        found = facts.table(path)
-        if found is not None and "metric" in found:
-            found = found.set_index("metric")
-            told = [
-                f"- {text}: {interval(found.loc[name])}" for name, text in _AGREEMENT.items() if name in found.index
-            ]
-            if told:
-                return told
-    predictions = facts.table("test/predictions.csv")
-    if predictions is None or predictions["label"].nunique() < 2:
+    found = facts.table("test/xray/calibration.csv")
+    if found is None:
         return [f"{NOT_MEASURED.capitalize()}."]
-    rows = levels(predictions)["xray"]
-    ends = agreement_intervals(rows["label"], facts.loaded.decision.probability(rows["logit"]), drawn(rows))
-    return [f"- {_AGREEMENT[name]}: {plots.interval_text(*values)}" for name, values in ends.items()]
+    return [f"- {line}" for line in evaluated_calibration.lines(found.set_index("metric"))]
 
 
 def points(facts: Facts) -> list[str]:
