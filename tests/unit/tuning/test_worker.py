@@ -31,7 +31,7 @@ def registered(monkeypatch):
     kept = []
 
     def register(folder, tags):
-        kept.append((*classifier_model.load(folder), Shown.load(folder).contents, threshold, tags))
+        kept.append((*classifier_model.load(folder), Shown.load(folder).contents, tags))
         return "1"
 
     monkeypatch.setattr("fracture_mae.tracking.registry.register_classifier", register)
@@ -103,10 +103,13 @@ def test_a_campaign_of_heads_ends_in_a_registered_classifier(session, store, reg
     assert run.data.tags["best.class_weight"] == str(best.params["class_weight"])
     assert "-P freeze=True" in run.data.tags["best.command"]
     assert run.data.tags["study.pruner"] == "none"
-    ((_, decision, seen, threshold, tags),) = registered
-    assert decision.threshold == threshold == pytest.approx(float(run.data.tags["best.threshold"]))
+    ((_, decision, seen, tags),) = registered
+    assert decision.threshold == pytest.approx(float(run.data.tags["best.threshold"]))
     assert (decision.objective, decision.data_fingerprint) == ("balanced_accuracy", "f" * 16)
-    assert set(seen.index) == set(folds.joined(builders.dataset()).table["sha256"])
+    shown = folds.joined(builders.dataset())
+    assert set(seen.index) == set(shown.table["sha256"])
+    assert decision.prevalence == pytest.approx(shown.table.groupby("group")["label"].first().mean())
+    assert run.data.tags["calibration"] == f"platt: {decision.calibration}"
     assert tags["recipe"] == "tuned"
     assert "registered as models:/fracture-classifier/1" in text
 
