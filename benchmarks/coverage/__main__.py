@@ -18,7 +18,9 @@ def main() -> None:
     """Simulate, and print each table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("subjects", nargs="*", choices=[*SUBJECTS, []], default=[], help="tables (default: all)")
-    parser.add_argument("--repeats", type=int, default=1000, help="simulated samples for each row (default: %(default)s)")
+    parser.add_argument(
+        "--repeats", type=int, default=1000, help="simulated samples for each row (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     for subject in given.subjects or SUBJECTS:
