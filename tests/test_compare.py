@@ -18,7 +18,7 @@ def workplace(tmp_path_factory):
 def test_encoders_side_by_side(workplace):
     settings = {"image_size": 32, "patch_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     DeiTModel(DeiTConfig(**settings)).save_pretrained(workplace.root / "deit")
-    done = workplace.python("compare", **SMALL, encoders="vit-mae-nano,deit", n_folds=3, n_draws=100)
+    done = workplace.python("compare", **SMALL, encoders="vit-mae-nano,deit", n_folds=3, n_repeats=2, n_draws=100)
     assert done.returncode == 0, done.stderr
     names = ["vit-mae-nano", "deit", "file and border properties", "gradient histograms"]
     assert [line[:27].strip() for line in done.stdout.splitlines()[-6:-2]] == names
@@ -36,7 +36,7 @@ def test_encoders_side_by_side(workplace):
 
 
 def test_the_same_again_is_the_same_and_reads_the_cache(workplace):
-    options = SMALL | {"encoders": "vit-mae-nano,deit", "n_folds": 3, "n_draws": 100}
+    options = SMALL | {"encoders": "vit-mae-nano,deit", "n_folds": 3, "n_repeats": 2, "n_draws": 100}
     first, second = (workplace.python("compare", **options).stdout for _ in range(2))
     assert first == second
     assert len(list((workplace.root / "cache" / "features-v2").glob("*.lock"))) == 2

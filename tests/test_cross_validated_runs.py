@@ -189,7 +189,7 @@ def test_sources_alone_say_how_to_have_both(workplace, of_sources):
 
 
 def test_encoders_are_compared_where_sources_are_held_out(workplace, of_sources):
-    options = {"encoders": "vit-mae-nano", "n_folds": 2, "n_draws": 100, "cross_validate": "sources"}
+    options = {"encoders": "vit-mae-nano", "n_folds": 2, "n_repeats": 1, "n_draws": 100, "cross_validate": "sources"}
     done = workplace.python("compare", **of_sources, **options)
     assert done.returncode == 0, done.stderr
     run = next(run for run in reversed(workplace.runs("fracture-mae")) if run.data.tags.get("entry_point") == "compare")
@@ -199,6 +199,9 @@ def test_encoders_are_compared_where_sources_are_held_out(workplace, of_sources)
     marks = table.loc["gradient histograms"]
     assert marks.loc["all, pooled", "auroc_folds"] > marks.loc["all, pooled", "auroc"]
     assert "sources held out" in done.stdout
+    assert pd.read_csv(artifact(run, "held_out_sources/differences.csv"))["model"].tolist() == [
+        *table.index.unique("model")
+    ]
 
 
 def test_one_source_is_refused_by_the_flag(workplace):

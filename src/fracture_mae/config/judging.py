@@ -98,6 +98,13 @@ class Compare(ReferenceOptions, DataOptions):
     )
     pool: Literal["mean", "cls"] = Field("mean", description="what the head reads: mean of the patch tokens, or CLS")
     n_folds: int = Field(5, ge=2, le=20, description="folds over the training and validation X-rays; test is not read")
+    n_repeats: int = Field(
+        5,
+        ge=1,
+        le=100,
+        description="times that X-rays are dealt into folds for the differences between encoders; more are steadier, and features are "
+        "computed once",
+    )
     cross_validate: Literal["folds", "sources"] = Field(
         "folds",
         description="sources: also hold out each source, such as a hospital, once, and show what is left of the folds' figures",

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from fracture_mae import plots
 from fracture_mae.evaluation.calibration import judge_calibration
@@ -26,6 +25,7 @@ from fracture_mae.evaluation.strata import Strata
 from fracture_mae.metrics import scores, thresholds
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.metrics.intervals import bootstrap_intervals
+from fracture_mae.metrics.resampled_t import reach
 from fracture_mae.tracking.report import Report
 
 
@@ -161,11 +161,10 @@ def over_folds(folds: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     """
     defined = folds.count()
     sd = folds.std(ddof=1)
-    student = pd.Series(stats.t.ppf((1 + level) / 2, np.maximum(defined - 1, 1)), index=folds.columns)
-    reach = student * sd * np.sqrt(1 / defined + 1 / max(len(folds) - 1, 1))
+    half = reach(sd, defined, 1 / max(len(folds) - 1, 1), level)
     mean = folds.mean()
     table = pd.DataFrame(
-        {"mean": mean, "sd": sd, "mean_low": mean - reach, "mean_high": mean + reach, "n_folds": defined}
+        {"mean": mean, "sd": sd, "mean_low": mean - half, "mean_high": mean + half, "n_folds": defined}
     )
     return table.rename_axis("metric")
 

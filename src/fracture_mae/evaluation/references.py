@@ -1,6 +1,6 @@
 """Classifiers that never learn what a bone looks like: what a trained network adds over them is its worth."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -92,17 +92,38 @@ def out_of_fold(
     Returns:
         Name of the reference → a row per file: path, sha256, label, group, patient, source, fold and logit.
     """
-    weight = equal_group_weight(xrays.group)
-    found = {}
-    wanted = {name: each for name, each in all_models(seed, frozen).items() if names is None or name in names}
-    for name, reference in wanted.items():
-        features, answers = reference.describe(xrays, f"References, {name}"), np.empty(len(xrays))
-        for number in range(fold.max() + 1):
-            training, held_out = fold != number, fold == number
-            model = fit(reference.model, features[training], xrays.label[training], weight[training])
-            answers[held_out] = logit(model, features[held_out])
-        found[name] = xrays.table[PREDICTED].assign(fold=fold, logit=answers)
+    (found,) = in_each_dealing(xrays, [fold], seed, frozen, names=names)
     return found
+
+
+def in_each_dealing(
+    xrays: XRays,
+    dealt: Sequence[np.ndarray],
+    seed: int,
+    frozen: FrozenNetwork | None = None,
+    *,
+    names: Collection[str] | None = None,
+) -> list[dict[str, pd.DataFrame]]:
+    """The same for X-rays that were dealt into folds several times; what describes an X-ray is computed once."""
+    wanted = {name: each for name, each in all_models(seed, frozen).items() if names is None or name in names}
+    features = {name: each.describe(xrays, f"References, {name}") for name, each in wanted.items()}
+    return [
+        {
+            name: xrays.table[PREDICTED].assign(fold=fold, logit=_answers(each.model, features[name], xrays, fold))
+            for name, each in wanted.items()
+        }
+        for fold in dealt
+    ]
+
+
+def _answers(model: Pipeline, features: np.ndarray, xrays: XRays, fold: np.ndarray) -> np.ndarray:
+    """Logits [n] of files, each by a model that was fitted on the other folds."""
+    weight, answers = equal_group_weight(xrays.group), np.empty(len(xrays))
+    for number in range(fold.max() + 1):
+        training, held_out = fold != number, fold == number
+        fitted = fit(model, features[training], xrays.label[training], weight[training])
+        answers[held_out] = logit(fitted, features[held_out])
+    return answers
 
 
 def forest(seed: int) -> Pipeline:

@@ -136,6 +136,12 @@ def aurocs(label: np.ndarray, score: np.ndarray, weight: np.ndarray) -> np.ndarr
         return _auroc(*_ranked_counts(label, np.unique(score, return_inverse=True)[1], weight))
 
 
+def average_precisions(label: np.ndarray, score: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return the average precision of scores [n] of any scale, [...], under each weighting in weight [..., n]; NaN where undefined."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return _average_precision(*_ranked_counts(label, np.unique(score, return_inverse=True)[1], weight))
+
+
 def _auroc(true_positive: np.ndarray, false_positive: np.ndarray) -> np.ndarray:
     area = np.trapezoid(true_positive, false_positive, axis=-1)
     return area / (true_positive[..., -1] * false_positive[..., -1])

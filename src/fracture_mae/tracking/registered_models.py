@@ -1,7 +1,7 @@
 """Models in the registry: how a network gets there, with what it was shown, and how it comes back."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -207,15 +207,20 @@ def register_classifier(
     dataset: Dataset,
     config: TrainClassifier | Tune,
     run: Run,
+    tags: Mapping[str, object] | None = None,
 ) -> str:
-    """Save and register a classifier, together with what it keeps of what it was made from; its version."""
+    """Save and register a classifier, together with what it keeps of what it was made from; its version.
+
+    Args:
+        tags: for the version, besides what every one carries.
+    """
     with TemporaryDirectory() as temporary:
         folder = Path(temporary) / registry.NETWORK
         classifier_model.save(classifier, decision, folder)
         for each in kept:
             each.save(folder)
-        tags = _version_tags(dataset, config, run) | {"threshold.choice": decision}
-        version = registry.register_classifier(folder, tags)
+        described = _version_tags(dataset, config, run) | {"threshold.choice": decision} | dict(tags or {})
+        version = registry.register_classifier(folder, described)
     run.tags({"registered": f"models:/{registry.CLASSIFIER}/{version}"})
     return version
 

@@ -78,6 +78,11 @@ class Run:
         """The description that the UI shows on top of the run."""
         self.tags({"mlflow.note.content": markdown})
 
+    def add_note(self, markdown: str) -> None:
+        """A further paragraph of the description."""
+        known = self._client.get_run(self.id).data.tags.get("mlflow.note.content", "")
+        self.note(f"{known}\n\n{markdown}".strip())
+
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         now = int(time.time() * 1000)
         self._client.log_batch(
@@ -202,7 +207,9 @@ class SilentRun(Run):
     def __init__(self) -> None:
         self.id = ""
 
-    config = tags = note = metrics = figure = figures = table = text = json = report = input = dataset = _nothing
+    config = tags = note = add_note = metrics = figure = figures = table = text = json = report = input = dataset = (
+        _nothing
+    )
 
     @contextmanager
     def child(self, name: str) -> Iterator["SilentRun"]:

@@ -40,10 +40,12 @@ class Depth(Protocol):
     Attributes:
         judged_on: name of the X-rays that trials are judged on.
         encoder_fingerprint: of the weights that every trial starts with.
+        files: that trials are judged by, a row each: path, sha256, label, group, patient, source.
     """
 
     judged_on: str
     encoder_fingerprint: str
+    files: pd.DataFrame
 
     def predict(self, params: Mapping[str, Any], report: Report | None = None) -> pd.DataFrame:
         """Predictions by models that were not trained on what they predict: path, sha256, label, group, patient, source, logit, fold.
@@ -82,6 +84,7 @@ class HeadDepth:
         self.held = HeldOutSources.of(dataset) if config.cross_validate == "sources" else None
         self.judged_on = "held_out_sources" if self.held else "out_of_fold"
         self.xrays = self.held.xrays if self.held else folds.joined(dataset)
+        self.files = self.xrays.table[PREDICTED]
         self.ordinary_fold = _assign_folds(self.xrays, config)
         self.fold = self.held.fold if self.held else self.ordinary_fold
         self.encoder_fingerprint = frozen_features.fingerprint(pooled, pooled.described())
@@ -103,7 +106,7 @@ class HeadDepth:
         for number in np.unique(fold):
             held_out = fold == number
             logit[held_out] = self._fit(params, ~held_out).logit(normed[held_out])
-        return _checked(self.xrays.table[PREDICTED].assign(logit=logit, fold=fold))
+        return _checked(self.files.assign(logit=logit, fold=fold))
 
     def refit(self, params: Mapping[str, Any]) -> FractureClassifier:
         head = self._fit(params, np.full(len(self.xrays), True))
@@ -171,6 +174,7 @@ class FinetuneDepth:
         pooled = PooledEncoder(self.encoder)
         self.encoder_fingerprint = frozen_features.fingerprint(pooled, pooled.described())
         self.fold = _assign_folds(self.dataset.validation, self.config)
+        self.files = self.dataset.validation.table[PREDICTED]
         self._matchings: dict[tuple[int, bool], Matching | None] = {}
 
     def predict(self, params: Mapping[str, Any], report: Report | None = None) -> pd.DataFrame:

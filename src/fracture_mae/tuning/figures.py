@@ -15,18 +15,31 @@ from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 from optuna.visualization import matplotlib as drawing
 
-from fracture_mae.plots.style import BLUE, DPI, INK, MARK, ORANGE, RED, REFERENCE, legend, style
+from fracture_mae.plots.style import BLUE, DPI, INK, MARK, ORANGE, RED, REFERENCE, interval_text, legend, style
 from fracture_mae.tuning import trials
 from fracture_mae.tuning.objectives import Objective
+from fracture_mae.tuning.optimism import CORRECTED, UNCORRECTED
 from fracture_mae.tuning.results import AT_HALF, CHOSEN
 
 _RATES = ("specificity", "sensitivity")
 
 
-def history(study: Study, objective: Objective, title: str) -> Figure:
-    """Draw the (first) value of the complete trials in their order; of one value, the best so far too."""
+def history(study: Study, objective: Objective, title: str, worth: pd.Series | None = None) -> Figure:
+    """Draw the (first) value of the complete trials in their order; of one value, the best so far too.
+
+    worth: what the best is worth, see `optimism.Worth.table`; a line with its interval, where it could be corrected.
+    """
     (axes,) = _drawn(drawing.plot_optimization_history, study, title, **_first_value(objective))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if worth is not None and np.isfinite(worth["corrected"]):
+        label = f"The best, {CORRECTED}: {interval_text(worth['corrected'], worth['low'], worth['high'])}"
+        axes.axhline(worth["corrected"], color=INK, linewidth=1.4, linestyle="--", label=label)
+        axes.axhspan(worth["low"], worth["high"], color=INK, alpha=0.08, linewidth=0)
+    if worth is not None:
+        axes.plot([], [], " ", label=f"The best, {UNCORRECTED}: {worth['uncorrected']:.3f}")
+        if axes.get_legend():
+            axes.get_legend().remove()
+        legend(axes.figure, loc="outside lower center")
     return axes.figure
 
 

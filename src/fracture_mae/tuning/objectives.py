@@ -1,10 +1,12 @@
 """What a trial is judged by: from out-of-fold logits to the values that a study optimises."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from fracture_mae.config import Tune
 from fracture_mae.errors import FractureMaeError
@@ -29,6 +31,7 @@ class Verdict:
         threshold: on the calibrated probability, chosen from all out-of-fold probabilities.
         slope, intercept: of the calibration, fitted to their logits.
         metrics: of decisions each made at a threshold that its own X-ray had no say in.
+        decision: these, 0/1 [n].
     """
 
     values: tuple[float, ...]
@@ -37,6 +40,11 @@ class Verdict:
     slope: float
     intercept: float
     metrics: dict[str, float]
+    decision: np.ndarray = field(compare=False, repr=False)
+
+    def described(self) -> dict[str, Any]:
+        """All but the decisions, as JSON can hold it."""
+        return {name: value for name, value in asdict(self).items() if name != "decision"}
 
 
 @dataclass(frozen=True)
@@ -148,25 +156,46 @@ class Objective:
         self, label: np.ndarray, probability: np.ndarray, decision: np.ndarray, weight: np.ndarray
     ) -> tuple[float, ...]:
         """What is optimised, of labels, probabilities and 0/1 decisions [n]; the cost is the mean of an X-ray."""
+        return tuple(float(value) for value in self.values_under(label, probability, decision, weight))
+
+    def values_under(
+        self, label: np.ndarray, score: np.ndarray, decision: np.ndarray, weight: np.ndarray
+    ) -> tuple[np.ndarray, ...]:
+        """The same, each of shape [...], under each of the weightings in weight [..., n]; score: [n], of any scale."""
         counts = Counts.of(label, decision, weight)
         match self.name:
             case "average_precision":
-                return (scores.summary(label, probability, DEFAULT_THRESHOLD, weight)["average_precision"],)
+                return (scores.average_precisions(label, score, weight),)
             case "pareto":
-                return float(counts.sensitivity), float(counts.specificity)
+                return counts.sensitivity, counts.specificity
             case "specificity_at_sensitivity":
-                return (float(counts.specificity),)
+                return (counts.specificity,)
             case "cost":
                 dearer = max(self.cost_false_negative, self.cost_false_positive)
-                return (-float(thresholds.score(counts, "cost", **self._options())) * dearer,)
-        return (float(thresholds.score(counts, self.name)),)
+                return (-thresholds.score(counts, "cost", **self._options()) * dearer,)
+        return (thresholds.score(counts, self.name),)
+
+    def total(self, values: Sequence[ArrayLike]) -> ArrayLike:
+        """What one trial is told from another by: the sum of its values, more is better."""
+        signs = [1 if direction == "maximize" else -1 for direction in self.directions]
+        return sum(sign * value for sign, value in zip(signs, values, strict=True))
 
     def constraints(self, label: np.ndarray, decision: np.ndarray, weight: np.ndarray) -> dict[str, float]:
         """By name; above 0 means violated."""
         if self.name != "specificity_at_sensitivity":
             return {}
-        missing = self.min_sensitivity - float(Counts.of(label, decision, weight).sensitivity)
-        return {"min_sensitivity": missing if missing > thresholds.TIE else min(missing, 0.0)}
+        return {"min_sensitivity": float(self._missing(label, decision, weight))}
+
+    def violation(self, label: np.ndarray, decision: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """By how much the constraints are violated, [...] under each of the weightings in weight [..., n]; 0 where they are kept."""
+        if self.name != "specificity_at_sensitivity":
+            return np.zeros(weight.shape[:-1])
+        return np.maximum(self._missing(label, decision, weight), 0.0)
+
+    def _missing(self, label: np.ndarray, decision: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """How much sensitivity is missing, [...]; 0 at the limit too, where sums of floats may say otherwise."""
+        missing = self.min_sensitivity - Counts.of(label, decision, weight).sensitivity
+        return np.where(missing > thresholds.TIE, missing, np.minimum(missing, 0.0))
 
     def _options(self) -> dict[str, float]:
         costs = {"cost_false_negative": self.cost_false_negative, "cost_false_positive": self.cost_false_positive}
@@ -198,6 +227,7 @@ def judge(table: pd.DataFrame, objective: Objective, params: Mapping[str, object
         slope=sigmoid.slope,
         intercept=sigmoid.intercept,
         metrics={name: value for name, value in shown.items() if np.isfinite(value)},
+        decision=decision,
     )
 
 

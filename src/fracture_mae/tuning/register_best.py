@@ -22,9 +22,12 @@ from fracture_mae.stages import inputs
 from fracture_mae.tracking.registered_models import made_from, register_classifier
 from fracture_mae.tracking.report import Report
 from fracture_mae.tracking.runs import Run
-from fracture_mae.tuning import figures, results, trials
+from fracture_mae.tuning import figures, optimism, results, trials
 from fracture_mae.tuning.depths import FinetuneDepth, HeadDepth
 from fracture_mae.tuning.objectives import Objective, judge
+from fracture_mae.tuning.optimism import UNCORRECTED, Worth
+
+_UNCORRECTED = "uncorrected"  # in names of metrics, tags and artifacts
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,8 @@ class Conclusion:
     encoder: str
     accelerator: Accelerator
 
-    def report(self, run: Run) -> FrozenTrial:
-        """Log the study's table and figures, and the best trial as tags; returns it.
+    def report(self, run: Run) -> tuple[FrozenTrial, Worth]:
+        """Log the study's table and figures, and the best trial as tags; returns it, and what it is worth.
 
         Raises:
             FractureMaeError: no trial completed.
@@ -58,11 +61,17 @@ class Conclusion:
         counts = table["state"].value_counts()
         run.metrics({f"trials/{state.replace('-', '_')}": count for state, count in counts.items()})
         best = results.best_trial(self.study, self.objective)
-        run.figures(self._figures(best))
-        run.tags(self._tags(best))
-        return best
+        worth = optimism.worth_of(self.study, self.objective, best, self.depth.files, seed=self.config.seed)
+        run.table(worth.table.reset_index(), "study/corrected.csv")
+        run.metrics(worth.metrics)
+        run.add_note(
+            f"Best of {worth.n_trials:,} trials, number {best.number}: {worth.of(self.objective.value_names)}."
+        )
+        run.figures(self._figures(best, worth))
+        run.tags(self._tags(best, worth))
+        return best, worth
 
-    def register(self, best: FrozenTrial, run: Run) -> str:
+    def register(self, best: FrozenTrial, worth: Worth, run: Run) -> str:
         """Judge, refit and register the best trial; what was found in a few lines to print."""
         predictions = self.depth.predict(best.params)
         verdict = judge(predictions, self.objective, best.params)
@@ -78,7 +87,8 @@ class Conclusion:
         findings = self._judged(predictions, decision)
         run.report(findings)
         digests = [
-            judging.digest(findings, [self.depth.judged_on]).to_string(),
+            f"Trial {best.number} on the X-rays that it and its threshold were chosen on, {UNCORRECTED}:",
+            judging.digest(findings, [self._place]).to_string(),
             str(decision),
             *self._beside_folds(best, predictions, run),
         ]
@@ -95,10 +105,12 @@ class Conclusion:
         run.tags(told)
         chosen_on = ChosenOn(predictions, self.depth.judged_on.replace("_", " "))
         own = OwnData.of(classifier, refitted, chosen_on, frozen=frozen, **options)
-        version = register_classifier(classifier, decision, (shown, own), self.dataset, self.config, run)
+        tags = self._version_tags(worth)
+        version = register_classifier(classifier, decision, (shown, own), self.dataset, self.config, run, tags)
         corners = results.corners(contributed, best.params["class_weight"])
         table = corners[["score", "sensitivity", "specificity"]].round(3).to_string()
-        return "\n".join([*digests, f"{table}\nregistered as models:/fracture-classifier/{version}, alias challenger"])
+        digests.append(f"What class weight and threshold add, {UNCORRECTED}:\n{table}")
+        return "\n".join([*digests, f"registered as models:/fracture-classifier/{version}, alias challenger"])
 
     def _beside_folds(self, best: FrozenTrial, predictions: pd.DataFrame, run: Run) -> list[str]:
         """Log what sources that are held out leave of the best trial's AUROC in ordinary folds; to print, nothing where none are."""
@@ -107,31 +119,41 @@ class Conclusion:
         held, certainty = self.depth.held, Certainty(n_draws=1000, seed=self.config.seed)
         answers = held_out_sources.answers(predictions, self.depth.predict_in_folds(best.params))
         remark = judging.remark_on(self.dataset.leakage)
-        found = held_out_sources.judge({"best trial": answers}, held.xrays.table, held.sources, certainty, remark)
+        found = held_out_sources.judge(
+            {f"best trial, {_UNCORRECTED}": answers}, held.xrays.table, held.sources, certainty, remark
+        )
         run.report(found)
         return [str(held), held_out_sources.digest(found)]
 
     def _judged(self, predictions: pd.DataFrame, decision: Decision) -> Report:
         """The report on X-rays that the models behind `predictions` were not trained on; the threshold was chosen on them."""
-        remark = judging.remark_on(self.dataset.leakage)
+        remark = (
+            f"{UNCORRECTED}: trial and threshold chosen on these\n{judging.remark_on(self.dataset.leakage)}".strip()
+        )
         certainty = Certainty(n_draws=1000, seed=self.config.seed)
         table = predictions.drop(columns="fold")
-        return judging.judge_split(table, decision, self.depth.judged_on, remark, certainty)
+        return judging.judge_split(table, decision, self._place, remark, certainty)
+
+    @property
+    def _place(self) -> str:
+        """Where figures stand that the choice flatters."""
+        return f"{self.depth.judged_on}_{_UNCORRECTED}"
 
     def _log_contributions(self, contributed: pd.DataFrame, best: FrozenTrial, run: Run) -> None:
         run.table(contributed, "study/contributions.csv")
         shown = results.scored_as(self.objective)
         weight = best.params["class_weight"]
-        title = self._title(f"What class weight and threshold add to trial {best.number}")
+        title = self._title(f"What class weight and threshold add to trial {best.number}, {UNCORRECTED}")
         run.figure(figures.contributions(contributed, weight, shown, title), "study/contributions.png")
         for (weight_name, kind), row in results.corners(contributed, weight).iterrows():
             place = f"contribution/class_weight_{'none' if weight_name == 'none' else 'found'}/threshold_{kind}"
             run.metrics({f"{place}/{name}": row[name] for name in ("score", "sensitivity", "specificity")})
 
-    def _figures(self, best: FrozenTrial) -> dict[str, Figure]:
+    def _figures(self, best: FrozenTrial, worth: Worth) -> dict[str, Figure]:
         study, objective, title = self.study, self.objective, self._title
+        first = objective.value_names[0]
         found = {
-            "history": figures.history(study, objective, title("Trials")),
+            "history": figures.history(study, objective, title("Trials"), worth.table.loc[first]),
             "slices": figures.slices(study, objective, title("Parameters")),
             "importances": figures.importances(study, objective, title("Importances")),
             "pareto_front": figures.pareto_front(study, best, title("Sensitivity and specificity")),
@@ -143,10 +165,21 @@ class Conclusion:
     def _title(self, what: str) -> str:
         return f"{what} · {self.study.study_name}"
 
-    def _tags(self, best: FrozenTrial) -> dict[str, object]:
+    def _tags(self, best: FrozenTrial, worth: Worth) -> dict[str, object]:
         tags: dict[str, object] = {f"best.{name}": value for name, value in best.params.items()}
         values = zip(self.objective.value_names, best.values, strict=True)
-        tags |= {"best.trial": best.number, **{f"best.objective.{name}": value for name, value in values}}
+        tags |= {
+            "best.trial": best.number,
+            **{f"best.objective.{_UNCORRECTED}.{name}": value for name, value in values},
+        }
+        tags |= {"best.objective.corrected": worth.of(self.objective.value_names) if not worth.reason else "no"}
         tags |= {"best.threshold": trials.verdict_of(best)["threshold"], "best.feasible": trials.is_feasible(best)}
         tags["best.command"] = results.command(self.depth.training(best.params), tags["best.threshold"])
         return tags
+
+    def _version_tags(self, worth: Worth) -> dict[str, object]:
+        """What a version carries of how it was chosen."""
+        return {
+            "chosen.among": f"{worth.n_trials} trials",
+            "chosen.worth": worth.of(self.objective.value_names),
+        }

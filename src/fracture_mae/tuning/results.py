@@ -35,11 +35,10 @@ def best_trial(study: Study, objective: Objective) -> FrozenTrial:
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if not complete:
         raise FractureMaeError(f"no trial of the study {study.study_name!r} completed{_reasons(study)}.")
-    signs = [1 if direction == "maximize" else -1 for direction in objective.directions]
 
     def worth(trial: FrozenTrial) -> tuple[float, float, int]:
         violation = sum(max(0.0, value) for value in trial.constraints.values())
-        return -violation, sum(sign * value for sign, value in zip(signs, trial.values, strict=True)), -trial.number
+        return -violation, objective.total(trial.values), -trial.number
 
     return max(complete, key=worth)
 

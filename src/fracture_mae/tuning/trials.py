@@ -1,7 +1,6 @@
 """One trial: its parameters, its verdict, and how it ended."""
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import optuna
@@ -9,14 +8,16 @@ from optuna import Trial
 from optuna.trial import FrozenTrial, TrialState
 
 from fracture_mae.errors import NonFiniteError
+from fracture_mae.tuning import kept
 from fracture_mae.tuning.depths import Depth
 from fracture_mae.tuning.interruption import Interruption
+from fracture_mae.tuning.kept import Files, Kept
 from fracture_mae.tuning.objectives import Objective, judge
 from fracture_mae.tuning.space import Space, suggest
 
 COMPLETE, PRUNED, NON_FINITE, FAILED, INTERRUPTED = "complete", "pruned", "non-finite", "failed", "interrupted"
 LOST = "lost"  # its worker died
-_OUTCOME, _VERDICT = "outcome", "verdict"
+_OUTCOME, _VERDICT, _KEPT = "outcome", "verdict", "predictions"
 _LONGEST_REASON = 500
 
 
@@ -36,7 +37,8 @@ def evaluator(
             raise
         for name, value in verdict.constraints.items():
             trial.set_constraint(name, value)
-        trial.set_user_attr(_VERDICT, asdict(verdict))
+        trial.set_user_attr(_VERDICT, verdict.described())
+        trial.set_user_attr(_KEPT, kept.written(predictions, verdict.decision))
         return verdict.values
 
     return evaluate
@@ -53,6 +55,12 @@ def outcome(trial: FrozenTrial) -> tuple[str, str]:
 def verdict_of(trial: FrozenTrial) -> dict[str, Any]:
     """The verdict on a complete trial: values, constraints, threshold, slope, intercept and metrics; empty for any other."""
     return trial.user_attrs.get(_VERDICT, {})
+
+
+def predictions_of(trial: FrozenTrial, files: Files) -> Kept | None:
+    """The predictions that a complete trial was judged by, in the order of `files`; None where none, or others, are kept."""
+    stored = trial.user_attrs.get(_KEPT)
+    return kept.read(stored, files) if stored else None
 
 
 def is_feasible(trial: FrozenTrial) -> bool:

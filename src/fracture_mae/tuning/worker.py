@@ -86,14 +86,14 @@ def take_part(
         runs.write_missing(study)
         tally = Tally.of(study)
     conclusion = Conclusion(study, depth, objective, dataset, config, encoder=encoder.source, accelerator=accelerator)
-    best = conclusion.report(run)
-    summary = f"study {study.study_name}: {tally.taken} trials, the best is number {best.number}: {_values(objective, best.values)}"
+    best, worth = conclusion.report(run)
+    summary = f"study {study.study_name}: {tally.taken} trials, the best is number {best.number}\n{worth.digest()}"
     if stopped:
         run.tags({"stopped": True})
         return (
             f"{summary}\nStopped. The same command goes on; with -P n_trials=0 it registers the best of what is there."
         )
-    return f"{summary}\n{conclusion.register(best, run)}"
+    return f"{summary}\n{conclusion.register(best, worth, run)}"
 
 
 def _open(
@@ -148,7 +148,3 @@ def _work(campaign: Campaign, depth: Depth, objective: Objective, space: Space, 
 
 def _process_start() -> datetime:
     return datetime.fromtimestamp(psutil.Process().create_time())
-
-
-def _values(objective: Objective, values: list[float]) -> str:
-    return ", ".join(f"{name} {value:.4f}" for name, value in zip(objective.value_names, values, strict=True))

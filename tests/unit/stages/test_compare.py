@@ -8,8 +8,9 @@ from transformers import ViTConfig, ViTModel
 
 from fracture_mae.config import Compare
 from fracture_mae.data.folds import assign, joined
+from fracture_mae.data.held_out_sources import HeldOutSources
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.evaluation import references
+from fracture_mae.evaluation import differences, references
 from fracture_mae.evaluation.frozen_features import PooledEncoder
 from fracture_mae.evaluation.judging import Certainty
 from fracture_mae.metrics.decision import Decision
@@ -86,17 +87,20 @@ def test_an_encoder_is_probed_on_every_xray_but_test(large, tiny_mae, accelerato
     pool = joined(large)
     fold = assign(pool.table, 3, seed=0)
     candidate = ComparedEncoder("tiny", PooledEncoder(MaeEncoder.of(tiny_mae)), builders.SIDE, "letterbox")
-    found, told = compare.probe(candidate, pool, fold, Compare(), accelerator)
+    features = compare.features_of(candidate, pool, Compare(), accelerator)
+    found, told = compare.probe(features, pool, fold, Compare())
     assert found["sha256"].tolist() == pool.table["sha256"].tolist()
     assert np.isfinite(found["logit"]).all()
     assert found["fold"].tolist() == fold.tolist()
-    assert (told["n_features"], told["image_size"], len(told["inverse_penalties"].split())) == (16, 32, 3)
+    assert (told["n_features"], len(told["inverse_penalties"].split())) == (16, 3)
+    assert compare.told_of(candidate)["image_size"] == 32
 
 
 def test_matched_heads_weigh_the_training_xrays_alone(large, tiny_mae, accelerator, monkeypatch):
     pool = joined(large)
     fold = assign(pool.table, 4, seed=0)
     candidate = ComparedEncoder("tiny", PooledEncoder(MaeEncoder.of(tiny_mae)), 32, "letterbox")
+    features = compare.features_of(candidate, pool, Compare(), accelerator)
     seen = []
 
     def match(xrays, seed):
@@ -106,7 +110,7 @@ def test_matched_heads_weigh_the_training_xrays_alone(large, tiny_mae, accelerat
     monkeypatch.setattr(compare, "match_properties", match)
     matched = compare._matched(Compare(match="properties"))
     for _ in range(2):  # of two encoders the second asks for nothing new
-        compare.probe(candidate, pool, fold, Compare(), accelerator, matched)
+        compare.probe(features, pool, fold, Compare(), matched)
     contents = pool.table["sha256"].to_numpy()
     assert seen == [frozenset(contents[fold != number]) for number in range(4)]
     assert compare._matched(Compare()) is None
@@ -136,60 +140,114 @@ def test_references_answer_in_the_same_folds(large, monkeypatch):
 
 
 LABEL = np.tile([0, 1], 20)
+FOLD = np.arange(40) // 8  # eight X-rays each
 
 
 def answers(logit):
     group = [f"x{i}" for i in range(40)]
-    columns = {"path": group, "sha256": group, "label": LABEL, "group": group, "source": "made", "fold": 0}
+    columns = {"path": group, "sha256": group, "label": LABEL, "group": group, "source": "made", "fold": FOLD}
     return pd.DataFrame(columns | {"logit": np.float64(logit)})
+
+
+def judge(tables, **options):
+    aurocs = {name: [differences.of_folds(files)] for name, files in tables.items()}
+    return compare.judge(tables, compare.in_one_table(aurocs), "Title", CERTAINTY, **options)
+
+
+KNOWS, GUESSES = 2.0 * LABEL - 1, np.tile([1, 1, -1, -1], 10)
+# Of the four fractured X-rays of the first fold one is ranked last: the AUROC of that fold is 12 / 16.
+NEARLY = KNOWS - 9.0 * (np.arange(40) == 1)
 
 
 @pytest.fixture(scope="module")
 def judged():
-    knows, guesses = 2.0 * LABEL - 1, np.tile([1, 1, -1, -1], 10)
-    return compare.judge({"guesses": answers(guesses), "a/knows": answers(knows)}, "Title", CERTAINTY)
+    return judge({"nearly": answers(NEARLY), "a/guesses": answers(GUESSES)})
 
 
 def test_table_by_hand(judged):
     table = judged.tables["comparison.csv"].set_index("model")
-    assert table.index.tolist() == ["guesses", "a/knows"]
+    assert table.index.tolist() == ["nearly", "a/guesses"]
     for metric in compare.METRICS:
-        assert table[metric].tolist() == pytest.approx([0.5, 1])
-    assert np.isnan(table.loc["guesses", "auroc_difference"])
-    row = table.loc["a/knows"]
-    assert row["auroc_difference"] == pytest.approx(0.5)
-    assert 0 < row["auroc_difference_low"] < 0.5 < row["auroc_difference_high"]
-    assert judged.metrics["a_knows/xray/auroc"] == 1
-    assert "guesses/xray/auroc_difference" not in judged.metrics
-    assert set(judged.tables) == {"comparison.csv", "predictions/guesses.csv", "predictions/a_knows.csv"}
+        assert table.loc["a/guesses", metric] == pytest.approx(0.5)
+    assert np.isnan(table.loc["nearly", "auroc_difference"])
+    row = table.loc["a/guesses"]
+    # Guesses: 1/2 in each fold. So the differences are -1/4 and four times -1/2: mean -0.45, sd √(4 · 0.05² + 0.2²)/2 = 0.1118.
+    reach = 2.776445 * 0.111803 * np.sqrt(1 / 5 + 1 / 4)  # Student's 97.5 % quantile for 4 degrees of freedom
+    ends = [row[f"auroc_difference{end}"] for end in ("", "_low", "_high")]
+    assert ends == pytest.approx([-0.45, -0.45 - reach, -0.45 + reach], abs=1e-6)
+    assert row["auroc_difference_verdict"] == "worse"
+    assert judged.metrics["a_guesses/xray/auroc_difference"] == pytest.approx(-0.45)
+    assert judged.metrics["a_guesses/xray/auroc_difference_p_holm"] == pytest.approx(0.0038, abs=1e-4)
+    assert "nearly/xray/auroc_difference" not in judged.metrics
+    assert set(judged.tables) == {"comparison.csv", "folds.csv", "predictions/nearly.csv", "predictions/a_guesses.csv"}
+    assert judged.tables["folds.csv"]["nearly"].tolist() == pytest.approx([0.75, 1, 1, 1, 1])
     assert set(judged.figures) == {"comparison.png"}
 
 
+def test_references_are_allowed_for_by_themselves():
+    rng = np.random.default_rng(0)
+    tables = {name: answers(KNOWS + 2 * rng.normal(size=40)) for name in ("a", "b", "file", "hog")}
+    alone = judge({name: tables[name] for name in ("a", "b")}).tables["comparison.csv"].set_index("model")
+    beside = judge(tables, encoders=["a", "b"]).tables["comparison.csv"].set_index("model")
+    together = judge(tables).tables["comparison.csv"].set_index("model")
+    p = [table.loc["b", "auroc_difference_p_holm"] for table in (alone, beside, together)]
+    assert p[0] == p[1] < p[2]
+
+
+def test_where_sources_are_held_out_the_difference_is_over_those_that_are_judged_alone():
+    whole = builders.of_sources({"A": (6, 6), "B": (6, 6), "C": (6, 6), "D": (3, 0)})
+    held = HeldOutSources.of(builders.split_dataset(whole, validation=range(0, len(whole), 5), test=[]))
+    rows, label = held.xrays.table, held.xrays.table["label"].to_numpy()
+    rng = np.random.default_rng(0)
+    tables = {
+        "first": rows.assign(fold=held.fold, logit=rng.normal(size=len(rows))),
+        "knows": rows.assign(fold=held.fold, logit=2.0 * label + rng.normal(size=len(rows)) / 9),
+    }
+    found = compare.judge_sources(tables, tables, held, CERTAINTY)
+    measured = found.tables["held_out_sources/comparison.csv"].pivot(index="source", columns="model", values="auroc")
+    by_hand = (measured["knows"] - measured["first"])[["A", "B", "C"]]
+    row = found.tables["held_out_sources/differences.csv"].set_index("model").loc["knows"]
+    reach = 4.302653 * by_hand.std() * np.sqrt(1 / 3 + 1 / (held.n_folds - 1))  # Student's for two degrees of freedom
+    assert [row["difference"], row["low"]] == pytest.approx([by_hand.mean(), by_hand.mean() - reach], abs=1e-6)
+    assert found.metrics["held_out_sources/xray/auroc_difference/knows"] == row["difference"]
+    assert compare.sources_digest(found).startswith("AUROC minus the first's: mean of sources held out")
+
+
+def test_every_dealing_is_another_and_the_first_is_that_of_the_seed(large):
+    pool = joined(large)
+    first, *others = compare.dealings(pool.table, Compare(n_folds=3, n_repeats=4, seed=5))
+    assert first.tolist() == assign(pool.table, 3, seed=5).tolist()
+    assert len({tuple(fold) for fold in (first, *others)}) == 4
+
+
 def test_xrays_of_a_patient_are_drawn_as_one(judged):
-    knows, guesses = 2.0 * LABEL - 1, np.tile([1, 1, -1, -1], 10)
+    one = {name: answers(logit) for name, logit in (("guesses", GUESSES), ("nearly", NEARLY))}
     twice = {
-        name: pd.concat([answers(logit), answers(logit).assign(group=[f"y{i}" for i in range(40)])], ignore_index=True)
-        for name, logit in (("guesses", guesses), ("a/knows", knows))
+        name: pd.concat([files, files.assign(group=[f"y{i}" for i in range(40)])], ignore_index=True)
+        for name, files in one.items()
     }
     known = {name: table.assign(patient="x" + table["group"].str[1:]) for name, table in twice.items()}
-    one = judged.tables["comparison.csv"].set_index("model")
     found = {
-        kind: compare.judge(tables, "Title", CERTAINTY).tables["comparison.csv"].set_index("model")
-        for kind, tables in (("known", known), ("unknown", twice))
+        kind: judge(tables).tables["comparison.csv"].set_index("model")
+        for kind, tables in (("one", one), ("known", known), ("unknown", twice))
     }
-    pd.testing.assert_frame_equal(found["known"], one)
-    for name, column in (("guesses", "auroc"), ("a/knows", "auroc_difference")):
-        width = {
-            kind: table.loc[name, f"{column}_high"] - table.loc[name, f"{column}_low"] for kind, table in found.items()
-        }
-        assert width["unknown"] < 0.85 * width["known"]
+    pd.testing.assert_frame_equal(found["known"], found["one"])
+    width = {
+        kind: table.loc["guesses", "auroc_high"] - table.loc["guesses", "auroc_low"] for kind, table in found.items()
+    }
+    assert width["unknown"] < 0.85 * width["known"]
 
 
-def test_digest_has_a_line_for_each(judged):
-    lines = compare.digest(judged).splitlines()
-    assert lines[-1].startswith("a/knows")
-    assert "1.000 [1.000, 1.000]" in lines[-1]
-    assert "+0.500 [+0." in lines[-1]
+def test_digest_has_a_line_for_each_and_says_how_they_were_told_apart(judged):
+    told, *_, last = compare.digest(judged).splitlines()
+    assert told.startswith(
+        "AUROC minus the first's: mean over 5 folds; interval and p by the corrected resampled t test, p by Holm"
+    )
+    assert last.startswith("a/guesses")
+    assert "-0.450 [-0.658, -0.242]" in last
+    assert last.split()[-2:] == ["0.004", "worse"]
+    equal = compare.digest(judge({"a": answers(NEARLY), "b": answers(NEARLY)})).splitlines()
+    assert equal[-1].endswith("+0.000 [+0.000, +0.000]    1.000  not told apart")
 
 
 def test_references_are_finite(large):

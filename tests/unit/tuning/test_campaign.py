@@ -9,14 +9,18 @@ from collections import Counter
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
 
+from fracture_mae.tuning import optimism, results, trials
 from fracture_mae.tuning.campaign import Tally, retried
 from fracture_mae.tuning.interruption import Interruption
+from fracture_mae.tuning.kept import Files
+from fracture_mae.tuning.objectives import Objective
 from tests import postgres
-from tests.unit.tuning.worker import HEARTBEAT, open_campaign
+from tests.unit.tuning.worker import FILES, HEARTBEAT, open_campaign
 
 PROJECT = Path(__file__).resolve().parents[3]
 LONG_AGO, NOW = datetime(2020, 1, 1), datetime.max - timedelta(days=1)
@@ -128,10 +132,22 @@ def test_a_campaign_that_was_stopped_is_closed(url):
 
 @pytest.mark.slow
 def test_three_processes_share_one_sqlite_study(url, workers):
-    results = [result(each) for each in [workers(url, 30, f"worker {i}", 0.02) for i in range(3)]]
-    assert sorted(number for _, numbers in results for number in numbers) == list(range(30))
-    assert Counter(word for word, _ in results) == {"concludes": 1, "leaves": 2}
+    ended = [result(each) for each in [workers(url, 30, f"worker {i}", 0.02) for i in range(3)]]
+    assert sorted(number for _, numbers in ended for number in numbers) == list(range(30))
+    assert Counter(word for word, _ in ended) == {"concludes": 1, "leaves": 2}
     assert {trial.state for trial in trials_of(url)} == {TrialState.COMPLETE}
+    # Whoever concludes has the predictions of all, in the order of its own files.
+    assert {trial.user_attrs["worker"] for trial in trials_of(url)} == {f"worker {i}" for i in range(3)}
+    for trial in trials_of(url):
+        logit = np.random.default_rng(int(trial.params["x"] * 1e9)).normal(size=40)
+        found = trials.predictions_of(trial, Files.of(FILES))
+        assert found.logit.tolist() == logit.astype(np.float32).tolist()
+        assert found.decision.tolist() == (logit > 0).astype(int).tolist()
+    study, objective = optuna.load_study(study_name="study", storage=url), Objective("balanced_accuracy")
+    best = results.best_trial(study, objective)
+    worth = optimism.worth_of(study, objective, best, FILES, seed=0, n_draws=100)
+    assert (worth.n_trials, worth.reason) == (30, "")
+    assert worth.table["corrected"].notna().all()
 
 
 @pytest.mark.slow

@@ -15,10 +15,14 @@ from fracture_mae.config import Tune
 from fracture_mae.data import folds
 from fracture_mae.data.shown import Shown
 from fracture_mae.errors import FractureMaeError, NonFiniteError
+from fracture_mae.metrics.scores import aurocs, equal_group_weight
+from fracture_mae.metrics.thresholds import Counts
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.tracking import runs
 from fracture_mae.tracking.report import Report
+from fracture_mae.tuning import kept, trials
 from fracture_mae.tuning.depths import HeadDepth
+from fracture_mae.tuning.kept import Files
 from fracture_mae.tuning.register_best import Conclusion
 from fracture_mae.tuning.worker import open_database, take_part
 from tests import builders
@@ -85,18 +89,21 @@ def artifacts(store, run, folder):
 @pytest.mark.slow
 def test_a_campaign_of_heads_ends_in_a_registered_classifier(session, store, registered, tmp_path):
     run, text = session(n_trials=6, whole=True)
-    trials = children(store, run)
-    assert [child.data.tags["trial.number"] for child in trials] == list("012345")
-    for child, trial in zip(trials, study_of(tmp_path).trials, strict=True):
+    written = children(store, run)
+    assert [child.data.tags["trial.number"] for child in written] == list("012345")
+    for child, trial in zip(written, study_of(tmp_path).trials, strict=True):
         assert child.info.status == "FINISHED"
         assert child.data.tags["trial.state"] == "complete"
         assert child.data.params == {name: str(value) for name, value in trial.params.items()}
         assert child.data.metrics["objective/balanced_accuracy"] == trial.value
         assert {"threshold", "slope", "intercept", "sensitivity", "specificity", "seconds"} <= set(child.data.metrics)
     names = ("history", "slices", "importances", "pareto_front", "contributions")
-    expected = {f"study/{name}.png" for name in names} | {"study/trials.csv", "study/contributions.csv"}
+    expected = {f"study/{name}.png" for name in names} | {
+        f"study/{name}.csv" for name in ("trials", "contributions", "corrected")
+    }
     assert artifacts(store, run, "study") == expected
-    assert "out_of_fold/xray/threshold_sweep.png" in artifacts(store, run, "out_of_fold/xray")
+    place = "out_of_fold_uncorrected/xray"
+    assert f"{place}/threshold_sweep.png" in artifacts(store, run, place)
 
     best = max(study_of(tmp_path).trials, key=lambda trial: (trial.value, -trial.number))
     assert run.data.tags["best.trial"] == str(best.number)
@@ -111,6 +118,17 @@ def test_a_campaign_of_heads_ends_in_a_registered_classifier(session, store, reg
     assert decision.prevalence == pytest.approx(shown.table.groupby("group")["label"].first().mean())
     assert run.data.tags["calibration"] == f"platt: {decision.calibration}"
     assert tags["recipe"] == "tuned"
+    assert (run.data.metrics["uncorrected/balanced_accuracy"], best.value) == (best.value, best.value)
+    assert {f"corrected/auroc{end}" for end in ("", "_low", "_high")} <= set(run.data.metrics)
+    told = run.data.tags["best.objective.corrected"]
+    assert f"{run.data.metrics['corrected/balanced_accuracy']:.3f} [" in told
+    assert told in run.data.tags["mlflow.note.content"]
+    assert (tags["chosen.among"], tags["chosen.worth"]) == ("6 trials", told)
+    assert f"{best.value:.3f} uncorrected (optimistic)" in told
+    assert "The best of 6 trials, chosen on the X-rays that judged them: uncorrected (optimistic)." in text
+    assert "Trial 0 on the X-rays that it and its threshold were chosen on" in text.replace(
+        f"Trial {best.number}", "Trial 0"
+    )
     assert "registered as models:/fracture-classifier/1" in text
 
 
@@ -221,6 +239,35 @@ def test_no_complete_trial_is_an_error_that_says_why(session, monkeypatch):
         session(n_trials=0)
 
 
+def test_trials_of_a_version_that_kept_no_predictions_are_said_and_not_corrected(
+    session, store, registered, monkeypatch
+):
+    with monkeypatch.context() as earlier:
+        earlier.setattr(kept, "written", lambda predictions, decision: {})
+        session(n_trials=1)
+    run, text = session(n_trials=2)
+    assert "Not corrected: 1 of the 3 trials are of an earlier version" in text
+    assert "BBC-CV" not in text
+    assert not [name for name in run.data.metrics if name.startswith("corrected/")]
+    assert {"uncorrected/balanced_accuracy", "uncorrected/auroc"} <= set(run.data.metrics)
+    assert run.data.tags["best.objective.corrected"] == "no"
+    assert registered[-1][-1]["chosen.worth"].endswith("uncorrected (optimistic)")
+
+
+@pytest.mark.parametrize("depth", ["head", "finetune"])
+def test_every_complete_trial_keeps_the_predictions_that_it_was_judged_by(session, tmp_path, depth):
+    options = {"depth": "finetune", "max_epochs": 1, "objective": "f1"} if depth == "finetune" else {}
+    session(n_trials=2, **options)
+    files = builders.dataset().validation.table if depth == "finetune" else folds.joined(builders.dataset()).table
+    for trial in study_of(tmp_path).trials:
+        found = trials.predictions_of(trial, Files.of(files))
+        shown = trials.verdict_of(trial)["metrics"]
+        weight = equal_group_weight(files["group"])
+        label = files["label"].to_numpy()
+        assert shown["auroc"] == pytest.approx(float(aurocs(label, found.logit, weight)))
+        assert shown["sensitivity"] == pytest.approx(float(Counts.of(label, found.decision, weight).sensitivity))
+
+
 def test_ctrl_c_ends_with_what_is_there(session, store, registered, monkeypatch):
     whole, calls = HeadDepth.predict, iter(range(100))
 
@@ -266,10 +313,12 @@ def test_a_study_of_held_out_sources_is_one_of_its_own_and_tells_the_folds_besid
     dataset = builders.split_dataset(whole, validation=range(0, len(whole), 5), test=[])
     run, text = session(dataset, n_trials=2, cross_validate="sources")
     assert "4 sources in 4 folds, one model each: A (12 X-rays); B (12 X-rays); C (10 X-rays); D (3 X-rays" in text
-    assert "best trial A 12 " in " ".join(text.split())
+    assert "best trial, uncorrected A 12 " in " ".join(text.split())
     assert "mean of sources" in text
     place = "held_out_sources/xray"
-    assert {f"{place}/{name}/all/best_trial" for name in ("auroc", "auroc_folds", "fall")} <= set(run.data.metrics)
+    assert {f"{place}/{name}/all/best_trial__uncorrected" for name in ("auroc", "auroc_folds", "fall")} <= set(
+        run.data.metrics
+    )
     assert "held_out_sources/comparison.csv" in artifacts(store, run, "held_out_sources")
     with pytest.raises(FractureMaeError, match="sources held out"):
         session(dataset, n_trials=1)

@@ -4,11 +4,14 @@ import sys
 import time
 from datetime import datetime
 
+import numpy as np
+import pandas as pd
 import psutil
-from optuna import Study
+from optuna import Study, Trial
 from optuna.pruners import NopPruner
 from optuna.trial import FrozenTrial
 
+from fracture_mae.tuning import kept
 from fracture_mae.tuning.campaign import Campaign
 from fracture_mae.tuning.interruption import Interruption
 from fracture_mae.tuning.sampling import NumberedSampler
@@ -26,12 +29,25 @@ def open_campaign(url: str, n_trials: int, name: str, started: datetime) -> Camp
     return Campaign(study, lock, n_trials, name, started)
 
 
+LABEL = np.tile([0, 1], 20)
+FILES = pd.DataFrame({"sha256": [f"{i:03d}" for i in range(40)], "label": LABEL, "group": [f"x{i}" for i in range(40)]})
+
+
+def keep_predictions(trial: Trial, x: float, is_reversed: bool) -> None:
+    """As a trial of `tune` does; a worker may have read the same files in another order."""
+    logit = np.random.default_rng(int(x * 1e9)).normal(size=40)
+    files = FILES.assign(logit=logit)
+    files = files[::-1] if is_reversed else files
+    trial.set_user_attr("predictions", kept.written(files, (files["logit"] > 0).to_numpy()))
+
+
 def main(url: str, n_trials: str, name: str, seconds: str) -> None:
     done = []
 
     def evaluate(trial) -> tuple[float]:
         x = trial.suggest_float("x", 0, 1)
         trial.set_user_attr("worker", name)
+        keep_predictions(trial, x, is_reversed=name.endswith("1"))
         time.sleep(float(seconds))
         return (x,)
 
