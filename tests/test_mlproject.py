@@ -137,6 +137,8 @@ WRONG = {
     "cost_false_positive": "-1",
     "n_trials": "-1",
     "study_name": "",
+    "mae": "",
+    "subgroups": "",
     "storage": "",
 }
 

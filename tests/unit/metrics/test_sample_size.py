@@ -73,3 +73,13 @@ def test_the_correlation_of_a_score_with_itself_is_one_whatever_its_scale():
     assert sample_size.auroc_correlation(*doubled) == pytest.approx(
         sample_size.auroc_correlation(label, score, other, alone)
     )
+
+
+def test_patients_and_not_xrays_rise_and_fall_together():
+    """Each patient's two X-rays have changed places in the second score: whichever patients are drawn, both AUROCs are the same."""
+    rng = np.random.default_rng(2)
+    label = np.repeat(np.tile([0, 1], 15), 2)
+    first = rng.normal(size=60) + label
+    second = first.reshape(-1, 2)[:, ::-1].ravel()
+    assert sample_size.auroc_correlation(label, first, second, np.repeat(np.arange(30), 2)) == pytest.approx(1)
+    assert sample_size.auroc_correlation(label, first, second, np.arange(60)) < 0.5

@@ -47,7 +47,11 @@ LABEL = np.tile([0, 1, 1], 6)
 
 
 def test_everything_is_reported(loaded, own_test, dataset, accelerator):
-    report = external.judge(loaded, abroad(dataset, LABEL), CONFIG, accelerator)
+    there = abroad(dataset, LABEL)
+    there.test.table["csv_sex"] = np.repeat(["F", "M"], 9)
+    report = external.judge(loaded, there, CONFIG, accelerator)
+    assert report.tables["external/subgroups.csv"]["value"].tolist() == ["all", "F", "M"]
+    assert report.tables["external/predictions.csv"]["csv_sex"].tolist() == ["F"] * 9 + ["M"] * 9
     assert report.metrics["external/prevalence"] == pytest.approx(2 / 3)
     for name in (
         "xray/auroc",
@@ -67,6 +71,8 @@ def test_everything_is_reported(loaded, own_test, dataset, accelerator):
     }
     assert not [name for name in [*report.tables, *report.metrics] if name.startswith(("train", "validation", "test"))]
     printed = external.digest(report)
+    assert "Subgroups on external, each X-ray once" in printed
+    assert "how many X-rays, external: with 18 / 36 / 72 X-rays like these" in printed
     assert "where, on" not in printed  # no boxes are there
     assert "fractured: 12 of 18 X-rays, 0.667 [0.437, 0.837]" in printed  # Wilson's, by hand
     assert "its own test → here, per X-ray, and the fall:" in printed

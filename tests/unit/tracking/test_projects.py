@@ -122,6 +122,7 @@ def test_every_option_reaches_the_steps_it_is_for(store, monkeypatch):
     assert found["train_classifier"]["encoder"] == "models:/finetune_mae/1"
     assert found["evaluate"]["classifier"] == "models:/train_classifier/1"
     assert found["evaluate"]["n_draws"] == 150
+    assert found["evaluate"]["mae"] == "models:/finetune_mae/1"
     assert "nproc" not in found["evaluate"]
 
 

@@ -33,7 +33,7 @@ def use(facts: Facts) -> list[str]:
         "",
         MUST_NOT,
         "",
-        f"Input: {network.image_size} × {network.image_size} pixels, preprocessed by `{network.preprocess}`. {decision}.",
+        f"Input: {network.image_size} × {network.image_size} pixels, preprocessed by `{network.preprocess}`. Chosen: {decision}.",
     ]
 
 
