@@ -259,6 +259,7 @@ def served(findings: Report, split: str) -> str:
     rates = [
         f"{rate} {own[f'{rate}_per_file']:.3f} per file and {own[f'{rate}_per_xray']:.3f} per X-ray"
         for rate in ("sensitivity", "specificity")
+        if np.isfinite(own[rate])  # of one class alone the other rate is undefined
     ]
     return (
         f"A server answers file by file, an X-ray is judged by the mean of its files: at the model's own threshold {', '.join(rates)} "

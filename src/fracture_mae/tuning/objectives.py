@@ -149,7 +149,7 @@ class Objective:
         """
         for number in np.unique(fold):
             self.wish.check(
-                table[fold != number], "where a fold is left out, by whose others it is decided", "Take more X-rays"
+                table[fold != number], "in the other folds, by which the X-rays of one are decided", "Take more X-rays"
             )
 
     def values(

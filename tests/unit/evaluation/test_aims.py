@@ -114,6 +114,12 @@ def test_where_files_and_xrays_differ_both_rates_are_told_and_that_a_server_sees
         "sensitivity 0.500 per file and 1.000 per X-ray, specificity 0.750 per file and 1.000 per X-ray on test" in text
     )
     assert "sensitivity of files" in text
+    healthy = operating_points.judge(
+        {"test": rows[rows["label"] == 0]}, DECISION, Evaluate(), "", Certainty(100, 0), None
+    )
+    assert "own threshold specificity 0.750 per file and 1.000 per X-ray on test" in operating_points.served(
+        healthy, "test"
+    )
     single = judged(5)
     assert operating_points.served(single, "test") == ""
     assert (

@@ -138,7 +138,7 @@ def test_an_assured_sensitivity_is_chosen_for_and_named():
 def test_every_fold_must_leave_enough_to_assure_it():
     rows = pd.DataFrame({"label": 1, "group": range(60), "patient": range(60)})
     ASSURED.check(rows, np.arange(60) % 2)  # 30 are left of two folds
-    with pytest.raises(FractureMaeError, match="found 24 where a fold is left out"):
+    with pytest.raises(FractureMaeError, match="found 24 in the other folds"):
         ASSURED.check(rows, np.arange(60) % 5 // 3)
     Objective("f1").check(rows, np.arange(60))
 
