@@ -1,5 +1,6 @@
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from benchmarks.ours import batch_of
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation.prediction import predict
 from fracture_mae.metrics import intervals
+from fracture_mae.metrics.scores import summaries
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models.autoencoder import squared_error
 
@@ -120,7 +122,7 @@ def test_one_by_one_predicts_what_batches_do(xrays, tiny_mae, accelerator):
 
 
 @pytest.mark.slow
-def test_one_by_one_draws_the_intervals_that_arrays_do():
+def test_one_by_one_draws_what_arrays_do():
     rng = np.random.default_rng(0)
     group = np.repeat(np.arange(60), np.where(np.arange(60) % 5, 1, 6))
     label = (group < 25).astype(int)
@@ -128,11 +130,13 @@ def test_one_by_one_draws_the_intervals_that_arrays_do():
     seems = np.where(group % 5, label, 1 - label)
     probability = np.clip(rng.normal(0.4 + 0.2 * seems, 0.2), 0.01, 0.99)
     found = per_image.bootstrap(label, probability, group, n_draws=150)
-    expected = intervals.bootstrap_intervals(label, probability, group, 0.5, n_draws=4000)
-    assert set(found) == set(expected.index)
+    draws = intervals.resampled(label, group, n_draws=4000, seed=0)
+    drawn = pd.concat([pd.DataFrame(summaries(label, probability, 0.5, each.astype(float))) for each in draws])
+    expected = drawn.quantile([0.025, 0.975])
+    assert set(found) == set(expected)
     for name, ends in found.items():
-        width = expected.loc[name, "high"] - expected.loc[name, "low"]
-        assert ends == pytest.approx(expected.loc[name, ["low", "high"]].tolist(), abs=0.3 * width), name
+        low, high = expected[name]
+        assert ends == pytest.approx([low, high], abs=0.3 * (high - low)), name
 
 
 def test_a_head_learns_and_the_encoder_does_not(xrays, tiny_mae, accelerator):

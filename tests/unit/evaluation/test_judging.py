@@ -31,9 +31,18 @@ def made_predictions(label, logit, group, source="made"):
 FEW = made_predictions([1, 1, 0, 0, 1], [2, -1.5, -1, 1, 3], list("aabcd"))
 
 
+# Ten times the same: an interval needs ten X-rays of each class.
+OFTEN = pd.concat([FEW.assign(group=FEW["group"] + str(number)) for number in range(10)], ignore_index=True)
+
+
 @pytest.fixture(scope="module")
 def judged():
     return judging.judge_split(FEW, DECISION, "test", "LEAKY: 9 %", CERTAINTY)
+
+
+@pytest.fixture(scope="module")
+def judged_often():
+    return judging.judge_split(OFTEN, DECISION, "test", "", CERTAINTY)
 
 
 def test_files_and_xrays_are_judged_apart(judged):
@@ -41,7 +50,14 @@ def test_files_and_xrays_are_judged_apart(judged):
     assert judged.metrics["test/xray/auroc"] == pytest.approx(3 / 4)  # 0.25 beats -1 alone
     assert judged.metrics["test/image/sensitivity"] == pytest.approx(2 / 3)
     assert judged.metrics["test/xray/sensitivity"] == pytest.approx(1 / 2)
-    assert judged.metrics["test/xray/auroc_low"] <= 3 / 4 <= judged.metrics["test/xray/auroc_high"]
+    assert "test/xray/auroc_low" not in judged.metrics  # two X-rays of each class
+
+
+def test_intervals_are_around_the_estimates(judged_often):
+    metrics = judged_often.metrics
+    assert metrics["test/xray/auroc"] == pytest.approx(3 / 4)
+    assert metrics["test/xray/auroc_low"] < 3 / 4 < metrics["test/xray/auroc_high"]
+    assert metrics["test/image/sensitivity_low"] < 2 / 3 < metrics["test/image/sensitivity_high"]
 
 
 def test_confusion_matrices_name_their_classes(judged):
@@ -156,7 +172,15 @@ def test_differences_are_those_of_the_estimates(compared):
     table = compared.tables["validation/comparison_differences.csv"].set_index("source")
     assert table.loc["hospital 1", "classifier minus"] == "guess, by size"
     assert table.loc["hospital 1", "estimate"] == pytest.approx(1 / 2)
-    assert table.loc["all", "low"] <= table.loc["all", "estimate"] <= table.loc["all", "high"]
+    assert table[["low", "high"]].isna().all(axis=None)  # four X-rays of one class
+    often = pd.concat(
+        [MANY.assign(group=MANY["group"].astype(str) + f"-{number}") for number in range(4)], ignore_index=True
+    )
+    found = judging.compare({CLASSIFIER: often, "guess": often.assign(logit=-often["logit"])}, "test", "", CERTAINTY)
+    row = found.tables["test/comparison_differences.csv"].set_index("source").loc["all"]
+    assert row["low"] < row["estimate"] < row["high"]
+    sizes = found.tables["test/comparison.csv"].set_index("source").loc["all", ["n_negative", "n_positive"]]
+    assert (sizes >= 10).all(axis=None)
 
 
 @pytest.mark.parametrize("source", ["…", "a/../b", "Klinik für Unfälle", "x" * 500, "²"])
@@ -174,10 +198,11 @@ def test_findings_add_up():
     assert first == Report(metrics={"a": 1, "b": 2}, tables={"t": FEW}, documents={"x": 0})
 
 
-def test_digest_prints_estimate_and_interval(judged):
-    table = judging.digest(judged, ["test"])
+def test_digest_prints_estimate_and_interval(judged, judged_often):
+    assert judging.digest(judged, ["test"]).loc[("test", "X-ray"), "auroc"] == "0.750 [n too small]"
+    table = judging.digest(judged_often, ["test"])
     assert table.index.tolist() == [("test", "file"), ("test", "X-ray")]
-    low, high = (judged.metrics[f"test/xray/auroc_{end}"] for end in ("low", "high"))
+    low, high = (judged_often.metrics[f"test/xray/auroc_{end}"] for end in ("low", "high"))
     assert table.loc[("test", "X-ray"), "auroc"] == f"0.750 [{low:.3f}, {high:.3f}]"
 
 

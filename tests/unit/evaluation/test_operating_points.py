@@ -13,6 +13,7 @@ from fracture_mae.evaluation.operating_points import Costs, OperatingPoint, choo
 from fracture_mae.metrics import bagged_thresholds
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.metrics.intervals import bootstrap_intervals
+from fracture_mae.metrics.rates import wilson
 from fracture_mae.metrics.thresholds import Counts
 
 DECISION = Decision(("healthy", "broken"), threshold=0.6)
@@ -32,6 +33,10 @@ TEN = files([1, 1, 0, 1, 1, 0, 0, 1, 0, 0], [0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4,
 
 def with_probability(rows):
     return rows.assign(probability=DECISION.probability(rows["logit"]))
+
+
+# Each four times: twenty of each class.
+OFTEN = pd.concat([TEN.assign(group=TEN["group"] + f"-{number}") for number in range(4)], ignore_index=True)
 
 
 def thresholds(rows=TEN, prevalence=None, costs=EVEN, draws=AS_THEY_ARE):
@@ -111,22 +116,30 @@ def test_table_by_hand_with_intervals_around():
     found = table(TEN, DECISION, points, 0.5, EVEN, CERTAINTY).set_index("name")
     assert found.loc["a", ["sensitivity", "specificity", "precision"]].tolist() == pytest.approx([0.8, 0.8, 0.8])
     assert found.loc["a", ["threshold", "chosen_on", "prevalence"]].tolist() == [0.55, "validation", 0.5]
-    assert found.loc["a", "sensitivity_low"] < 0.8 < found.loc["a", "sensitivity_high"]
+    assert np.isnan(found.loc["a", "sensitivity_low"])  # five of a class
+    often = table(OFTEN, DECISION, points, 0.5, EVEN, CERTAINTY).set_index("name")
+    assert often.loc["a", "sensitivity"] == pytest.approx(0.8)
+    assert often.loc["a", "sensitivity_low"] < 0.8 < often.loc["a", "sensitivity_high"]
     assert found.loc["b", ["sensitivity", "specificity", "flagged_per_1000"]].tolist() == [0, 1, 0]
     assert np.isnan(found.loc["b", "precision"])  # nothing is flagged
 
 
 def test_that_none_was_missed_does_not_prove_that_none_ever_is():
-    # All five broken ones of ten are found, two of five healthy ones spared. Exact interval of 5 of 5: from 0.025^(1/5) = 0.478.
-    found = table(TEN, DECISION, [OperatingPoint("a", 0.25, "validation")], 0.5, EVEN, CERTAINTY).iloc[0]
+    # All twenty broken ones are found, eight of twenty healthy ones spared. Wilson's interval of 20 of 20: from 20 / (20 + 1.96²) on.
+    found = table(OFTEN, DECISION, [OperatingPoint("a", 0.25, "validation")], 0.5, EVEN, CERTAINTY).iloc[0]
     assert found[["sensitivity", "sensitivity_low", "sensitivity_high"]].tolist() == [
         1,
-        pytest.approx(0.47818, abs=1e-5),
+        pytest.approx(0.83887, abs=1e-5),
         1,
     ]
     assert found["negative_predictive_value"] == 1
-    assert found["negative_predictive_value_low"] == pytest.approx(0.4 / (0.4 + 1 - 0.47818), abs=1e-5)
-    assert found["cost_per_1000_high"] >= 1000 * (0.5 * 0.6 + 0.5 * (1 - 0.47818))
+    # Where both are worse than they look, lower than where the sensitivity alone is.
+    assert 0.6 < found["negative_predictive_value_low"] < 0.4 / (0.4 + 1 - 0.83887)
+    assert found["negative_predictive_value_high"] == 1
+    # The ends of a sum: 600 + 1,000 times the distance of both ends from 1 and 0.4, in squares, each at half.
+    spared = wilson(0.4, 20)
+    reach = 500 * np.hypot(1 - 0.83887, 0.4 - spared.low)
+    assert found["cost_per_1000_high"] == pytest.approx(1000 * 0.5 * 0.6 + reach, abs=0.1)
 
 
 def test_intervals_are_those_of_the_evaluation():

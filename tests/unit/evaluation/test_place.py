@@ -6,6 +6,7 @@ from fracture_mae.evaluation import place
 from fracture_mae.evaluation.judging import Certainty
 from fracture_mae.evaluation.place import Maps
 from fracture_mae.metrics.decision import Decision
+from fracture_mae.metrics.rates import wilson
 from tests import builders
 
 CERTAINTY = Certainty(200, 0)
@@ -63,22 +64,24 @@ def test_a_fracture_of_unknown_place_counts_nowhere():
 
 
 def test_a_map_that_is_always_right_is_not_certain():
-    maps = maps_of([1] * 8 + [0] * 2, [UPPER_LEFT] * 8 + [""] * 2, [(1, 1)] * 10)
+    maps = maps_of([1] * 12 + [0] * 2, [UPPER_LEFT] * 12 + [""] * 2, [(1, 1)] * 14)
     table = place.judge(maps, "test", "", CERTAINTY).tables["test/place.csv"].set_index("metric")
-    assert table.loc["pointing_game", ["low", "estimate", "high"]].tolist() == pytest.approx([0.025 ** (1 / 8), 1, 1])
+    # Wilson's interval of 12 of 12: from 12 / (12 + 1.96²) on.
+    assert table.loc["pointing_game", ["low", "estimate", "high"]].tolist() == pytest.approx([0.757506, 1, 1], abs=1e-6)
+    assert table.loc["pointing_game_times_chance", "low"] == pytest.approx(4 * 0.757506, abs=1e-5)
 
 
 def test_patients_are_drawn_whole():
-    hottest = [(0, 0)] * 4 + [(3, 3)] * 4
-    single = maps_of([1] * 8, [UPPER_LEFT] * 8, hottest)
-    alike = single.predictions.assign(patient=np.repeat(["a", "b"], 4))
+    hottest = [(0, 0)] * 20 + [(3, 3)] * 20
+    single = maps_of([1] * 40, [UPPER_LEFT] * 40, hottest)
+    alike = single.predictions.assign(patient=np.arange(40) // 4)
     together = Maps(single.xrays, alike, single.logit, "")
     ends = []
     for maps in (single, together):
         table = place.judge(maps, "test", "", CERTAINTY).tables["test/place.csv"].set_index("metric")
         ends.append(table.loc["pointing_game", ["low", "high"]].tolist())
-    assert ends[1] == [0, 1]
-    assert 0 < ends[0][0] < ends[0][1] < 1
+    # Twenty of forty, and five of the ten patients.
+    assert [end for each in ends for end in each] == pytest.approx([*wilson(0.5, 40)[1:], *wilson(0.5, 10)[1:]])
 
 
 def test_where_no_boxes_are_nothing_is_said():

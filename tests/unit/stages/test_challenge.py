@@ -10,7 +10,7 @@ from fracture_mae.config import PROMOTION_METRICS, Evaluate
 from fracture_mae.metrics.calibration import Isotonic
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.metrics.intervals import paired_difference
-from fracture_mae.stages.challenge import compare, is_better, wanted_confidence
+from fracture_mae.stages.challenge import compare, in_words, is_better, wanted_confidence
 from tests.builders import LABEL, PERFECT, RANDOM
 
 DECISION = Decision(("not fractured", "fractured"), split_fingerprint="5" * 16)
@@ -44,6 +44,12 @@ def test_xrays_count_once_however_many_files_they_have():
     theirs = predictions([0.1, 0.1, 0.4, 0.2, 0.8], label, group)
     found = compare(mine, DECISION, theirs, DECISION, Evaluate(n_draws=100))
     assert (found["challenger"], found["champion"], found["n_xrays"]) == (1, 0.5, 4)
+    # Two X-rays of each class are too few for an interval, and so for a victory, but where the estimate alone decides.
+    assert (found["difference_low"], found["share_above_margin"]) == (None, None)
+    assert not is_better(found, 0, 0.95)
+    assert is_better(found, 0, 0)
+    told = in_words(found | {"split": "test", "look": 1}, "3", Evaluate())
+    assert "better by +0.500, without an interval, as a class has fewer than 10 patients or X-rays; wanted" in told
 
 
 def test_xrays_of_a_patient_are_drawn_as_one():
