@@ -63,7 +63,7 @@ class Aim:
         )
         usual = self.assurance or USUAL
         n = assured.needed(self.min_sensitivity, usual)
-        ordinary = f"the ordinary choice, {self.ordinary:.3f}, with confidence {self.ordinary_confidence:.2f}"
+        ordinary = f"the ordinary choice, {self.ordinary:.3f}, reaches it with {self.ordinary_confidence:.2f}"
         if self.assured is not None:
             sure = f"the true one reaches it with confidence {self.confidence:.3f} ({self.n_missed_assured} {of})"
             return f"{name}: assured, {sure}; {ordinary}"

@@ -187,7 +187,7 @@ def digest(findings: Report, split: str) -> str:
         if own["read_per_fracture"] is None
         else f"{own['read_per_fracture']:.1f} are read for each fracture found"
     )
-    where = f"from {useful[0]:.2f} to {useful[1]:.2f}" if useful else "nowhere"
+    where = f"{useful[0]:.2f} to {useful[1]:.2f}" if useful else "none"
     benefit = plots.interval_text(
         *(np.nan if own[name] is None else own[name] for name in ("net_benefit", "low", "high"))
     )
@@ -196,5 +196,5 @@ def digest(findings: Report, split: str) -> str:
         f"{missed:g} false alarms (flagged from a probability of {own['threshold_probability']:.3f} on): {benefit}, flagging all "
         f"{own['flag_all']:.3f}, none 0; "
         f"{own['flagged_per_1000']:.0f} of 1,000 X-rays are flagged, {read}.\n"
-        f"Clearly better than flagging all and none at threshold probabilities {where}."
+        f"Clearly better than flagging all and none at threshold probabilities: {where}."
     )
