@@ -16,8 +16,7 @@ class Report:
     figures: dict[str, Figure] = field(default_factory=dict)
     documents: dict[str, Any] = field(default_factory=dict)
     tags: dict[str, Any] = field(default_factory=dict)
-    texts: dict[str, str] = field(default_factory=dict)
 
     def add(self, other: "Report") -> None:
-        for name in ("metrics", "tables", "figures", "documents", "tags", "texts"):
+        for name in ("metrics", "tables", "figures", "documents", "tags"):
             getattr(self, name).update(getattr(other, name))

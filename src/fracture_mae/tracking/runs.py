@@ -132,8 +132,6 @@ class Run:
         self.figures({folder + path: figure for path, figure in report.figures.items()})
         for path, document in report.documents.items():
             self.json(document, folder + path)
-        for path, text in report.texts.items():
-            self.text(text, folder + path)
 
     def input(self, table: pd.DataFrame, name: str, context: str) -> None:
         """Files as an MLflow dataset."""
