@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -236,8 +236,12 @@ def judge_sources(
 
 
 def _calibrated(folds: Sequence[Fold]) -> pd.DataFrame:
-    """A row per X-ray with the probability of its own fold."""
-    decisions = [fold.decision for fold in folds]
+    """A row per X-ray with the probability of its own fold's slope, for ranks alone.
+
+    Without the intercept, which knows how common fractures are among the X-rays of the fold's model: without a source that is all
+    positive it expects fewer, of just that source too, and X-rays of different models would be ranked by that.
+    """
+    decisions = [replace(fold.decision, intercept=0.0) for fold in folds]
     return out_of_fold.calibrated_levels(pooled(folds), decisions)["xray"]
 
 
