@@ -188,7 +188,8 @@ def test_xrays_of_a_patient_are_drawn_as_one(judged):
 def test_digest_has_a_line_for_each(judged):
     lines = compare.digest(judged).splitlines()
     assert lines[-1].startswith("a/knows")
-    assert "1.000 [1.000, 1.000]" in lines[-1]
+    assert "1.000 [0." in lines[-1]  # faultless on 20 X-rays of each class is not certain
+    assert "1.000 [1.000, 1.000]" not in lines[-1]
     assert "+0.500 [+0." in lines[-1]
 
 
