@@ -110,9 +110,15 @@ def reliability(
     for key, (name, values, colour) in series.items():
         share, mean = _calibration_curve(label, values, n_bins, weight)
         error = expected_calibration_error(label, values, n_bins, weight)
-        ends = (intervals or {}).get(key, (np.nan, np.nan))
         axes.plot(
-            mean, share, marker="o", markersize=5, color=colour, label=f"{name}: ECE {interval_text(error, *ends)}"
+            mean,
+            share,
+            marker="o",
+            markersize=5,
+            color=colour,
+            label=_with_interval(
+                f"{name}: ECE", error, {f"{name}: ECE": intervals[key]} if key in (intervals or {}) else None
+            ),
         )
         histogram.hist(values, bins=np.linspace(0, 1, n_bins + 1), weights=weight, color=colour, alpha=0.55)
     axes.set(ylabel="Share fractured", ylim=(-0.02, 1.02))
