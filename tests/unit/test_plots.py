@@ -209,7 +209,7 @@ def test_sources_list_rows_without_interval_or_estimate():
     axes = plots.sources(SOURCES).axes[0]
     assert [text.get_text() for text in axes.get_yticklabels()] == SOURCES.index.tolist()
     texts = [text.get_text() for text in axes.child_axes[0].get_yticklabels()]
-    assert texts == ["0.700 [0.600, 0.800]   99 X-rays", "0.600   1 X-rays", "undefined   9 X-rays"]
+    assert texts == ["0.700 [0.600, 0.800]   99 X-rays", "0.600 [n too small]   1 X-rays", "undefined   9 X-rays"]
 
 
 def test_maps_speak_of_boxes_where_any_is_drawn():

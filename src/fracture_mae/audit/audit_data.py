@@ -39,7 +39,7 @@ def audit_data(config: AuditData, run: Run) -> Iterator[str]:
 
     judged = honesty.judge(copies, files, config.n_folds, config.seed)
     run.report(honesty.show_honesty(judged, copies))
-    run.tags({"shortcut_warning": judged.probe.warning or "none"})
+    run.tags({"shortcut_warning": judged.probe.warning_or_none})
     run.note(report.note(copies, judged))
     run.json(report.document(copies, files, fingerprint, further, marks, judged, config.model_dump()), "audit.json")
     yield report.verdict(judged)

@@ -16,7 +16,20 @@ from fracture_mae.audit.folds import Score
 from fracture_mae.audit.leakage import UNITS
 from fracture_mae.audit.shortcuts import FILE, VISIBLE, ShortcutProbe
 from fracture_mae.plots.pictures import contact_sheet as sheet_of_pictures
-from fracture_mae.plots.style import BLUE, DPI, GREEN, GREY, INK, ORANGE, RED, REFERENCE, figure_of, legend, style
+from fracture_mae.plots.style import (
+    BLUE,
+    DPI,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    RED,
+    REFERENCE,
+    figure_of,
+    interval_text,
+    legend,
+    style,
+)
 
 SPLIT_COLOURS = {"train": BLUE, "validation": GREEN, "test": RED, "": GREY}
 _CELL = 1.25  # inches
@@ -246,7 +259,7 @@ def _draw_scores(axes: Axes, rows: Mapping[str, tuple[Score, str]], title: str) 
     style(axes)
     axes.grid(False, axis="y")
     right = axes.secondary_yaxis("right")
-    texts = [f"{score.auroc:.3f} [{score.low:.3f}, {score.high:.3f}]" for score, _ in rows.values()]
+    texts = [interval_text(score.auroc, score.low, score.high) for score, _ in rows.values()]
     right.set_yticks(range(len(rows)), texts, fontsize=9)
     right.tick_params(length=0, pad=8, labelcolor=INK)
     right.spines[:].set_visible(False)

@@ -15,6 +15,7 @@ from fracture_mae.audit.overlays import Overlays
 from fracture_mae.audit.shortcuts import VISIBLE
 from fracture_mae.data import splits
 from fracture_mae.data.types import Files
+from fracture_mae.plots import interval_text
 
 _NO_SPLITS = "no published splits: nothing can leak between them"
 _CLAIMS = {
@@ -72,7 +73,7 @@ def summary(copies: FoundCopies, files: Files) -> str:
 
 def verdict(honesty: Honesty) -> str:
     """What is known of shortcuts and claims, to be printed."""
-    return f"\n{scores(honesty).to_string()}\nshortcut warning: {honesty.probe.warning or 'none'}"
+    return f"\n{scores(honesty).to_string()}\nshortcut warning: {honesty.probe.warning_or_none}"
 
 
 def scores(honesty: Honesty) -> pd.DataFrame:
@@ -147,7 +148,7 @@ def document(
 
 
 def _text(score: Score) -> str:
-    return f"{score.auroc:.3f} [{score.low:.3f}, {score.high:.3f}]"
+    return interval_text(score.auroc, score.low, score.high)
 
 
 def _sentence(words: str) -> str:

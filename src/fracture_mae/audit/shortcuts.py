@@ -13,6 +13,7 @@ from fracture_mae.audit import folds
 from fracture_mae.audit.folds import Fold, Score
 from fracture_mae.evaluation import properties, references
 from fracture_mae.evaluation.judging import drawn
+from fracture_mae.metrics.ends import FEWEST_GROUPS
 from fracture_mae.metrics.scores import equal_group_weight
 
 FILE, VISIBLE, SOURCE = "all file properties", "after preprocessing", "name style or CSV source"
@@ -45,6 +46,13 @@ class ShortcutProbe:
             for name, score in told.items()
         )
         return f"the label can be guessed without looking at a bone, from {found}"
+
+    @property
+    def warning_or_none(self) -> str:
+        """The warning, "none", or that there are too few X-rays to tell."""
+        if np.isnan(self.scores[FILE]["xray"].low):
+            return f"not tested (fewer than {FEWEST_GROUPS} patients or X-rays of a class)"
+        return self.warning or "none"
 
 
 def probe(table: pd.DataFrame, of_file: pd.DataFrame, visible: pd.DataFrame, n_folds: int, seed: int) -> ShortcutProbe:

@@ -191,7 +191,7 @@ def compared(low, source="all", model=FILE_PROPERTIES):
     [
         (compared(0.51), "the label can be guessed without looking at a bone: file and border properties alone reach"),
         (compared(0.5), "none"),
-        (compared(float("nan")), "not tested (too few X-rays of a class on test)"),
+        (compared(float("nan")), "not tested (fewer than 10 patients or X-rays of a class on test)"),
         (compared(0.6, source="wrists"), "none"),  # of all X-rays 0.4
         (Report(), "not tested (--references false)"),
     ],
