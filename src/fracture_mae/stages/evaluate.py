@@ -66,10 +66,10 @@ def evaluate(config: Evaluate, run: Run) -> str:
     run.note(" ".join(filter(None, [note, f"Shortcut warning: {warning}.", served])))
     promotion = promote.consider(loaded, report, dataset, config, accelerator)
     promote.carry_out(promotion, loaded, report, dataset, run.id)
-    report.tags["shortcut_warning"] = warning
-    report.add(promotion.report())
-    run.report(promotion.report())
-    run.tags({"shortcut_warning": warning})
+    verdict = promotion.report()
+    verdict.tags["shortcut_warning"] = warning
+    run.report(verdict)
+    report.add(verdict)
     run.text(writing.write(Facts(loaded, dataset, report, run.id, run.page)), writing.FILE)
     lines = [
         (external.digest if is_external else digest)(report),
