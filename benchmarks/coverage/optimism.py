@@ -86,7 +86,7 @@ def campaign(aimed: float, shared: float, seed: int, n_trials: int = N_TRIALS) -
     ]
     best = int(np.argmax([verdict.values[0] for verdict in verdicts]))
     row = optimism.judged(of_trials, best, OBJECTIVE, files, seed=seed).table.loc[OBJECTIVE.name]
-    at = _logit(verdicts[best].threshold) * verdicts[best].temperature
+    at = (_logit(verdicts[best].threshold) - verdicts[best].intercept) / verdicts[best].slope
     truth = (norm.sf(at - apart) + norm.cdf(at)) / 2
     return truth, row["uncorrected"], row["corrected"], float(row["low"] <= truth <= row["high"])
 

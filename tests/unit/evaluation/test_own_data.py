@@ -39,7 +39,7 @@ def test_where_thresholds_were_chosen_comes_back(dataset, network, accelerator, 
     OwnData.of(network, dataset, chosen_on, batch_size=4, accelerator=accelerator, seed=0).save(tmp_path)
     back = OwnData.load(tmp_path).chosen_on
     assert (back.place, back.calibrated) == ("out of fold", True)
-    decision = Decision(("healthy", "broken"), temperature=3.0)  # has no say: each fold had its own
+    decision = Decision(("healthy", "broken"), slope=1 / 3)  # has no say: each fold had its own
     np.testing.assert_allclose(back.levels(decision)["image"]["probability"], pooled["probability"])
     assert back.files["patient"].tolist() == table["patient"].tolist()
 

@@ -75,14 +75,6 @@ def test_no_interval_is_a_point():
     assert perfect["low"].between(0.6, 0.96).all()
 
 
-def test_an_interval_holds_its_estimate():
-    """Of a statistic that resampling only raises, the interval reaches down to the estimate."""
-    label, group = np.array([0, 1] * 20), np.arange(40)
-    row = intervals.intervals(lambda weight: {"spread": weight.var(axis=-1)}, label, group, n_draws=100).loc["spread"]
-    assert row[["estimate", "low"]].tolist() == [0, 0]
-    assert row["high"] > 0
-
-
 def test_a_rate_of_one_is_no_certainty():
     # All 20 fractured are found: Wilson's 95 % interval of 20 of 20 begins at 20 / (20 + 1.96²) = 0.839.
     label, group = np.repeat([1, 0], 40), np.repeat(np.arange(40), 2)

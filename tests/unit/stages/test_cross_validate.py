@@ -84,7 +84,7 @@ def test_no_xray_is_judged_by_a_model_that_saw_it(dataset, tiny_encoder, acceler
     table = pooled.tables["cross_validation/predictions.csv"]
     assert sorted(table["path"]) == sorted([*dataset.train.table["path"], *dataset.validation.table["path"]])
     assert set(table["logit"]) == {0.0}
-    assert pooled.metrics["cross_validation/xray/auroc"] == 0.5
+    assert pooled.metrics["cross_validation/xray/auroc"] == pytest.approx(0.5)
     # It would have known them all had it been shown them.
     assert set(memoriser.predict(None, folds_data(dataset)[-1].train)["logit"]) == {-9.0, 9.0}
 

@@ -118,7 +118,7 @@ def test_the_card_says_what_was_found(registered, judged):
     assert report.tags[subgroups.WARNING] in text
     assert report.tags["sample_size.test"][1:] in text
     assert "Not promoted: --promote never (decided in [run aaaaaaaa](#/experiments/1/runs/aaaa" in text
-    assert "observed:expected (right: 1): " in text
+    assert "- observed to expected (1): " in text
     assert "| sensitivity 0.95 |" in text
     assert "15 rationale for the reference standard" in text
     assert "references that know no bone: gradient histograms 0.580 [0.500, 0.700]." in text
