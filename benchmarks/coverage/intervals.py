@@ -19,7 +19,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 from tqdm import tqdm
 
-from fracture_mae.metrics.intervals import Sample, bootstrap_intervals, fall, paired_difference, resampled
+from fracture_mae.metrics.intervals import Sample, fall, metric_intervals, paired_difference, resampled
 from fracture_mae.metrics.scores import aurocs, decision_metrics, summaries
 from fracture_mae.metrics.strata import auroc_within, aurocs_within
 from fracture_mae.metrics.thresholds import Counts
@@ -108,7 +108,7 @@ def _of_metrics(rng: np.random.Generator, design: str, size: tuple[int, int], au
     right = truth(auroc, prevalence, threshold)
     probability = probability_of(score, auroc, prevalence)
     limit = float(probability_of(np.array(threshold), auroc, prevalence))
-    after = bootstrap_intervals(label, probability, group, limit, n_draws=N_DRAWS)
+    after = metric_intervals(label, probability, group, limit, n_draws=N_DRAWS)
     before = percentiles(lambda weight: summaries(label, probability, limit, weight), label, group)
     for name, value in right.items():
         yield name, value, before[name], tuple(after.loc[name, ["low", "high"]])

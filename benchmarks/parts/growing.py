@@ -18,7 +18,7 @@ from fracture_mae.data.reading import index
 from fracture_mae.data.reading.cache import ImageStore
 from fracture_mae.data.reading.hashes import sha256_of
 from fracture_mae.data.types import XRays
-from fracture_mae.metrics.intervals import bootstrap_intervals
+from fracture_mae.metrics.intervals import metric_intervals
 
 KEY, NAME = "growth", "growth"
 _N_DRAWS = 1000
@@ -116,7 +116,7 @@ def _stages(workload: Workload) -> list[Stage]:
 
     def evaluate(xrays: XRays) -> Callable[[], object]:
         probability = np.random.default_rng(0).random(len(xrays))
-        return lambda: bootstrap_intervals(xrays.label, probability, xrays.group, 0.5, n_draws=_N_DRAWS)
+        return lambda: metric_intervals(xrays.label, probability, xrays.group, 0.5, n_draws=_N_DRAWS)
 
     return [
         Stage("cache", "decoding into the cache", decode, warm_up=False),

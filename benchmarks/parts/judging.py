@@ -11,7 +11,7 @@ from benchmarks.timing import rate, seconds
 from benchmarks.workload import Workload
 from fracture_mae.evaluation.prediction import predict
 from fracture_mae.metrics import calibration
-from fracture_mae.metrics.intervals import bootstrap_intervals
+from fracture_mae.metrics.intervals import metric_intervals
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.tracking import runs
 
@@ -61,7 +61,7 @@ def evaluation(workload: Workload) -> Outcome:
     def at_once() -> None:
         table = predict(classifier, xrays, batch_size=workload.config.batch_size, **options)
         probability = calibration.apply(table["logit"], 1.0)
-        bootstrap_intervals(table["label"], probability, table["group"], 0.5, n_draws=N_DRAWS)
+        metric_intervals(table["label"], probability, table["group"], 0.5, n_draws=N_DRAWS)
 
     probability = np.random.default_rng(0).random(len(xrays))
 

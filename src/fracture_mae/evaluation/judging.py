@@ -13,7 +13,7 @@ from fracture_mae.evaluation.calibration import judge_calibration
 from fracture_mae.evaluation.strata import WITHIN, Strata
 from fracture_mae.metrics import calibration, delong, scores, thresholds
 from fracture_mae.metrics.decision import Decision
-from fracture_mae.metrics.intervals import bootstrap_intervals, paired_difference
+from fracture_mae.metrics.intervals import metric_intervals, paired_difference
 from fracture_mae.tracking.report import Report
 
 SPLITS = ("train", "validation", "test")
@@ -96,7 +96,7 @@ def _judge_level(
     probability = decision.probability(logit)
     weight = weight_of(rows)
     options = {"n_draws": certainty.n_draws, "seed": certainty.seed, "weight": weight}
-    table = bootstrap_intervals(label, probability, drawn(rows), decision.threshold, **options)
+    table = metric_intervals(label, probability, drawn(rows), decision.threshold, **options)
     table = pd.concat([table, *within_strata(rows, strata, certainty)])
     report = scores.classification_report(label, probability, decision.threshold, decision.label_names, weight)
     matrix = scores.confusion(label, probability, decision.threshold, weight)
@@ -132,7 +132,7 @@ def _judge_level(
 def within_strata(
     rows: pd.DataFrame, strata: Strata | None, certainty: Certainty, column: str = "logit"
 ) -> list[pd.DataFrame]:
-    """The AUROC within strata of X-rays ranked by a column, as a further row for `bootstrap_intervals`; none without strata."""
+    """The AUROC within strata of X-rays ranked by a column, as a further row for `metric_intervals`; none without strata."""
     if strata is None:
         return []
     return [strata.measure({WITHIN: rows}, column=column, n_draws=certainty.n_draws, seed=certainty.seed)]

@@ -24,7 +24,7 @@ from fracture_mae.evaluation.judging import (
 from fracture_mae.evaluation.strata import Strata
 from fracture_mae.metrics import scores, thresholds
 from fracture_mae.metrics.decision import Decision
-from fracture_mae.metrics.intervals import bootstrap_intervals
+from fracture_mae.metrics.intervals import metric_intervals
 from fracture_mae.metrics.resampled_t import reach
 from fracture_mae.tracking.report import Report
 
@@ -199,7 +199,7 @@ def _judge_level(
     values = _scores(rows)
     label, probability, limits, weight = values
     options = {"n_draws": certainty.n_draws, "seed": certainty.seed, "weight": weight}
-    pooled = bootstrap_intervals(label, probability, drawn(rows), limits, **options)
+    pooled = metric_intervals(label, probability, drawn(rows), limits, **options)
     pooled = pd.concat([pooled, *within_strata(rows, strata, certainty, "probability")])
     folds = per_fold(rows, parts)
     means = over_folds(folds.drop(columns="n"))

@@ -17,7 +17,7 @@ from fracture_mae.evaluation import subgroup_values
 from fracture_mae.evaluation.judging import Certainty, drawn, levels, slug, title_of
 from fracture_mae.metrics import agreement, scores
 from fracture_mae.metrics.decision import Decision
-from fracture_mae.metrics.intervals import bootstrap_intervals
+from fracture_mae.metrics.intervals import metric_intervals
 from fracture_mae.metrics.subgroups import COMPARED, FEWEST, differences_to_rest
 from fracture_mae.tracking.report import Report
 
@@ -199,7 +199,7 @@ def _ends(rows: pd.DataFrame, decision: Decision, certainty: Certainty) -> dict[
     """The interval of each of COMPARED; of one class alone of its rate alone."""
     label, probability = rows["label"].to_numpy(), decision.probability(rows["logit"])
     options = {"n_draws": certainty.n_draws, "seed": certainty.seed}
-    found = bootstrap_intervals(label, probability, drawn(rows), decision.threshold, **options)
+    found = metric_intervals(label, probability, drawn(rows), decision.threshold, **options)
     return {name: (float(found.loc[name, "low"]), float(found.loc[name, "high"])) for name in COMPARED}
 
 

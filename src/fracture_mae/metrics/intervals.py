@@ -49,7 +49,7 @@ class Sample(NamedTuple):
 Statistics = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 
-def bootstrap_intervals(
+def metric_intervals(
     label: ArrayLike,
     probability: ArrayLike,
     group: ArrayLike,
@@ -96,7 +96,7 @@ def intervals(
     level: float = 0.95,
     weight: np.ndarray | None = None,
 ) -> pd.DataFrame:
-    """Return any statistics of weighted files with bootstrap intervals; table, options and errors as in `bootstrap_intervals`.
+    """Return any statistics of weighted files with bootstrap intervals; table, options and errors as in `metric_intervals`.
 
     estimate ± quantile · standard deviation of the draws. Of a "share" on the logit scale, of what is "positive" on that of the
     logarithm, both with Student's quantile for the groups of the smaller class; of a "number" as it is, with the normal one: a
@@ -137,7 +137,7 @@ def paired_difference(
     """Return metric(a) - metric(b) on the same files as estimate, low and high; both see the same draws.
 
     An interval without 0 says that they differ. It is that of a "number" in `intervals`. `share_above` is the share of draws in which
-    the difference exceeds `margin`, NaN where there is no interval. Arrays, options and errors as in `bootstrap_intervals`.
+    the difference exceeds `margin`, NaN where there is no interval. Arrays, options and errors as in `metric_intervals`.
     """
     label, probability_a, weight = check_scores(label, probability_a, weight)
     _, probability_b, _ = check_scores(label, probability_b)
@@ -170,7 +170,7 @@ def fall(own: Sample, elsewhere: Sample, *, n_draws: int = 1000, seed: int = 0, 
     Raises FractureMaeError for unusable arrays.
     """
     options = {"n_draws": n_draws, "seed": seed, "level": level}
-    first, second = (bootstrap_intervals(*sample, **options) for sample in (own, elsewhere))
+    first, second = (metric_intervals(*sample, **options) for sample in (own, elsewhere))
     difference = first["estimate"] - second["estimate"]
     below = np.hypot(first["estimate"] - first["low"], second["high"] - second["estimate"])
     above = np.hypot(first["high"] - first["estimate"], second["estimate"] - second["low"])

@@ -20,7 +20,7 @@ from fracture_mae.evaluation.judging import Certainty, drawn, levels, slug, with
 from fracture_mae.evaluation.matching import match_properties
 from fracture_mae.evaluation.strata import NO_REFERENCES, WITHIN, Strata
 from fracture_mae.metrics.calibration import apply
-from fracture_mae.metrics.intervals import bootstrap_intervals
+from fracture_mae.metrics.intervals import metric_intervals
 from fracture_mae.processes.accelerator import make_accelerator
 from fracture_mae.stages import inputs
 from fracture_mae.tracking import registry
@@ -301,7 +301,7 @@ def measure(rows: pd.DataFrame, certainty: Certainty, strata: Strata | None = No
         strata: for the AUROC within them besides.
     """
     options = {"n_draws": certainty.n_draws, "seed": certainty.seed}
-    found = bootstrap_intervals(rows["label"], apply(rows["logit"], 1.0), drawn(rows), THRESHOLD, **options)
+    found = metric_intervals(rows["label"], apply(rows["logit"], 1.0), drawn(rows), THRESHOLD, **options)
     found = pd.concat([found, *within_strata(rows, strata, certainty)])
     ends = {"": "estimate", "_low": "low", "_high": "high"}
     return {f"{name}{end}": float(found.loc[name, column]) for name in _shown(found.T) for end, column in ends.items()}

@@ -12,7 +12,7 @@ from fracture_mae.evaluation.judging import Certainty
 from fracture_mae.evaluation.operating_points import Costs, OperatingPoint, choose, rates_at, table, weighted_to
 from fracture_mae.metrics import bagged_thresholds
 from fracture_mae.metrics.decision import Decision
-from fracture_mae.metrics.intervals import bootstrap_intervals
+from fracture_mae.metrics.intervals import metric_intervals
 from fracture_mae.metrics.rates import wilson
 from fracture_mae.metrics.thresholds import Counts
 
@@ -149,7 +149,7 @@ def test_intervals_are_those_of_the_evaluation():
     point = [OperatingPoint("own", 0.6, "the model")]
     found = table(rows, DECISION, point, 0.5, EVEN, CERTAINTY).iloc[0]
     probability = DECISION.probability(rows["logit"])
-    expected = bootstrap_intervals(rows["label"], probability, rows["group"], 0.6, n_draws=200, seed=0)
+    expected = metric_intervals(rows["label"], probability, rows["group"], 0.6, n_draws=200, seed=0)
     for rate in ("sensitivity", "specificity", "precision", "negative_predictive_value"):
         ends = found[[rate, f"{rate}_low", f"{rate}_high"]].tolist()
         assert ends == pytest.approx(expected.loc[rate, ["estimate", "low", "high"]].tolist()), rate

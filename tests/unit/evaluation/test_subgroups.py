@@ -7,7 +7,7 @@ from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import subgroup_values, subgroups
 from fracture_mae.evaluation.judging import Certainty
 from fracture_mae.metrics.decision import Decision
-from fracture_mae.metrics.intervals import bootstrap_intervals
+from fracture_mae.metrics.intervals import metric_intervals
 
 DECISION = Decision(("not fractured", "fractured"))
 
@@ -97,7 +97,7 @@ def test_each_value_is_judged_as_its_xrays_alone_are():
     ]
     assert found.loc["B", ["sensitivity", "specificity"]].tolist() == [0, 1]
     rows = predictions().iloc[40:]
-    alone = bootstrap_intervals(rows["label"], DECISION.probability(rows["logit"]), rows["patient"], 0.5, n_draws=200)
+    alone = metric_intervals(rows["label"], DECISION.probability(rows["logit"]), rows["patient"], 0.5, n_draws=200)
     for name in ("sensitivity", "specificity", "auroc"):
         assert found.loc["B", [name, f"{name}_low", f"{name}_high"]].tolist() == pytest.approx(
             alone.loc[name, ["estimate", "low", "high"]].tolist()

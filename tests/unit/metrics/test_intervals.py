@@ -6,7 +6,7 @@ from scipy.stats import norm, t
 
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics import intervals, scores
-from fracture_mae.metrics.intervals import Sample, bootstrap_intervals, fall, paired_difference
+from fracture_mae.metrics.intervals import Sample, fall, metric_intervals, paired_difference
 from fracture_mae.metrics.rates import wilson
 
 
@@ -21,7 +21,7 @@ def clustered_files(seed, n_groups=60, files_per_group=6, shift=1.0, file_noise=
 
 def test_intervals_hold_the_estimates_of_the_summary():
     label, probability, group = clustered_files(0)
-    table = bootstrap_intervals(label, probability, group, 0.5, n_draws=200)
+    table = metric_intervals(label, probability, group, 0.5, n_draws=200)
     summary = scores.summary(label, probability, 0.5)
     assert table.index.name == "metric"
     assert table.columns.tolist() == ["estimate", "low", "high", "n_groups"]
@@ -37,7 +37,7 @@ def test_intervals_cover_the_truth_and_those_of_single_files_do_not():
     for seed in range(60):
         label, probability, group = clustered_files(seed)
         for covered, unit in ((by_group, group), (by_file, np.arange(group.size))):
-            low, high = bootstrap_intervals(label, probability, unit, 0.5, n_draws=10).loc["auroc", ["low", "high"]]
+            low, high = metric_intervals(label, probability, unit, 0.5, n_draws=10).loc["auroc", ["low", "high"]]
             covered.append(low <= truth <= high)
     assert np.mean(by_group) >= 0.9
     assert np.mean(by_file) <= 0.75
@@ -59,7 +59,7 @@ def test_a_promised_95_percent_is_kept_where_few_xrays_are_told_apart_well():
     held = dict.fromkeys(truth, 0)
     for seed in range(200):
         score = np.random.default_rng(seed).normal(size=48) + shift * label
-        table = bootstrap_intervals(label, expit(shift * (score - shift / 2)), np.arange(48), 0.5, n_draws=200)
+        table = metric_intervals(label, expit(shift * (score - shift / 2)), np.arange(48), 0.5, n_draws=200)
         for name, value in truth.items():
             held[name] += table.loc[name, "low"] <= value <= table.loc[name, "high"]
     assert all(n >= 0.925 * 200 for n in held.values()), held
@@ -68,7 +68,7 @@ def test_a_promised_95_percent_is_kept_where_few_xrays_are_told_apart_well():
 def test_no_interval_is_a_point():
     """A perfect answer for 20 X-rays of each class is none for all X-rays there are."""
     label = np.tile([0, 1], 20)
-    table = bootstrap_intervals(label, 0.1 + 0.8 * label, np.arange(40), 0.5, n_draws=100)
+    table = metric_intervals(label, 0.1 + 0.8 * label, np.arange(40), 0.5, n_draws=100)
     perfect = table.drop(["brier", "log_loss"])
     assert (perfect["estimate"] == 1).all()
     assert (perfect["high"] == 1).all()
@@ -79,9 +79,9 @@ def test_a_rate_of_one_is_no_certainty():
     # All 20 fractured are found: Wilson's 95 % interval of 20 of 20 begins at 20 / (20 + 1.96²) = 0.839.
     label, group = np.repeat([1, 0], 40), np.repeat(np.arange(40), 2)
     probability = np.concatenate([np.full(40, 0.9), np.tile([0.1, 0.1, 0.9, 0.9], 10)])
-    table = bootstrap_intervals(label, probability, group, 0.5, n_draws=100)
+    table = metric_intervals(label, probability, group, 0.5, n_draws=100)
     assert table.loc["sensitivity", ["estimate", "low", "high"]].tolist() == [1, pytest.approx(0.83887, abs=1e-5), 1]
-    none = bootstrap_intervals(label, 1 - probability, group, 0.5, n_draws=100)
+    none = metric_intervals(label, 1 - probability, group, 0.5, n_draws=100)
     assert none.loc["sensitivity", ["estimate", "low", "high"]].tolist() == [0, 0, pytest.approx(0.16113, abs=1e-5)]
 
 
@@ -95,7 +95,7 @@ def test_statistics_of_ones_own():
 def test_interval_of_a_mean_is_that_of_the_theory():
     # Accuracy of 400 independent healthy X-rays of which 300 are right: 0.75 ± 1.96 sqrt(0.75 · 0.25 / 400).
     probability = np.repeat([0.2, 0.8], [300, 100])
-    row = bootstrap_intervals(np.zeros(400), probability, np.arange(400), 0.5, n_draws=5000).loc["accuracy"]
+    row = metric_intervals(np.zeros(400), probability, np.arange(400), 0.5, n_draws=5000).loc["accuracy"]
     half_width = 1.96 * np.sqrt(0.75 * 0.25 / 400)
     assert row["low"] == pytest.approx(0.75 - half_width, abs=0.005)
     assert row["high"] == pytest.approx(0.75 + half_width, abs=0.005)
@@ -114,7 +114,7 @@ def test_draws_take_whole_groups_and_keep_the_classes():
 def test_weights_reach_the_draws():
     # Every group holds a squared error of 0.04 and one of 0.64: with the latter at a third, each draw has a mean of 0.19.
     group, probability = np.repeat(np.arange(20), 2), np.tile([0.2, 0.8], 20)
-    table = bootstrap_intervals(np.zeros(40), probability, group, 0.5, n_draws=50, weight=np.tile([3, 1], 20))
+    table = metric_intervals(np.zeros(40), probability, group, 0.5, n_draws=50, weight=np.tile([3, 1], 20))
     assert table.loc["brier", ["estimate", "low", "high"]].tolist() == pytest.approx([0.19] * 3)
     assert table.loc["accuracy", "estimate"] == pytest.approx(0.75)
 
@@ -134,36 +134,36 @@ def test_ends_of_each_scale_by_hand():
 
 def test_draws_do_not_depend_on_the_chunks(monkeypatch):
     files = clustered_files(1)
-    whole = bootstrap_intervals(*files, 0.5, n_draws=50)
+    whole = metric_intervals(*files, 0.5, n_draws=50)
     monkeypatch.setattr(intervals, "CHUNK_VALUES", 7 * files[0].size)
-    np.testing.assert_allclose(bootstrap_intervals(*files, 0.5, n_draws=50), whole)
+    np.testing.assert_allclose(metric_intervals(*files, 0.5, n_draws=50), whole)
 
 
 def test_seed_and_level():
     files = clustered_files(2)
-    narrow = bootstrap_intervals(*files, 0.5, n_draws=300, level=0.5).loc["auroc"]
-    wide = bootstrap_intervals(*files, 0.5, n_draws=300).loc["auroc"]
+    narrow = metric_intervals(*files, 0.5, n_draws=300, level=0.5).loc["auroc"]
+    wide = metric_intervals(*files, 0.5, n_draws=300).loc["auroc"]
     assert wide["low"] < narrow["low"] < narrow["high"] < wide["high"]
-    assert bootstrap_intervals(*files, 0.5, n_draws=300).loc["auroc"].equals(wide)
-    drawn = [bootstrap_intervals(*files, 0.5, n_draws=300, seed=seed).loc["brier"] for seed in (0, 0, 1)]
+    assert metric_intervals(*files, 0.5, n_draws=300).loc["auroc"].equals(wide)
+    drawn = [metric_intervals(*files, 0.5, n_draws=300, seed=seed).loc["brier"] for seed in (0, 0, 1)]
     assert drawn[0].equals(drawn[1])
     assert not drawn[0].equals(drawn[2])
 
 
 @pytest.mark.filterwarnings("error")
 def test_one_class_and_few_groups_have_no_interval():
-    one_class = bootstrap_intervals(np.ones(10), np.linspace(0.2, 0.9, 10), np.arange(10), 0.5, n_draws=100)
+    one_class = metric_intervals(np.ones(10), np.linspace(0.2, 0.9, 10), np.arange(10), 0.5, n_draws=100)
     assert one_class.loc["auroc", ["estimate", "low", "high"]].isna().all()
     assert one_class.loc["sensitivity", "low"] < one_class.loc["sensitivity", "high"]
 
     # Two and two, told apart without a fault: 1.000 [1.000, 1.000] says nothing true.
-    few = bootstrap_intervals([1, 1, 0, 0], [0.8, 0.7, 0.1, 0.3], list("abcd"), 0.5, n_draws=100)
+    few = metric_intervals([1, 1, 0, 0], [0.8, 0.7, 0.1, 0.3], list("abcd"), 0.5, n_draws=100)
     assert few.loc["auroc", "estimate"] == 1
     assert few[["low", "high"]].isna().all(axis=None)
     assert np.isnan(paired_difference([1, 1, 0, 0], [0.8, 0.7, 0.1, 0.3], [0.1] * 4, list("abcd"))["share_above"])
 
     # Nine others are too few for what needs them, ten fractured are not for what does not.
-    nine = bootstrap_intervals(np.repeat([1, 0], [10, 9]), np.linspace(0.9, 0.1, 19), np.arange(19), 0.5, n_draws=100)
+    nine = metric_intervals(np.repeat([1, 0], [10, 9]), np.linspace(0.9, 0.1, 19), np.arange(19), 0.5, n_draws=100)
     assert nine.loc[["sensitivity"], ["low", "high"]].notna().all(axis=None)
     assert nine.drop("sensitivity")[["low", "high"]].isna().all(axis=None)
 
@@ -199,7 +199,7 @@ def test_patients_with_both_wrists_shown_cover_the_truth():
         rng = np.random.default_rng(seed)
         patient, label = np.repeat(np.arange(60), 2), np.tile([0, 1], 60)
         logit = np.sqrt(0.5) * (rng.normal(size=60)[patient] + rng.normal(size=120)) + label
-        low, high = bootstrap_intervals(label, expit(logit), patient, 0.5, n_draws=150).loc["auroc", ["low", "high"]]
+        low, high = metric_intervals(label, expit(logit), patient, 0.5, n_draws=150).loc["auroc", ["low", "high"]]
         covered.append(low <= truth <= high)
     assert np.mean(covered) >= 0.9
 
@@ -207,9 +207,9 @@ def test_patients_with_both_wrists_shown_cover_the_truth():
 def test_a_class_of_few_patients_has_no_interval():
     label, probability = np.repeat([1, 0], 20), np.linspace(0.9, 0.1, 40)
     few, enough = np.append(np.arange(20) % 9, np.arange(20, 40)), np.append(np.arange(20) % 10, np.arange(20, 40))
-    assert bootstrap_intervals(label, probability, few, 0.5, n_draws=9).loc["auroc", ["low", "high"]].isna().all()
-    assert bootstrap_intervals(label, probability, enough, 0.5, n_draws=9).loc["auroc", ["low", "high"]].notna().all()
-    both = bootstrap_intervals(label, probability, np.arange(40) % 20, 0.5, n_draws=50)
+    assert metric_intervals(label, probability, few, 0.5, n_draws=9).loc["auroc", ["low", "high"]].isna().all()
+    assert metric_intervals(label, probability, enough, 0.5, n_draws=9).loc["auroc", ["low", "high"]].notna().all()
+    both = metric_intervals(label, probability, np.arange(40) % 20, 0.5, n_draws=50)
     assert (both["n_groups"] == 20).all()
     assert both.loc["auroc", ["low", "high"]].notna().all()
 
@@ -217,9 +217,9 @@ def test_a_class_of_few_patients_has_no_interval():
 def test_twice_as_many_xrays_of_the_same_patients_are_no_more_certain():
     label, probability, patient = clustered_files(7, n_groups=80, files_per_group=1)
     twice = [np.concatenate([each, each]) for each in (label, probability, patient)]
-    one = bootstrap_intervals(label, probability, patient, 0.5, n_draws=2000)
-    same = bootstrap_intervals(*twice, 0.5, n_draws=2000)
-    apart = bootstrap_intervals(*twice[:2], np.arange(160), 0.5, n_draws=2000)
+    one = metric_intervals(label, probability, patient, 0.5, n_draws=2000)
+    same = metric_intervals(*twice, 0.5, n_draws=2000)
+    apart = metric_intervals(*twice[:2], np.arange(160), 0.5, n_draws=2000)
     pd.testing.assert_frame_equal(same, one)
     width = {name: (found["high"] - found["low"])["auroc"] for name, found in (("one", one), ("apart", apart))}
     assert width["apart"] / width["one"] == pytest.approx(1 / np.sqrt(2), rel=0.08)
@@ -229,7 +229,7 @@ def test_paired_difference_is_narrower_than_two_intervals():
     label, probability, group = clustered_files(3)
     noisy = expit(np.log(probability / (1 - probability)) + np.random.default_rng(0).normal(0, 1.5, label.size))
     found = paired_difference(label, probability, noisy, group, n_draws=400)
-    a, b = (bootstrap_intervals(label, p, group, 0.5, n_draws=400).loc["auroc"] for p in (probability, noisy))
+    a, b = (metric_intervals(label, p, group, 0.5, n_draws=400).loc["auroc"] for p in (probability, noisy))
     assert found["estimate"] == pytest.approx(a["estimate"] - b["estimate"])
     assert 0 < found["low"] < found["estimate"] < found["high"]
     assert found["high"] - found["low"] < np.hypot(a["high"] - a["low"], b["high"] - b["low"])
@@ -274,7 +274,7 @@ def test_fall_is_as_uncertain_as_both_samples_together():
     rng = np.random.default_rng(1)
     label = np.tile([0, 1], 200)
     one, other = (sample(label, np.clip(0.5 + 0.2 * label + rng.normal(0, 0.2, 400), 0, 1)) for _ in range(2))
-    single = bootstrap_intervals(*one[:3], 0.5, n_draws=2000).loc["auroc"]
+    single = metric_intervals(*one[:3], 0.5, n_draws=2000).loc["auroc"]
     both = fall(one, other, n_draws=2000).loc["auroc"]
     assert (both["high"] - both["low"]) / (single["high"] - single["low"]) == pytest.approx(np.sqrt(2), rel=0.1)
 
