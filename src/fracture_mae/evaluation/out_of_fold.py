@@ -93,8 +93,7 @@ def judge(
 
     Scores of several models are pooled after each one's own calibration, and decided at each one's own threshold. Where folds
     differ in scale all the same, pooled AUROC is a little lower than the mean of the folds' (Forman & Scholz, "Apples-to-apples
-    in cross-validation studies", SIGKDD Explorations 2010); both are given. So it is of sources that differ in their share of
-    fractured, as a calibration expects of one the share of the others.
+    in cross-validation studies", SIGKDD Explorations 2010); both are given.
 
     Args:
         pooled: see `pool`.

@@ -1,10 +1,11 @@
 """From a logit to an answer: calibration, threshold, and the names of the classes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import logit
 
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics import calibration
@@ -89,6 +90,26 @@ class Decision:
                 "X-rays that they could be moved from. Train or tune one anew, with calibrate=platt or isotonic"
             )
         return calibration.at_prevalence(probability, prevalence, self.prevalence)
+
+    def moved(self, prevalence: float) -> "Decision":
+        """The same answers from probabilities that come true where a share `prevalence` of X-rays is fractured, see `at_prevalence`.
+
+        Itself where it is not known at which share its probabilities come true.
+        """
+        if self.prevalence is None:
+            return self
+        isotonic = self.isotonic
+        if isotonic is not None:
+            isotonic = replace(
+                isotonic, probability=tuple(self.at_prevalence(isotonic.probability, prevalence).tolist())
+            )
+        return replace(
+            self,
+            threshold=float(self.at_prevalence(self.threshold, prevalence)),
+            intercept=self.intercept + float(logit(prevalence) - logit(self.prevalence)),
+            isotonic=isotonic,
+            prevalence=prevalence,
+        )
 
     @classmethod
     def restored(cls, described: dict[str, Any]) -> "Decision":

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
@@ -154,15 +154,26 @@ def report(folds: list[Fold], xrays: XRays, config: TrainClassifier, encoder_spl
     return "\n".join(filter(None, lines))
 
 
+def at_one_prevalence(folds: Sequence[Fold]) -> list[Decision]:
+    """The decisions of the folds, moved to the share of fractured among all X-rays that they hold out.
+
+    Each was calibrated where another share is fractured. Without a source that is all positive a model expects fewer, of just that
+    source too, and X-rays of different models would be ranked by that.
+    """
+    label = pd.concat([fold.predictions.groupby("group")["label"].first() for fold in folds])
+    share = label.mean()
+    return [fold.decision.moved(share) if 0 < share < 1 else fold.decision for fold in folds]
+
+
 def pooled(folds: Sequence[Fold]) -> pd.DataFrame:
     """The held-out predictions of all folds, each with the choices of its own fold's model, see `out_of_fold.pool`."""
-    return out_of_fold.pool((fold.predictions, fold.decision) for fold in folds)
+    return out_of_fold.pool(zip((fold.predictions for fold in folds), at_one_prevalence(folds), strict=True))
 
 
 def judge(folds: list[Fold], config: TrainClassifier, remark: str, strata: Strata | None = None) -> Report:
     """What the folds say together, see `out_of_fold.judge`, and where, see `place.judge`."""
     certainty = Certainty(N_DRAWS, config.seed)
-    found = out_of_fold.judge(pooled(folds), [fold.decision for fold in folds], remark, certainty, strata=strata)
+    found = out_of_fold.judge(pooled(folds), at_one_prevalence(folds), remark, certainty, strata=strata)
     found.add(_judge_place(folds, out_of_fold.FOLDS.place, remark, certainty))
     return found
 
@@ -227,8 +238,7 @@ def judge_sources(
         strata = Strata.of(beside[references.FILE_PROPERTIES])
     else:
         strata = strata_of(held.xrays, assign(held.xrays.table, _N_FOLDS, config.split_seed), config.seed)
-    decisions = [fold.decision for fold in by_source]
-    report = out_of_fold.judge(pooled(by_source), decisions, remark, certainty, folds.parts, strata)
+    report = out_of_fold.judge(pooled(by_source), at_one_prevalence(by_source), remark, certainty, folds.parts, strata)
     report.add(_judge_place(by_source, folds.parts.place, remark, certainty))
     models |= {name: held_out_sources.answers(files, beside.get(name)) for name, files in without.items()}
     report.add(held_out_sources.judge(models, held.xrays.table, held.sources, certainty, remark, strata))
@@ -236,13 +246,8 @@ def judge_sources(
 
 
 def _calibrated(folds: Sequence[Fold]) -> pd.DataFrame:
-    """A row per X-ray with the probability of its own fold's slope, for ranks alone.
-
-    Without the intercept, which knows how common fractures are among the X-rays of the fold's model: without a source that is all
-    positive it expects fewer, of just that source too, and X-rays of different models would be ranked by that.
-    """
-    decisions = [replace(fold.decision, intercept=0.0) for fold in folds]
-    return out_of_fold.calibrated_levels(pooled(folds), decisions)["xray"]
+    """A row per X-ray with the probability of its own fold."""
+    return out_of_fold.calibrated_levels(pooled(folds), at_one_prevalence(folds))["xray"]
 
 
 def _folds_of(xrays: XRays, folds: Sequence[Fold]) -> np.ndarray:

@@ -57,3 +57,16 @@ def test_at_another_prevalence_the_answers_stay_with_a_threshold_moved_along(iso
 def test_probabilities_that_know_no_prevalence_cannot_be_moved():
     with pytest.raises(FractureMaeError, match=r"were fitted to no share of fractured X-rays .* calibrate=platt"):
         Decision(NAMES, slope=0.5).at_prevalence([0.5], 0.05)
+
+
+@pytest.mark.parametrize("isotonic", [None, Isotonic((-1.0, 1.0), (0.2, 0.8))])
+def test_moved_to_another_prevalence_it_gives_the_same_answers(isotonic):
+    decision = Decision(NAMES, threshold=0.5, slope=2.0, intercept=0.3, prevalence=0.5, isotonic=isotonic)
+    moved = decision.moved(0.1)
+    # Odds of 1 at a share of 1/2 are odds of 1/9 where it is 1/10.
+    assert moved.threshold == pytest.approx(0.1)
+    logit = np.array([-1.0, 1.0])
+    np.testing.assert_allclose(moved.probability(logit), decision.at_prevalence(decision.probability(logit), 0.1))
+    assert moved.moved(0.5).threshold == pytest.approx(0.5)
+    unknown = Decision(NAMES, threshold=0.5)
+    assert unknown.moved(0.1) is unknown

@@ -134,7 +134,7 @@ def test_a_fold_is_judged_as_any_split_is(dataset, tiny_encoder, accelerator, st
     monkeypatch.setattr(cross_validate, "N_DRAWS", 10)
     _, parent = run_folds(dataset, tiny_encoder, accelerator)
     run = children(store, parent)[0]
-    assert {"held_out/image/auroc", "held_out/xray/auroc", "held_out/xray/sensitivity_low"} <= set(run.data.metrics)
+    assert {"held_out/image/auroc", "held_out/xray/auroc", "held_out/xray/sensitivity"} <= set(run.data.metrics)
     found = {item.path for item in store.list_artifacts(run.info.run_id, "held_out")}
     assert found == {"held_out/image", "held_out/predictions.csv", "held_out/xray"}
 
@@ -278,14 +278,15 @@ def test_no_source_is_judged_by_a_model_that_saw_it(of_sources, tiny_encoder, ac
     source_folds, ordinary, by_source, parent = run_both(of_sources, tiny_encoder, accelerator)
     found = cross_validate.judge_sources(by_source, ordinary, source_folds, BY_SOURCE, "seen before")
     assert set(found.tables["held_out_sources/predictions.csv"]["logit"]) == {0.0}
-    # What a model knows of how common fractures are elsewhere moves X-rays of one source against those of others.
+    # How common fractures are elsewhere hardly moves X-rays of one source against those of others.
     assert found.metrics["held_out_sources/xray/auroc"] == pytest.approx(0.5, abs=0.02)
     table = found.tables["held_out_sources/comparison.csv"].set_index(["model", "source"])
     assert list(table.index.levels[0]) == ["classifier", "file and border properties", "gradient histograms"]
     of_classifier = table.loc["classifier"]
-    assert of_classifier.loc[["A", "B", "all, pooled", "mean of sources"], "auroc"].tolist() == [0.5] * 4
+    assert of_classifier.loc[["A", "B", "mean of sources"], "auroc"].tolist() == [0.5] * 3
+    assert of_classifier.loc["all, pooled", "auroc"] == found.metrics["held_out_sources/xray/auroc"]
     assert of_classifier.loc[["A", "B", "all, pooled"], "auroc_folds"].tolist() == [1] * 3
-    assert of_classifier.loc["all, pooled", "fall"] == 0.5
+    assert of_classifier.loc["all, pooled", "fall"] == pytest.approx(0.5, abs=0.02)
     assert np.isfinite(table.drop("C", level="source")[["auroc", "auroc_folds", "fall"]].to_numpy()).all()
     names = [run.info.run_name for run in children(store, parent)]
     assert names == ["fold 1 of 2", "fold 2 of 2", "sources 1 of 3: A", "sources 2 of 3: B", "sources 3 of 3: C"]
