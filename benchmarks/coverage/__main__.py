@@ -17,12 +17,14 @@ SUBJECTS = ("intervals", "calibration", "operating_points", "optimism")
 def main() -> None:
     """Simulate, and print each table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("subjects", nargs="*", choices=[*SUBJECTS, []], default=[], help="tables (default: all)")
+    parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help=f"any of {', '.join(SUBJECTS)} (default: all)")
     parser.add_argument(
         "--repeats", type=int, default=1000, help="simulated samples for each row (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    if unknown := sorted(set(given.subjects) - set(SUBJECTS)):
+        parser.error(f"found {', '.join(unknown)}, expected any of {', '.join(SUBJECTS)}")
     for subject in given.subjects or SUBJECTS:
         module = importlib.import_module(f"benchmarks.coverage.{subject}")
         table: pd.DataFrame = module.simulate(given.repeats, given.seed)
