@@ -88,7 +88,7 @@ def test_the_published_split_is_tagged_with_its_leakage(workplace):
 
 
 def test_an_audit_shows_what_the_copies_are_worth(workplace):
-    metrics = start(workplace, "audit_data", "--image-size", "64", "--n-draws", "200").data.metrics
+    metrics = start(workplace, "audit_data", "--image-size", "64").data.metrics
     assert metrics["n_xrays"] < metrics["n_contents"] < metrics["n_files"]
     assert metrics["leakage/test_in_train/same_X_ray"] >= metrics["leakage/test_in_train/same_bytes"] > 0.1
     assert metrics["leaky/auroc"] > metrics["honest/auroc"]
