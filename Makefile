@@ -27,7 +27,7 @@ demo: install ## the whole chain on synthetic X-rays, 5 to 9 minutes: a register
 
 test: install ## lint and all tests that need neither the real X-rays nor a GPU, 15 to 25 minutes
 	ruff check . && ruff format --check . && lint-imports
-	OMP_NUM_THREADS=1 pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: install ## the tests that take seconds, 2 to 3 minutes
 	OMP_NUM_THREADS=1 pytest --numprocesses 2 -m "not slow and not data and not gpu"
