@@ -355,6 +355,9 @@ class Masking(Config):
     n_figures: int = Field(8, ge=0, le=64, description="X-rays shown in the reconstruction figure, half of each class")
 
 
+Assurance = Annotated[Literal["none"] | Annotated[float, Field(ge=0.5, lt=1)], NumberOrWord]
+
+
 def check_can_be_assured(min_sensitivity: float, info: ValidationInfo) -> float:
     """Refuse a sensitivity of 1 beside an assurance, since no number of X-rays assures it; a field validator."""
     assurance = info.data.get("assurance", "none")
@@ -374,7 +377,7 @@ class OperatingOptions(Config):
     )
     cost_false_negative: float = Field(5, gt=0, le=1e6, description="price of a missed fracture, in any unit")
     cost_false_positive: float = Field(1, gt=0, le=1e6, description="price of a false alarm, in the same unit")
-    assurance: Annotated[Literal["none"] | Annotated[float, Field(ge=0.5, lt=1)], NumberOrWord] = Field(
+    assurance: Assurance = Field(
         "none",
         description="confidence with which the true sensitivity is to be as high as wanted, wherever a threshold is chosen for one; "
         "it takes 59 patients with a fracture, none missed, to be 0.95 sure of a sensitivity of 0.95; none: the sensitivity is reached "

@@ -6,6 +6,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from fracture_mae.config.judging import Evaluate
 from fracture_mae.config.options import (
+    Assurance,
     DataOptions,
     Masking,
     NumberOrWord,
@@ -34,7 +35,7 @@ class Tune(ReferenceOptions, DataOptions):
         description="what is best, every X-ray counting once; weighted_youden: 1.5 · sensitivity + specificity; "
         "pareto: sensitivity and specificity at once",
     )
-    assurance: Annotated[Literal["none"] | Annotated[float, Field(ge=0.5, lt=1)], NumberOrWord] = Field(
+    assurance: Assurance = Field(
         "none",
         description="specificity_at_sensitivity: confidence with which the true sensitivity is to be min_sensitivity or more; none: it "
         "is on the X-rays that the threshold is chosen on",

@@ -17,6 +17,7 @@ _RIGHT = {
     "calibration_error": "0",
 }
 _WITHOUT_INTERVAL = "calibration_error"
+_ENDS = ("estimate", "low", "high")
 
 
 def judge_calibration(
@@ -60,10 +61,8 @@ def lines(table: pd.DataFrame) -> list[str]:
     told = []
     for name, right in _RIGHT.items():
         row = table.loc[name]
-        figure = plots.interval_text(row["estimate"], row["low"], row["high"])
-        told.append(
-            f"{words(name)} ({right}): {format(row['estimate'], '.3f') if name == _WITHOUT_INTERVAL else figure}"
-        )
+        figure = f"{row['estimate']:.3f}" if name == _WITHOUT_INTERVAL else plots.interval_text(*row[list(_ENDS)])
+        told.append(f"{words(name)} ({right}): {figure}")
     return told
 
 

@@ -3,8 +3,6 @@
 import numpy as np
 import pandas as pd
 
-from fracture_mae import plots
-
 
 def table(rows: pd.DataFrame) -> list[str]:
     """A table in Markdown."""
@@ -16,10 +14,6 @@ def table(rows: pd.DataFrame) -> list[str]:
 def _cell(value: object) -> str:
     text = f"{value:,}" if isinstance(value, (int, np.integer)) else str(value)
     return text.replace("|", "\\|").replace("\n", " ")
-
-
-def interval(row: pd.Series) -> str:
-    return plots.interval_text(*row[["estimate", "low", "high"]].astype(float))
 
 
 def number(text: str) -> str:

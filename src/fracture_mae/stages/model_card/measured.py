@@ -5,10 +5,10 @@ import pandas as pd
 from fracture_mae import plots
 from fracture_mae.evaluation import calibration as evaluated_calibration
 from fracture_mae.evaluation import held_out_sources, place
-from fracture_mae.evaluation.judging import CLASSIFIER, shown_of
+from fracture_mae.evaluation.judging import CLASSIFIER, shown_of, with_ends
 from fracture_mae.evaluation.subgroups import WARNING
 from fracture_mae.stages.model_card.facts import NOT_MEASURED, Facts
-from fracture_mae.stages.model_card.markdown import interval, number, run, table, words
+from fracture_mae.stages.model_card.markdown import number, run, table, words
 
 _HELD_OUT = {held_out_sources.MEAN: "mean of sources", held_out_sources.POOLED: "all, pooled"}
 
@@ -22,7 +22,7 @@ def figures(facts: Facts) -> list[str]:
         metrics = facts.table(f"test/{level}/metrics.csv")
         if metrics is not None:
             metrics = metrics.set_index("metric")
-            rows[name] = {words(each): interval(metrics.loc[each]) for each in shown_of(metrics)}
+            rows[name] = {words(each): with_ends(metrics.loc[each]) for each in shown_of(metrics)}
     foreign = not (facts.is_own_split or facts.is_external)
     where = f"On test of `{facts.dataset.name}`, **which is not its own split**" if foreign else "On its own test"
     lines = [
@@ -34,7 +34,7 @@ def figures(facts: Facts) -> list[str]:
     if compared is None:
         return [*lines, "", f"References without bones: {NOT_MEASURED}."]
     overall = compared[(compared["source"] == "all") & (compared["model"] != CLASSIFIER)]
-    beside = "; ".join(f"{row['model']} {interval(row)}" for _, row in overall.iterrows())
+    beside = "; ".join(f"{row['model']} {with_ends(row)}" for _, row in overall.iterrows())
     return [
         *lines,
         "",
@@ -52,7 +52,7 @@ def elsewhere(facts: Facts) -> list[str]:
     if here is not None:
         metrics = here.set_index("metric")
         told = ", ".join(
-            f"{words(name)} {interval(metrics.loc[name])}" for name in ("auroc", "sensitivity", "specificity")
+            f"{words(name)} {with_ends(metrics.loc[name])}" for name in ("auroc", "sensitivity", "specificity")
         )
         lines.append(f"- External, `{facts.dataset.name}`, judged just now: {told}")
     lines += [f"- External, `{name}`: AUROC per X-ray {number(value)}" for name, value in facts.external.items()]
@@ -78,7 +78,7 @@ def _cross_validated(facts: Facts) -> str:
     found = facts.of_training("cross_validation/xray/metrics.csv")
     if found is None:
         return f"{NOT_MEASURED} (`cross_validate=5`)"
-    return f"AUROC per X-ray, pooled, {interval(found.set_index('metric').loc['auroc'])}"
+    return f"AUROC per X-ray, pooled, {with_ends(found.set_index('metric').loc['auroc'])}"
 
 
 def calibration(facts: Facts) -> list[str]:
