@@ -237,7 +237,9 @@ def digest(findings: Report, split: str) -> str:
     document = findings.documents[f"{split}/xray/operating_points.json"]
     shown = pd.DataFrame({"operating point": result["name"], "threshold": result["threshold"].map("{:.3f}".format)})
     for rate in ("sensitivity", "specificity"):
-        shown[rate] = [f"{v:.3f} [{lo:.3f}, {hi:.3f}]" for v, lo, hi in _with_ends(result, rate)]
+        shown[rate] = [
+            plots.interval_text(*each) for each in result[[rate, f"{rate}_low", f"{rate}_high"]].to_numpy(float)
+        ]
         if not document["one_file_per_xray"]:
             shown[f"{rate} of files"] = result[f"{rate}_per_file"].map("{:.3f}".format)
     shown["PPV"] = result["precision"].map("{:.3f}".format)
@@ -269,7 +271,3 @@ def served(findings: Report, split: str) -> str:
 
 def _on(place: str) -> str:
     return f"on {place}" if place == VALIDATION else place
-
-
-def _with_ends(result: pd.DataFrame, rate: str) -> Iterator[tuple[float, float, float]]:
-    return result[[rate, f"{rate}_low", f"{rate}_high"]].itertuples(index=False, name=None)

@@ -18,15 +18,15 @@ import pandas as pd
 from fracture_mae import plots
 from fracture_mae.config import OperatingOptions
 from fracture_mae.evaluation.at_prevalence import Costs
-from fracture_mae.evaluation.judging import Certainty, drawn, levels, title_of
+from fracture_mae.evaluation.judging import drawn, levels, title_of
 from fracture_mae.metrics import calibration
 from fracture_mae.metrics.decision import Decision
-from fracture_mae.metrics.intervals import resampled
-from fracture_mae.metrics.thresholds import Counts
+from fracture_mae.metrics.ends import Interval
+from fracture_mae.metrics.rates import BothRates
+from fracture_mae.metrics.thresholds import Counts, decide
 from fracture_mae.tracking.report import Report
 
 _GRID = np.arange(1, 100) / 100  # threshold probabilities
-_LEVEL = 0.95
 
 
 def net_benefit(sensitivity: np.ndarray, specificity: np.ndarray, prevalence: float, at: np.ndarray) -> np.ndarray:
@@ -44,9 +44,7 @@ def at_costs(costs: Costs) -> float:
     return costs.false_positive / (costs.false_positive + costs.false_negative)
 
 
-def decision_curve(
-    rows: pd.DataFrame, probability: np.ndarray, prevalence: float, at: np.ndarray, certainty: Certainty
-) -> pd.DataFrame:
+def decision_curve(rows: pd.DataFrame, probability: np.ndarray, prevalence: float, at: np.ndarray) -> pd.DataFrame:
     """A row for each threshold probability.
 
     Args:
@@ -57,14 +55,15 @@ def decision_curve(
 
     Returns:
         Columns threshold_probability, net_benefit, low, high, flag_all, gain (over the better of flagging all and none), gain_low and
-        gain_high, flagged_per_1000 and read_per_fracture. The ends are percentiles of a bootstrap over patients.
+        gain_high, flagged_per_1000 and read_per_fracture. The ends follow from those of both rates, see `metrics.rates`; NaN where a
+        class has too few patients.
     """
     label = rows["label"].to_numpy()
     default = np.maximum(flag_all(prevalence, at), 0)
 
     here = Counts.at(label, probability, at, np.ones(len(rows)))
     benefit = net_benefit(here.sensitivity, here.specificity, prevalence, at)
-    low, high = _band(rows, probability, prevalence, at, certainty)
+    low, high = _band(rows, probability, prevalence, at)
     found, alarms = prevalence * here.sensitivity, (1 - prevalence) * (1 - here.specificity)
     with np.errstate(invalid="ignore", divide="ignore"):
         read = np.where(found > 0, (found + alarms) / found, np.nan)
@@ -85,36 +84,17 @@ def decision_curve(
 
 
 def _band(
-    rows: pd.DataFrame, probability: np.ndarray, prevalence: float, at: np.ndarray, certainty: Certainty
+    rows: pd.DataFrame, probability: np.ndarray, prevalence: float, at: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ends [k] of the net benefit's interval at each threshold probability; NaN where a class is one patient's.
+    """Ends [k] of the net benefit's interval at each threshold probability, which follow from those of both rates."""
+    label, of, weight = rows["label"].to_numpy(), drawn(rows), np.ones(len(rows))
 
-    Where all or none of a class are flagged, no draw can say otherwise, and the exact end of that rate takes its place.
-    """
-    label, of = rows["label"].to_numpy(), drawn(rows)
-    n = {value: of[label == value].nunique() for value in (0, 1)}
-    if min(n.values()) < 2:
-        return np.full(at.shape, np.nan), np.full(at.shape, np.nan)
+    def ends(threshold: float) -> Interval:
+        both = BothRates.of(label, decide(probability, threshold), of, weight)
+        return both.ends(lambda *rates: {"net_benefit": net_benefit(*rates, prevalence, threshold)})["net_benefit"]
 
-    def benefit(weight: np.ndarray) -> np.ndarray:
-        counts = Counts.at(label, probability, at, weight)
-        return net_benefit(counts.sensitivity, counts.specificity, prevalence, at)
-
-    draws = resampled(label, of, n_draws=certainty.n_draws, seed=certainty.seed)
-    drawn_benefit = np.concatenate([benefit(weight) for weight in draws])
-    low, high = np.nanquantile(drawn_benefit, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2], axis=0)
-    here = Counts.at(label, probability, at, np.ones(len(rows)))
-    least, most = (
-        net_benefit(_inwards(here.sensitivity, n[1], end), _inwards(here.specificity, n[0], end), prevalence, at)
-        for end in (1, 0)
-    )
-    return np.minimum(low, least), np.maximum(high, most)
-
-
-def _inwards(rate: np.ndarray, n: int, end: int) -> np.ndarray:
-    """Rates, but where one is just `end`, 0 or 1, the inner end of its exact interval, of n patients."""
-    bound = ((1 - _LEVEL) / 2) ** (1 / n)
-    return np.where(rate == end, bound if end else 1 - bound, rate)
+    found = [ends(threshold) for threshold in at]
+    return np.array([each.low for each in found]), np.array([each.high for each in found])
 
 
 def judge(
@@ -122,7 +102,6 @@ def judge(
     decision: Decision,
     options: OperatingOptions,
     remark: str,
-    certainty: Certainty,
 ) -> Report:
     """The decision curve of every split that has both classes, per X-ray.
 
@@ -141,7 +120,7 @@ def judge(
         if options.prevalence != "auto":
             prevalence = options.prevalence
             probability = calibration.at_prevalence(probability, prevalence, decision.prevalence or share)
-        whole = decision_curve(rows, probability, prevalence, np.append(at_costs(costs), _GRID), certainty)
+        whole = decision_curve(rows, probability, prevalence, np.append(at_costs(costs), _GRID))
         own, curve = whole.iloc[0], whole.iloc[1:]
         place, title = f"{split}/xray", f"Decision curve · {title_of(split, 'xray', files, remark)}"
         found.tables[f"{place}/decision_curve.csv"] = whole.assign(at_costs=whole.index == 0)

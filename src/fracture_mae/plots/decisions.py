@@ -178,7 +178,7 @@ def decision_curve(curve: pd.DataFrame, at: pd.Series, prevalence: float, title:
 
     curve, at: rows of `usefulness.decision_curve`; the second where the user's prices put it, which is marked with its interval.
     """
-    figure, axes = figure_of(7.2, 4.8, f"{title}\nprevalence {prevalence:.1%} · band: 95 %, bootstrap by patient")
+    figure, axes = figure_of(7.2, 4.8, f"{title}\nprevalence {prevalence:.1%} · band: 95 %, by patient")
     x = curve["threshold_probability"]
     axes.plot(x, curve["flag_all"], color=ORANGE, label="Flag all")
     axes.axhline(0, **REFERENCE, label="Flag none")

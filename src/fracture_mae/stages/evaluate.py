@@ -122,7 +122,7 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
     chosen_on = _chosen_on(loaded, predictions["validation"])
     report = operating_points.judge(predictions, loaded.decision, config, remark, certainty, chosen_on)
     held_out = {split: predictions[split] for split in _PLACED}
-    report.add(usefulness.judge(held_out, loaded.decision, config, remark, certainty))
+    report.add(usefulness.judge(held_out, loaded.decision, config, remark))
     logits: dict[str, dict[str, np.ndarray]] = {}
     for split in _PLACED:
         report.add(place.judge(maps[split], split, remark, certainty))

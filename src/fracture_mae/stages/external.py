@@ -72,7 +72,7 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
         report.tags[f"within_strata.{SPLIT}"] = f"no AUROC within strata: {_NOT_KEPT}" if own is None else NO_REFERENCES
     chosen_on = None if own is None else own.chosen_on
     report.add(operating_points.judge({SPLIT: predictions}, decision, config, remark, certainty, chosen_on))
-    report.add(usefulness.judge({SPLIT: predictions}, decision, config, remark, certainty))
+    report.add(usefulness.judge({SPLIT: predictions}, decision, config, remark))
     report.add(place.judge(maps, SPLIT, remark, certainty))
     report.add(place.surest(maps, decision, SPLIT, remark))
     report.add(_prevalence(predictions))

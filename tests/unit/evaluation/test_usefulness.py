@@ -8,12 +8,10 @@ from scipy.special import logit
 from fracture_mae.config import Evaluate
 from fracture_mae.evaluation import usefulness
 from fracture_mae.evaluation.at_prevalence import Costs
-from fracture_mae.evaluation.judging import Certainty
-from fracture_mae.evaluation.usefulness import decision_curve, net_benefit
+from fracture_mae.evaluation.usefulness import decision_curve
 from fracture_mae.metrics.decision import Decision
 
 DECISION = Decision(("healthy", "broken"), threshold=0.6, prevalence=0.5)
-CERTAINTY = Certainty(n_draws=200, seed=0)
 
 
 def files(label, probability):
@@ -24,8 +22,12 @@ def files(label, probability):
 TEN = files([1, 1, 0, 1, 1, 0, 0, 1, 0, 0], [0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
 
 
-def curve(at, prevalence=0.5, rows=TEN, certainty=CERTAINTY):
-    return decision_curve(rows, DECISION.probability(rows["logit"]), prevalence, np.array(at), certainty)
+# Each four times: an interval needs ten X-rays of each class.
+OFTEN = pd.concat([TEN] * 4, ignore_index=True).assign(group=np.arange(40))
+
+
+def curve(at, prevalence=0.5, rows=TEN):
+    return decision_curve(rows, DECISION.probability(rows["logit"]), prevalence, np.array(at))
 
 
 def test_net_benefit_by_hand():
@@ -60,10 +62,11 @@ def test_flagging_all_and_none_are_the_ends_of_every_curve():
 
 
 def test_that_none_was_missed_does_not_make_it_better_than_flagging_all():
-    """At 0.25 nothing is missed and two of five are spared: no draw misses one, but the exact end of the sensitivity is 0.478."""
-    found = curve([0.25]).iloc[0]
-    at_most = net_benefit(np.array(0.025 ** (1 / 5)), np.array(2 / 5), 0.5, np.array(0.25))
-    assert found["low"] <= at_most < found["net_benefit"] <= found["high"]
+    """At 0.25 nothing is missed and eight of twenty are spared: Wilson's end of 20 of 20 is 0.839, of 8 of 20 0.219 and 0.613."""
+    found = curve([0.25], rows=OFTEN).iloc[0]
+    missed, spared = (1 - 0.839) * 0.5, (np.array([0.219, 0.4, 0.613]) - 0.4) * 0.5 / 3  # what each end takes or adds
+    assert found["low"] == pytest.approx(0.4 - np.hypot(missed, spared[0]), abs=2e-3)
+    assert found["high"] == pytest.approx(0.4 + spared[2], abs=2e-3)
     assert found["gain_low"] < 0
 
 
@@ -73,15 +76,22 @@ def test_the_band_holds_the_truth_and_narrows():
     for n in (50, 800):
         label = rng.integers(0, 2, n)
         rows = files(label, 1 / (1 + np.exp(-rng.normal(2 * label - 1, 1))))
-        found = curve([0.3], rows=rows, certainty=Certainty(400, 0)).iloc[0]
+        found = curve([0.3], rows=rows).iloc[0]
         assert found["low"] < found["net_benefit"] < found["high"]
         widths.append(found["high"] - found["low"])
     assert widths[1] < 0.4 * widths[0]
 
 
-def test_of_one_patient_there_is_no_band():
-    rows = TEN.assign(patient=np.where(TEN["label"] == 1, "one", TEN.index))
-    assert curve([0.25], rows=rows)[["low", "high", "gain_low"]].isna().all(axis=None)
+def test_copies_of_an_xray_make_no_band_narrower():
+    rows = pd.concat([OFTEN, OFTEN], ignore_index=True)
+    once, twice = (curve([0.25, 0.5], rows=each) for each in (OFTEN, rows.assign(patient=rows["group"])))
+    np.testing.assert_allclose(twice[["low", "high"]], once[["low", "high"]])
+
+
+def test_of_fewer_than_ten_patients_with_a_fracture_there_is_no_band():
+    few = OFTEN.assign(patient=np.where(OFTEN["label"] == 1, OFTEN["group"] % 9, OFTEN["group"] + 9))
+    for rows in (TEN, few):
+        assert curve([0.25], rows=rows)[["low", "high", "gain_low"]].isna().all(axis=None)
 
 
 def test_prices_name_the_threshold_probability():
@@ -90,7 +100,7 @@ def test_prices_name_the_threshold_probability():
 
 
 def judged(test=TEN, **options):
-    return usefulness.judge({"test": test}, DECISION, Evaluate(**options), "LEAKY", CERTAINTY)
+    return usefulness.judge({"test": test}, DECISION, Evaluate(**options), "LEAKY")
 
 
 def test_everything_is_reported_and_printed():
