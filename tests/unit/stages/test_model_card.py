@@ -11,7 +11,7 @@ from fracture_mae.evaluation import subgroups
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.stages import evaluate
-from fracture_mae.stages.model_card import checklists, writing
+from fracture_mae.stages.model_card import checklists, markdown, writing
 from fracture_mae.stages.model_card.facts import Facts
 from fracture_mae.stages.model_card.sections import SECTIONS
 from fracture_mae.tracking import registry
@@ -206,3 +206,8 @@ def test_an_external_evaluation_tells_of_the_own_test_too(registered, judged, tm
     assert "External, `elsewhere`: AUROC per X-ray 0.581" in text
     assert report.tags["sample_size.test"][1:] in text
     assert "with 6 X-rays" not in text
+
+
+def test_what_a_csv_says_stays_text_in_a_table():
+    rows = pd.DataFrame({"by": ["age", "ward"], "value": ["<18", "a|b\nc"], "X-rays": [1234, 2]})
+    assert markdown.table(rows)[2:] == ["| age | &lt;18 | 1,234 |", "| ward | a\\|b c | 2 |"]

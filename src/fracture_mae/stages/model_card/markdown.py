@@ -1,5 +1,7 @@
 """Tables, intervals and names as Markdown."""
 
+import html
+
 import numpy as np
 import pandas as pd
 
@@ -13,7 +15,7 @@ def table(rows: pd.DataFrame) -> list[str]:
 
 def _cell(value: object) -> str:
     text = f"{value:,}" if isinstance(value, (int, np.integer)) else str(value)
-    return text.replace("|", "\\|").replace("\n", " ")
+    return html.escape(text, quote=False).replace("|", "\\|").replace("\n", " ")
 
 
 def number(text: str) -> str:
