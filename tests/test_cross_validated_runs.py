@@ -122,7 +122,7 @@ def test_too_many_folds_are_refused_by_the_flag(workplace):
 
 def test_xrays_are_weighed_and_taken_once_where_it_is_asked_for(workplace, finished):
     for entry_point, parameters in (
-        ("train_classifier", {"encoder": "vit-mae-nano", "epochs": 1, "weight_by": "group"}),
+        ("train_classifier", {"encoder": "vit-mae-nano", "epochs": 1, "weight_by": "group", "seeds": 2}),
         ("finetune_mae", {"model": "vit-mae-nano", "epochs": 1, "n_figures": 0, "copies": "one"}),
         ("evaluate", {"references": False, "n_draws": 100, "copies": "one"}),
     ):
@@ -133,10 +133,17 @@ def test_xrays_are_weighed_and_taken_once_where_it_is_asked_for(workplace, finis
             assert run.data.params["sampler"] == "class"
             table = pd.read_csv(artifact(run, "validation/predictions.csv"))
             assert table.groupby("group")["weight"].sum().eq(1).all()
+            assert [child.info.run_name for child in folds_of(workplace, run)] == ["seed 1"]
+            assert "validation, mean over 2 training seeds" in done.stdout
         elif entry_point == "finetune_mae":
             assert run.data.metrics["train/n_images"] == run.data.metrics["train/n_xrays"]
         else:
             assert "one file per X-ray" in done.stdout
+            assert "test, mean over 2 training seeds" in done.stdout
+            seeds = pd.read_csv(artifact(run, "test/xray/seeds.csv"))
+            assert seeds["seed"].tolist() == ["registered", "1"]
+            assert seeds["auroc"].mean() == pytest.approx(run.data.metrics["test/xray/over_seeds/auroc"])
+            assert artifact(run, "test/xray/seeds.png").read_bytes().startswith(b"\x89PNG")
             table = pd.read_csv(artifact(run, "train/predictions.csv"))
             assert table.groupby("group")["weight"].sum().eq(1).all()
             assert table["weight"].eq(0).any()

@@ -11,7 +11,7 @@ import importlib
 
 import pandas as pd
 
-SUBJECTS = ("intervals", "calibration", "operating_points", "optimism")
+SUBJECTS = ("intervals", "calibration", "operating_points", "optimism", "seeds")
 
 
 def main() -> None:

@@ -193,6 +193,15 @@ class TrainClassifier(
         "source, such as a hospital, is held out once, and judged by a model that never saw it; 0: none",
     )
 
+    seeds: int = Field(
+        1,
+        ge=1,
+        le=20,
+        description="trainings on the same split, with seeds from `seed` upwards, which take as many times as long; the first is "
+        "registered and answers, the others are kept beside it, so that evaluate tells how much of a figure is the seed and gives the "
+        "mean over seeds with an interval that holds other X-rays and other seeds. Folds are trained once",
+    )
+
     def _counted_as(self, start: Start) -> Start:
         """A head that is trained alone begins as random numbers, whatever the encoder."""
         return "random" if self.freeze else start

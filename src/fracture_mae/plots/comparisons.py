@@ -107,12 +107,17 @@ def fold_roc_curves(
 
 
 def fold_spread(
-    folds: pd.DataFrame, means: pd.DataFrame, pooled: pd.DataFrame, title: str = "", part: str = "fold"
+    folds: pd.DataFrame,
+    means: pd.DataFrame,
+    pooled: pd.DataFrame,
+    title: str = "",
+    part: str = "fold",
+    beside: str = "",
 ) -> Figure:
     """Draw a row per metric: a dot for each fold, the mean over folds with its interval, and the pooled value with its.
 
     folds: index fold, columns metrics; means: index metric, columns mean, mean_low, mean_high; pooled: index metric, columns
-    estimate, low, high; part: what a fold is called, such as "source".
+    estimate, low, high; part: what a fold is called, such as "source"; beside: what `pooled` is where it is something else.
     """
     figure, axes = figure_of(8.4, 1.9 + 0.72 * len(means), title)
     rows = np.arange(len(means))
@@ -121,7 +126,7 @@ def fold_spread(
         axes.plot(values, np.full(len(values), row - 0.24), "o", color=SKY, markersize=6, alpha=0.8)
     series = {
         f"Mean of {len(folds)} {part}s": (means[["mean", "mean_low", "mean_high"]], RED, "D", 0.0),
-        f"All {part}s, pooled": (pooled[["estimate", "low", "high"]], BLUE, "s", 0.24),
+        beside or f"All {part}s, pooled": (pooled[["estimate", "low", "high"]], BLUE, "s", 0.24),
     }
     axes.plot([], [], "o", color=SKY, label=f"A {part}")
     for name, (table, colour, mark, shift) in series.items():

@@ -18,6 +18,7 @@ from fracture_mae.evaluation import (
     references,
     sample_size,
     subgroups,
+    training_seeds,
     usefulness,
 )
 from fracture_mae.evaluation.chosen_on import VALIDATION, ChosenOn
@@ -86,7 +87,7 @@ def digest(report: Report) -> str:
     strata = judging.strata_digest(report, SPLITS[1:])
     lines = [judging.digest(report, SPLITS).to_string(), strata]
     lines += [each.digest(report, "test") for each in (operating_points, usefulness, calibration)]
-    lines += [*where, *(each.digest(report, "test") for each in (subgroups, sample_size))]
+    lines += [*where, *(each.digest(report, "test") for each in (subgroups, sample_size, training_seeds))]
     return "\n".join(filter(None, lines))
 
 
@@ -143,6 +144,9 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
         if split == "test":
             report.add(sample_size.judge(predictions[split], report.tables[f"{split}/xray/metrics.csv"], beside, split))
     report.add(subgroups.judge(predictions["test"], loaded.decision, "test", columns, remark, certainty))
+    seeds = {training_seeds.REGISTERED: (predictions["test"], loaded.decision)}
+    seeds |= training_seeds.of_others(loaded.folder, dataset.test, config, **options)
+    report.add(training_seeds.judge(seeds, "test", remark, certainty))
     return report
 
 

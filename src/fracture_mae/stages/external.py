@@ -26,6 +26,7 @@ from fracture_mae.evaluation import (
     references,
     sample_size,
     subgroups,
+    training_seeds,
     usefulness,
 )
 from fracture_mae.evaluation.frozen_network import FrozenNetwork
@@ -79,6 +80,9 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
     report.add(_fall(loaded, predictions, certainty))
     report.add(subgroups.judge(predictions, decision, SPLIT, columns, remark, certainty))
     report.add(sample_size.judge(predictions, report.tables[f"{SPLIT}/xray/metrics.csv"], beside, SPLIT))
+    seeds = {training_seeds.REGISTERED: (predictions, decision)}
+    seeds |= training_seeds.of_others(loaded.folder, dataset.test, config, **options)
+    report.add(training_seeds.judge(seeds, SPLIT, remark, certainty))
     if own is None:
         report.tags["references"] = _NOT_KEPT
     else:
@@ -132,7 +136,7 @@ def digest(report: Report) -> str:
         ]
     else:
         lines += [report.tags["own_test"]]
-    lines += filter(None, [subgroups.digest(report, SPLIT), sample_size.digest(report, SPLIT)])
+    lines += filter(None, [each.digest(report, SPLIT) for each in (subgroups, sample_size, training_seeds)])
     return "\n".join(lines)
 
 

@@ -1,5 +1,7 @@
 """From an encoder to a registered classifier, cross-validated first where that is asked for."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 from accelerate import Accelerator
 from tqdm import tqdm
@@ -8,16 +10,17 @@ from fracture_mae.config import TrainClassifier
 from fracture_mae.data.folds import joined
 from fracture_mae.data.shown import WITH_LABEL
 from fracture_mae.data.types import Dataset
-from fracture_mae.evaluation import judging, operating_points
+from fracture_mae.evaluation import judging, operating_points, training_seeds
 from fracture_mae.evaluation.chosen_on import ChosenOn
 from fracture_mae.evaluation.frozen_network import FrozenNetwork
 from fracture_mae.evaluation.own_data import OwnData
 from fracture_mae.evaluation.prediction import weighed
+from fracture_mae.metrics.decision import Decision
 from fracture_mae.models.encoders import Encoder
 from fracture_mae.processes import collectives, ranks
 from fracture_mae.processes.accelerator import make_accelerator
 from fracture_mae.stages import classifier as classifier_stage
-from fracture_mae.stages import cross_validate, inputs, start
+from fracture_mae.stages import cross_validate, inputs, other_seeds, start
 from fracture_mae.stages.cross_validate import Fold
 from fracture_mae.tracking.registered_models import load_encoder, made_from, register_classifier, with_leakage_of
 from fracture_mae.tracking.report import Report
@@ -53,34 +56,38 @@ def train_classifier(config: TrainClassifier, run: Run) -> str:
     split = encoder_split["encoder.split"]
     folds, by_source = _cross_validate(encoder, dataset, config, accelerator, split, run, frozen)
 
+    out_of_fold = cross_validate.pooled(folds) if folds else None
+    options = {"accelerator": accelerator, "run": run, "out_of_fold": out_of_fold}
+    others = other_seeds.train_others(encoder, dataset, config, **options)
     classifier = classifier_stage.build(encoder, config)
     with open_checkpoints(classifier, dataset, config, run.id) as checkpoints:
         options = {"accelerator": accelerator, "checkpoints": checkpoints, "log": run.metrics}
-        out_of_fold = cross_validate.pooled(folds) if folds else None
         choice = classifier_stage.train_and_choose(classifier, dataset, config, **options, out_of_fold=out_of_fold)
         if not collectives.goes_on_alone():
             return ""
         validation = weighed(choice.predictions, dataset.validation, config)
         chosen_on = ChosenOn.out_of_fold(out_of_fold) if folds else ChosenOn(validation)
-        report = _judged_on_validation(choice, validation, chosen_on, dataset, config)
+        report = _judged_on_validation(choice, validation, chosen_on, dataset, config, others.predictions)
         run.report(report)
         if choice.matching:
             run.report(choice.matching.report())
             tqdm.write(f"matched: {choice.matching}")
         options = {"batch_size": config.batch_size, "accelerator": accelerator, "seed": config.seed, "frozen": frozen}
         own = OwnData.of(classifier, dataset, chosen_on, **options)
-        version = register_classifier(classifier, choice.decision, (shown, own), dataset, config, run)
+        version = register_classifier(classifier, choice.decision, (shown, own, others.kept), dataset, config, run)
         checkpoints.remove()
+    others.forget()
     for fold in folds + by_source:
         fold.forget()
     lines = [
         judging.digest(report, ["validation"]).to_string(),
         operating_points.digest(report, "validation"),
+        training_seeds.digest(report, "validation"),
         f"probability: {choice.decision.calibration}",
         str(choice.decision),
         f"registered as models:/fracture-classifier/{version}, alias challenger",
     ]
-    return "\n".join(lines)
+    return "\n".join(filter(None, lines))
 
 
 def _cross_validate(
@@ -111,6 +118,7 @@ def _judged_on_validation(
     chosen_on: ChosenOn,
     dataset: Dataset,
     config: TrainClassifier,
+    other_seeds: Mapping[int, tuple[pd.DataFrame, Decision]],
 ) -> Report:
     """The training's curves, what was chosen, and how good that is on validation."""
     decision = choice.decision
@@ -122,4 +130,6 @@ def _judged_on_validation(
     report.tags |= {"calibration": f"{config.calibrate}: {decision.calibration}", "threshold.choice": str(decision)}
     report.add(judging.judge_split(validation, decision, "validation", remark, certainty))
     report.add(operating_points.judge(predictions, decision, config, remark, certainty, chosen_on))
+    seeds = {training_seeds.REGISTERED: (validation, decision)} | other_seeds
+    report.add(training_seeds.judge(seeds, "validation", remark, certainty))
     return report

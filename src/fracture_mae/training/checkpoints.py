@@ -52,6 +52,7 @@ _WITHOUT_SAY = {
         "threshold",
         "min_sensitivity",
         "cross_validate",
+        "seeds",
         "unlabelled_dir",
     ),
     *OperatingOptions.model_fields,

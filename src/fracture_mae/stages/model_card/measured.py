@@ -4,7 +4,7 @@ import pandas as pd
 
 from fracture_mae import plots
 from fracture_mae.evaluation import calibration as evaluated_calibration
-from fracture_mae.evaluation import held_out_sources, place
+from fracture_mae.evaluation import held_out_sources, place, training_seeds
 from fracture_mae.evaluation.judging import CLASSIFIER, shown_of, with_ends
 from fracture_mae.evaluation.subgroups import WARNING
 from fracture_mae.stages.model_card.facts import NOT_MEASURED, Facts
@@ -148,7 +148,8 @@ def looks(facts: Facts) -> list[str]:
 
 def size(facts: Facts) -> list[str]:
     told = facts.tag("sample_size.test")
-    return [f"{told[0].upper()}{told[1:]}."]
+    of_seeds = training_seeds.digest(facts.report, "test") or f"Spread over training seeds: {NOT_MEASURED} (`seeds=3`)"
+    return [f"{told[0].upper()}{told[1:]}.", "", f"{of_seeds[0].upper()}{of_seeds[1:]}."]
 
 
 def limits(facts: Facts) -> list[str]:
