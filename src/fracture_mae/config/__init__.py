@@ -6,7 +6,7 @@ rate, is replaced by `settled`, which a stage calls when it has the model. So wh
 """
 
 from fracture_mae.config.benchmarking import BENCHMARK_PARTS, Benchmark
-from fracture_mae.config.judging import AuditData, Compare, Evaluate, RollBack
+from fracture_mae.config.judging import AuditData, Compare, Evaluate, Predict, RollBack
 from fracture_mae.config.options import (
     DEFAULT_MODEL,
     PROMOTION_METRICS,
@@ -42,6 +42,7 @@ __all__ = [
     "NumberOrWord",
     "OperatingOptions",
     "Optimisation",
+    "Predict",
     "ReconstructBaseline",
     "ReferenceOptions",
     "RollBack",

@@ -12,6 +12,7 @@ from fracture_mae.config.options import (
     CopyOptions,
     DataOptions,
     Masking,
+    NumberOrWord,
     OperatingOptions,
     ReferenceOptions,
 )
@@ -85,6 +86,56 @@ class Evaluate(OperatingOptions, CopyOptions, ReferenceOptions, DataOptions):
         if promote_on == "external" and split != "external":
             raise ValueError(f"found 'external' beside --split {split}, expected --split external, or promote_on test")
         return promote_on
+
+
+class Predict(Config):
+    """Answer for X-rays without labels with a registered classifier: fractured or not, with the probability."""
+
+    data_dir: str = Field(
+        "synthetic",
+        min_length=1,
+        description="X-rays: a folder, whatever the folders in it, a CSV with a column path, or the word synthetic; no label is read",
+    )
+    classifier: str = Field(
+        "models:/fracture-classifier@champion",
+        min_length=1,
+        description="models:/NAME@ALIAS, models:/NAME/VERSION or a folder",
+    )
+    threshold: Annotated[Literal["auto"] | Annotated[float, Field(ge=0, le=1)], NumberOrWord] = Field(
+        "auto", description="probability from which on an X-ray is called fractured; auto: the classifier's own"
+    )
+    prevalence: Annotated[Literal["auto"] | Annotated[float, Field(gt=0, lt=1)], NumberOrWord] = Field(
+        "auto",
+        description="share of fractured X-rays among these, which probabilities and the classifier's own threshold are moved to; auto: "
+        "that of the X-rays that they were fitted to",
+    )
+    shard: str = Field(
+        "1/1",
+        pattern=r"^[1-9]\d{0,3}/[1-9]\d{0,3}$",
+        description="part of the files to answer for, such as 2/8: the second of eight, each for another machine; names say which",
+    )
+    n_shown: int = Field(
+        24,
+        ge=0,
+        le=480,
+        description="X-rays of the highest probability that the contact sheet shows, with maps of where",
+    )
+    batch_size: int = DataOptions.model_fields["batch_size"]
+    precision: Literal["auto", "bf16", "fp32"] = DataOptions.model_fields["precision"]
+    device: Literal["auto", "cpu", "cuda", "mps"] = DataOptions.model_fields["device"]
+    num_workers: int = Field(0, ge=0, le=256, description="processes that decode files; 0: one for each core")
+    resume: Literal["auto", "never"] = Field(
+        "auto",
+        description="auto: go on where a run of the same classifier on the same data_dir and shard was interrupted",
+    )
+
+    @field_validator("shard")
+    @classmethod
+    def _one_of_them(cls, shard: str) -> str:
+        number, n_shards = map(int, shard.split("/"))
+        if number > n_shards:
+            raise ValueError(f"found {shard}, expected a part such as 2/8: 1/{n_shards} to {n_shards}/{n_shards}")
+        return shard
 
 
 class Compare(ReferenceOptions, DataOptions):

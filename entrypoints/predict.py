@@ -1,0 +1,19 @@
+"""Answer for X-rays without labels with a registered classifier."""
+
+from entrypoints import entry_point
+from fracture_mae.config import Predict
+
+
+@entry_point(Predict)
+def main(config: Predict) -> None:
+    import click
+
+    from fracture_mae.stages.predict import predict
+    from fracture_mae.tracking import runs
+
+    with runs.run("predict", config) as run:
+        click.echo(predict(config, run))
+
+
+if __name__ == "__main__":
+    main()

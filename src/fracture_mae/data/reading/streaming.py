@@ -1,0 +1,99 @@
+"""Files to squares for a network, decoded by other processes while it is at work, so that it hardly waits and few are held at once."""
+
+import hashlib
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from fracture_mae.data.reading.decoding import UnreadableImage, decode
+from fracture_mae.data.reading.preprocessing import n_squares, preprocess
+
+_AHEAD = 2  # batches that each process has ready
+_MOST_PROCESSES = 16
+_FEW = 100  # files; for fewer, processes take longer to start than to decode
+
+
+@dataclass(frozen=True)
+class Read:
+    """Files in the order in which they were asked for.
+
+    Attributes:
+        sha256: of each file's bytes, [n]; empty where these cannot be had.
+        reason: why a file is no picture that can be used, [n]; empty where it is one.
+        squares: of those that are, uint8 [m, k, size, size].
+    """
+
+    sha256: list[str]
+    reason: list[str]
+    squares: torch.Tensor
+
+
+def read(
+    paths: Sequence[str], size: int, how: str, *, batch_size: int, num_processes: int | None = None
+) -> Iterator[Read]:
+    """Yields the files in batches, each as k squares, preprocessed as `preprocessing.preprocess` does.
+
+    Args:
+        size: side of the squares [pixels].
+        how: a preprocessing.
+        num_processes: that decode; None: as many as there are cores, none for few files.
+    """
+    n_batches = -(-len(paths) // batch_size)
+    if num_processes is None:
+        num_processes = min(os.cpu_count() or 1, _MOST_PROCESSES) if len(paths) > _FEW else 0
+    num_processes = min(num_processes, n_batches)
+    several = {
+        "multiprocessing_context": _context(),
+        "prefetch_factor": _AHEAD,
+        "worker_init_fn": _alone,
+    }
+    yield from DataLoader(
+        _Files(np.array(paths, dtype=str), size, how),
+        batch_size=batch_size,
+        collate_fn=_together,
+        num_workers=num_processes,
+        **(several if num_processes else {}),
+    )
+
+
+class _Files(Dataset):
+    def __init__(self, paths: np.ndarray, size: int, how: str):
+        self._paths, self._size, self._how = paths, size, how
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, position: int) -> tuple[str, str, np.ndarray]:
+        """sha256, reason, squares [k, size, size], none of them where there is a reason."""
+        none = np.zeros((0, n_squares(self._how), self._size, self._size), np.uint8)
+        try:
+            content = Path(str(self._paths[position])).read_bytes()
+        except OSError as error:
+            return "", f"it cannot be read: {error.strerror}", none
+        sha256 = hashlib.sha256(content).hexdigest()
+        try:
+            return sha256, "", preprocess(decode(content), self._size, self._how)[0][np.newaxis]
+        except UnreadableImage as error:
+            return sha256, str(error), none
+
+
+def _together(files: list[tuple[str, str, np.ndarray]]) -> Read:
+    sha256, reason, squares = zip(*files, strict=True)
+    return Read(list(sha256), list(reason), torch.from_numpy(np.concatenate(squares)))
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    """A process that is forked from this one would inherit the locks of its threads; from a server it inherits nothing."""
+    methods = multiprocessing.get_all_start_methods()
+    return multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+
+
+def _alone(_: int) -> None:
+    cv2.setNumThreads(1)

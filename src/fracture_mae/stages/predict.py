@@ -1,0 +1,239 @@
+"""A registered classifier's answers for X-rays without labels, as many as there are: a table, a contact sheet and a summary."""
+
+import hashlib
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from accelerate import Accelerator
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from fracture_mae import plots
+from fracture_mae.config import Predict
+from fracture_mae.data.reading import index, streaming
+from fracture_mae.data.reading.cache import cache_root
+from fracture_mae.data.reading.streaming import Read
+from fracture_mae.errors import FractureMaeError
+from fracture_mae.metrics import thresholds
+from fracture_mae.metrics.decision import Decision
+from fracture_mae.models.classifier import FractureClassifier
+from fracture_mae.models.pixels import to_unit
+from fracture_mae.models.pooling import MEANING
+from fracture_mae.processes.accelerator import make_accelerator
+from fracture_mae.stages.journal import Journal
+from fracture_mae.tracking.registered_models import LoadedClassifier, open_classifier
+from fracture_mae.tracking.report import Report
+from fracture_mae.tracking.runs import Run
+from fracture_mae.training.batches import to_device
+from fracture_mae.training.sending import sent
+
+_ON_A_SHEET = 24
+_VERSION = 1  # of the journal: raised when a row says something else
+PREDICTIONS, REJECTED = "predictions.csv", "rejected.csv"
+
+
+def predict(config: Predict, run: Run) -> str:
+    """Answer for all files, or those of the shard; what came of it, to print."""
+    accelerator = make_accelerator(config.precision, config.device)
+    loaded = open_classifier(config.classifier)
+    decision = _decision(loaded, config)
+    files = _files(config)
+    run.tags({"classifier": loaded.name, "threshold": decision.threshold, "data": config.data_dir})
+    with _journal(loaded, config) as journal:
+        started = time.perf_counter()
+        n_new = _answer(loaded.classifier, files, journal, config, accelerator)
+        seconds = time.perf_counter() - started
+        table = _told(files, journal)
+        report = _report(table, loaded, decision, config, accelerator)
+        if n_new:
+            report.metrics["files_per_second"] = n_new / seconds
+        run.report(report)
+        journal.remove()
+    summary = _summary(report, loaded, decision)
+    resumed = f" {len(files) - n_new:,} files were answered before." if n_new < len(files) else ""
+    run.note(f"{summary}{resumed} The tables: `{PREDICTIONS}`, `{REJECTED}`.")
+    return f"{summary}{resumed}\nrows: mlflow artifacts download --run-id {run.id} --artifact-path {PREDICTIONS} --dst-path ."
+
+
+def _decision(loaded: LoadedClassifier, config: Predict) -> Decision:
+    """The classifier's own, as the threshold and the prevalence that are asked for change it.
+
+    Raises:
+        FractureMaeError: it is not known at which prevalence its probabilities come true.
+    """
+    decision = loaded.decision
+    if config.prevalence != "auto":
+        decision.at_prevalence(decision.threshold, config.prevalence)  # refuses, where `moved` leaves it as it is
+        decision = decision.moved(config.prevalence)
+    return decision if config.threshold == "auto" else replace(decision, threshold=config.threshold)
+
+
+def _files(config: Predict) -> pd.DataFrame:
+    """Columns path, file (as it is told: below data_dir without that), n_bytes and changed (-1 each for what cannot be looked at).
+
+    Raises:
+        FractureMaeError: there are none, or none in this shard.
+    """
+    root = index.root_of(config.data_dir)
+    paths = index.read_unlabelled(config.data_dir)["path"]
+    folder = root if root.is_dir() else root.parent
+    files = pd.DataFrame({"path": paths, "file": [_below(folder, path) for path in paths]}).drop_duplicates("path")
+    number, n_shards = map(int, config.shard.split("/"))
+    own = files[[zlib.crc32(name.encode()) % n_shards == number - 1 for name in files["file"]]]
+    if own.empty:
+        raise FractureMaeError(
+            f"--shard {config.shard}: none of the {len(files):,} files of {config.data_dir} is in this part. Take fewer parts."
+        )
+    status = np.array([_status(path) for path in tqdm(own["path"], desc="Files", unit="file", leave=False)])
+    return own.assign(n_bytes=status[:, 0], changed=status[:, 1]).reset_index(drop=True)
+
+
+def _below(folder: Path, path: str) -> str:
+    return str(Path(path).relative_to(folder)) if Path(path).is_relative_to(folder) else path
+
+
+def _status(path: str) -> tuple[int, int]:
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return -1, -1
+    return found.st_size, found.st_mtime_ns
+
+
+def _journal(loaded: LoadedClassifier, config: Predict) -> Journal:
+    """Of this network on these files: thresholds, and how many X-rays are shown, change nothing of what it says."""
+    with (loaded.folder / "model.safetensors").open("rb") as file:
+        network = hashlib.file_digest(file, "sha256").hexdigest()
+    told = (_VERSION, network, loaded.classifier.preprocess, config.precision, config.data_dir, config.shard)
+    name = hashlib.sha256(repr(told).encode()).hexdigest()[:24]
+    return Journal(cache_root() / "predictions" / f"{name}.jsonl", resume=config.resume == "auto")
+
+
+def _answer(
+    classifier: FractureClassifier, files: pd.DataFrame, journal: Journal, config: Predict, accelerator: Accelerator
+) -> int:
+    """Add what the network says of the files that the journal does not know; how many these were."""
+    known = _told(files, journal)["sha256"].fillna("") != ""  # what could not be read is tried again
+    new = files[~known.to_numpy()]
+    bar = tqdm(total=len(files), initial=int(known.sum()), desc="Classifying X-rays", unit="file")
+    with bar:
+        position = 0
+        for batch, logit in _logits(classifier, new["path"].tolist(), config, accelerator):
+            rows = new.iloc[position : position + len(batch.sha256)]
+            given = iter(logit.tolist())
+            journal.add(
+                {
+                    "path": row.path,
+                    "n_bytes": row.n_bytes,
+                    "changed": row.changed,
+                    "sha256": sha256,
+                    "reason": reason,
+                    "logit": None if reason else next(given),
+                }
+                for row, sha256, reason in zip(rows.itertuples(), batch.sha256, batch.reason, strict=True)
+            )
+            position += len(rows)
+            bar.update(len(rows))
+    return len(new)
+
+
+@torch.inference_mode()
+def _logits(
+    classifier: FractureClassifier, paths: list[str], config: Predict, accelerator: Accelerator
+) -> Iterator[tuple[Read, np.ndarray]]:
+    """Yields batches of files, and the logit of each that is a picture, float64: the mean over its squares."""
+    to_device(classifier, accelerator.device).eval()
+    options = {"batch_size": config.batch_size, "num_processes": config.num_workers or None}
+    for batch in streaming.read(paths, classifier.image_size, classifier.preprocess, **options):
+        logit = np.zeros(0)
+        if len(batch.squares):
+            pixels = sent(batch.squares.flatten(0, 1), accelerator.device)
+            with accelerator.autocast():
+                of_squares = classifier(to_unit(pixels)).float().cpu().numpy().astype(np.float64)
+            logit = of_squares.reshape(len(batch.squares), -1).mean(axis=1)
+        yield batch, logit
+
+
+def _told(files: pd.DataFrame, journal: Journal) -> pd.DataFrame:
+    """The files with sha256, reason and logit of those that the journal knows and that have not changed since; NaN of the others."""
+    rows = pd.DataFrame(journal.rows(), columns=["path", "n_bytes", "changed", "sha256", "reason", "logit"])
+    rows = rows.drop_duplicates("path", keep="last")
+    return files.merge(rows, on=["path", "n_bytes", "changed"], how="left").astype({"logit": float})
+
+
+def _report(
+    table: pd.DataFrame, loaded: LoadedClassifier, decision: Decision, config: Predict, accelerator: Accelerator
+) -> Report:
+    """predictions.csv, rejected.csv, contact sheets, and numbers of files."""
+    answered = table[table["logit"].notna()]
+    probability = decision.probability(answered["logit"])
+    fractured = thresholds.decide(probability, decision.threshold)
+    predictions = pd.DataFrame(
+        {
+            "file": answered["file"],
+            "sha256": answered["sha256"],
+            "label": np.array(decision.label_names)[fractured.astype(int)],
+            "probability": probability,
+            "threshold": decision.threshold,
+            "model_version": loaded.name,
+        }
+    )
+    counts = {"n_files": len(table), "n_answered": len(answered), "n_rejected": len(table) - len(answered)}
+    shown = answered.assign(probability=probability).nlargest(config.n_shown, "probability")
+    return Report(
+        metrics=counts | {"n_flagged": int(fractured.sum())},
+        tables={PREDICTIONS: predictions, REJECTED: table.loc[table["logit"].isna(), ["file", "reason"]]},
+        figures=_contact_sheets(shown, len(answered), loaded.classifier, decision, accelerator),
+    )
+
+
+@torch.inference_mode()
+def _contact_sheets(
+    shown: pd.DataFrame, n_answered: int, classifier: FractureClassifier, decision: Decision, accelerator: Accelerator
+) -> dict[str, Figure]:
+    """X-rays in the order of their probability, each with its map: of the square with the hottest patch."""
+    sheets = {}
+    pages = range(0, len(shown), _ON_A_SHEET)
+    for number, start in enumerate(pages, start=1):
+        rows = shown.iloc[start : start + _ON_A_SHEET]
+        options = {"batch_size": _ON_A_SHEET, "num_processes": 0}
+        (batch,) = streaming.read(rows["path"].tolist(), classifier.image_size, classifier.preprocess, **options)
+        if any(batch.reason):
+            raise FractureMaeError(f"{rows['path'].iloc[0]} or another file changed while it was predicted. Run again.")
+        pixels = sent(batch.squares.flatten(0, 1), accelerator.device)
+        with accelerator.autocast():
+            maps = classifier.places(to_unit(pixels))[1].float().cpu().numpy()
+        maps = maps.reshape(len(rows), -1, *maps.shape[1:])
+        hottest = maps.max(axis=(2, 3)).argmax(axis=1)
+        each = np.arange(len(rows))
+        captions = [
+            f"{Path(row.file).name[:28]}\n{decision.label_names[1]}: {row.probability:.3f}" for row in rows.itertuples()
+        ]
+        title = f"{start + 1} to {start + len(rows)} of {n_answered:,} X-rays, the most probably fractured first"
+        sheets[f"contact_sheet_{number}.png"] = plots.maps(
+            batch.squares.numpy()[each, hottest],
+            maps[each, hottest],
+            captions,
+            np.full((len(rows), 1, 4), np.nan),
+            title=title,
+            meaning=MEANING[classifier.pool],
+        )
+    return sheets
+
+
+def _summary(report: Report, loaded: LoadedClassifier, decision: Decision) -> str:
+    n_files, n_answered, n_rejected, n_flagged = (
+        report.metrics[name] for name in ("n_files", "n_answered", "n_rejected", "n_flagged")
+    )
+    share = f" ({n_flagged / n_answered:.1%})" if n_answered else ""
+    rejected = f"; {n_rejected:,} cannot be read" if n_rejected else ""
+    return (
+        f"{loaded.name}, threshold {decision.threshold:.3f}: {n_flagged:,} of {n_answered:,}{share} X-rays are "
+        f"{decision.label_names[1]}{rejected}, of {n_files:,} files."
+    )
