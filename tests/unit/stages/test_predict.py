@@ -58,7 +58,7 @@ def predicted(folder, tmp_path, store, monkeypatch):
 
 
 def test_every_file_is_answered_as_the_network_says(predicted, network, folder):
-    tables, printed, run = predicted()
+    tables, _, _ = predicted()
     found = tables[stage.PREDICTIONS].set_index("file")
     assert len(found) == N
     for name, row in found.iterrows():

@@ -90,9 +90,12 @@ def _together(files: list[tuple[str, str, np.ndarray]]) -> Read:
 
 
 def _context() -> multiprocessing.context.BaseContext:
-    """A process that is forked from this one would inherit the locks of its threads; from a server it inherits nothing."""
-    methods = multiprocessing.get_all_start_methods()
-    return multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    """A process that is forked from this one would inherit the locks of its threads; from a server it inherits imports alone."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def _alone(_: int) -> None:
