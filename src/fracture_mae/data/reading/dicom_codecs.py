@@ -54,7 +54,7 @@ def decode_frame(stream: bytes, runner: DecodeRunner) -> bytes:
     if is_j2k:
         pixels = imagecodecs.jpeg2k_decode(stream)
     elif runner.transfer_syntax in _JPEG_LS:
-        pixels = imagecodecs.jpegls_decode(stream)
+        pixels = imagecodecs.jpegls_decode(stream)  # CharLS takes some twelve seconds to refuse some damaged streams
     else:
         pixels = _decode_jpeg(stream, runner)
     if pixels.size != np.prod(expected):
