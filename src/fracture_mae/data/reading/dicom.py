@@ -229,19 +229,29 @@ def _padding(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
 
 
 def _displayed(stored: np.ndarray, dataset: Dataset, exposed: np.ndarray) -> np.ndarray:
-    """uint8 [height, width] by modality LUT, then VOI LUT or window, or percentiles where there is neither, or it shows nothing."""
-    values = _rescaled(stored, dataset)
+    """uint8 [height, width] by modality LUT, then VOI LUT or window, or percentiles where there is neither, or it shows nothing.
+
+    What becomes of each value that occurs is worked out once, not for each pixel.
+    """
+    first = int(stored.min())
+    place = stored.astype(np.int32) - first
+    levels = np.arange(first, int(stored.max()) + 1)
+    values = _rescaled(levels, dataset)
     for shown in (_by_voi_lut, _by_window):
-        grey = shown(values, dataset)
-        if grey is not None and grey[exposed].min() < grey[exposed].max():
-            return grey
-    if values is stored and stored.dtype == np.uint8 and int(dataset.BitsStored) == 8:
+        table = shown(values, dataset)
+        if table is not None:
+            grey = table[place]
+            if grey[exposed].min() < grey[exposed].max():
+                return grey
+    if values is not levels:
+        return to_grey_levels(values[place], exposed)
+    if stored.dtype == np.uint8 and int(dataset.BitsStored) == 8:
         return stored.copy()  # as any other picture of 8 bits
-    return to_grey_levels(values, exposed)
+    return to_grey_levels(stored, exposed)
 
 
 def _rescaled(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """What the values mean, int64 or float64 [height, width]; the values themselves where the header does not say."""
+    """What stored values [n] mean, int64 or float64 [n]; the values themselves where the header does not say."""
     item = _first_item(dataset, "ModalityLUTSequence")
     if item is not None:
         table, first, _ = _lut(item, dataset)
@@ -255,7 +265,7 @@ def _rescaled(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
 
 
 def _by_voi_lut(values: np.ndarray, dataset: Dataset) -> np.ndarray | None:
-    """The first VOI LUT's levels as uint8; None where there is none."""
+    """The first VOI LUT's levels of values [n], uint8 [n]; None where there is none."""
     item = _first_item(dataset, "VOILUTSequence")
     if item is None:
         return None
@@ -265,7 +275,7 @@ def _by_voi_lut(values: np.ndarray, dataset: Dataset) -> np.ndarray | None:
 
 
 def _by_window(values: np.ndarray, dataset: Dataset) -> np.ndarray | None:
-    """The first window's levels as uint8; None where there is none that can be applied."""
+    """The first window's levels of values [n], uint8 [n]; None where there is none that can be applied."""
     center, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
     function = text_of(dataset, "VOILUTFunction").upper() or "LINEAR"
     if center is None or width is None or width <= 0 or (function == "LINEAR" and width < 1):

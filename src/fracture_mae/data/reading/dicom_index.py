@@ -53,6 +53,7 @@ _PLACEHOLDERS = {
     "deidentified",
     "test",
 }
+_MANY_SIGNS = 4  # the same one so often stands for nobody
 _HALF, _FEW_STUDIES = 0.5, 10
 
 
@@ -242,7 +243,8 @@ def _warn_of(found: "Sequence[Header]") -> None:
 def _is_patient(text: str) -> bool:
     """Whether a PatientID tells patients apart: no word for nobody, and no single sign again and again."""
     plain = "".join(letter for letter in text.casefold() if letter.isalnum())
-    return plain not in _PLACEHOLDERS and (len(set(plain)) > 1 or plain in set("123456789"))
+    repeated = len(set(plain)) == 1 and (plain[0] in "0x" or len(plain) >= _MANY_SIGNS)
+    return plain not in _PLACEHOLDERS and not repeated
 
 
 def _hide(table: pd.DataFrame, rows: Sequence[tuple[int, Header]], root: Path) -> None:

@@ -30,7 +30,7 @@ def to_grey_levels(picture: np.ndarray, exposed: np.ndarray | None = None) -> np
     """
     if exposed is None or not exposed.any():
         exposed = np.ones(picture.shape, bool)
-    if not np.isfinite(picture[exposed]).all():
+    if np.issubdtype(picture.dtype, np.floating) and not np.isfinite(picture[exposed]).all():
         raise UnreadableImage("some pixels are infinite or no number")
     step = max(1, max(picture.shape) // _THINNED_SIDE)
     values, exposed = picture[::step, ::step].astype(np.float64), exposed[::step, ::step]

@@ -250,3 +250,13 @@ def test_pictures_of_other_kinds_stay_as_they_are(tmp_path):
     assert table["path"].str.contains("1.2.3.4.5.6.7", regex=False).all()
     assert (table["given_uid"] == "").all()
     assert not (loading.cache_root() / "identity.key").exists()
+
+
+def test_boxes_name_files_as_they_are_called_though_paths_are_hashed(tmp_path):
+    for number in range(6):
+        write(tmp_path / "x" / LABELS[number % 2], number, f"{ROOT}3.{number}.dcm")
+    rows = {"image": [f"fractured/{ROOT}3.1.dcm", f"{ROOT}3.3.dcm"], "x0": [8, 0], "y0": 8, "x1": 16, "y1": 32}
+    pd.DataFrame(rows).to_csv(tmp_path / "x" / "boxes.csv", index=False)
+    files = loading.read_files(str(tmp_path / "x"), image_size=32)
+    assert (files.table["boxes"] != "").sum() == 2
+    assert files.table["path"].str.contains("id-").all()
