@@ -297,8 +297,9 @@ def _warn_of_joined(table: pd.DataFrame) -> None:
     several = (ids.groupby(table["group"]).nunique() > 1).any(axis=1).sum()
     if several:
         logger.warning(
-            "%d X-rays have files to which the CSV, or DICOM, gives different values of xray or patient, though they are copies of "
-            "one another: each is taken for one X-ray, and its patients for one. Correct the columns, or see links.csv for the reason.",
+            "%d X-rays have files to which the CSV gives different values of xray or patient, or DICOM different patients, though they "
+            "are copies of one another: each is taken for one X-ray, and its patients for one. Correct the columns, or see links.csv "
+            "why they are copies.",
             several,
         )
 

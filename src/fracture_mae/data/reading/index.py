@@ -25,6 +25,7 @@ SPLITS = {
 _IGNORED = {".csv", ".txt", ".json", ".md", ".yaml", ".yml", ".xml", ".html", ".ini", ".db"}
 _GIVEN = ("patient", "xray", "group", "split", "source")  # columns of a CSV besides path and label
 _CSV_COLUMNS = ("path", "label", *_GIVEN)
+_LINE = "line in the file"  # column that is added to a CSV's own
 _MADE = ("sha256", "label_name")  # further columns of a run's splits.csv
 
 
@@ -272,10 +273,11 @@ def _from_csv(file: Path, labelled: bool = True) -> pd.DataFrame:
     missing = [name for name in ("path", "label") if name not in given]
     misspelt = [name for name in given if name not in _CSV_COLUMNS and name.strip().lower() in _CSV_COLUMNS]
     if missing or misspelt:
+        found = ", ".join(name for name in given if name != _LINE)
         raise FractureMaeError(
-            f"{file} has the columns {', '.join(given)}. Expected: path (of DICOM also SOPInstanceUID or "
-            "StudyInstanceUID), label and, where known, patient, xray, group, split, source"
-            f"{'; spelt so, not ' + ', '.join(misspelt) if misspelt else ''}."
+            f"{file} has the columns {found}. Expected: path,label and, where known, patient, xray, group, split, "
+            f"source{'; spelt so, not ' + ', '.join(misspelt) if misspelt else ''}. For DICOM files path may be "
+            "SOPInstanceUID or StudyInstanceUID."
         )
     if given.empty:
         raise FractureMaeError(f"{file} has no rows below its header. Expected: a row for each X-ray.")
@@ -283,15 +285,13 @@ def _from_csv(file: Path, labelled: bool = True) -> pd.DataFrame:
         "path, or a UID of no DICOM file beside or below the CSV" if dicom_index.uid_columns(list(given)) else "path"
     )
     for name, what in (("path", of_uids), ("label", "label")):
-        _refuse_rows(file, given[name] == "", f"have no {what}", given["line"])
+        _refuse_rows(file, given[name] == "", f"have no {what}", given[_LINE])
     paths = given["path"].map(lambda path: Path(identities.real_path(str(file.parent / path))).resolve())
     exists = paths.map(Path.is_file)
-    _refuse_rows(
-        file, ~exists, "name files that do not exist (relative paths start at the CSV's folder)", given["line"]
-    )
+    _refuse_rows(file, ~exists, "name files that do not exist (relative paths start at the CSV's folder)", given[_LINE])
     column = {name: given.get(name, pd.Series("", index=given.index)) for name in _GIVEN}
     unknown = ~column["split"].str.lower().isin([*SPLITS, ""])
-    _refuse_rows(file, unknown, f"have a split other than {', '.join(SPLITS)}", given["line"])
+    _refuse_rows(file, unknown, f"have a split other than {', '.join(SPLITS)}", given[_LINE])
     column["split"] = column["split"].str.lower().map(SPLITS).fillna("")
     table = pd.DataFrame(
         {
@@ -310,7 +310,7 @@ def _from_csv(file: Path, labelled: bool = True) -> pd.DataFrame:
 
 def _with_files_of_uids(given: pd.DataFrame, file: Path) -> pd.DataFrame:
     """A CSV's rows with the line that each stands in, and, where UIDs say which X-ray is meant, their files in path."""
-    given = given.assign(line=range(2, len(given) + 2))
+    given = given.assign(**{_LINE: range(2, len(given) + 2)})
     if not dicom_index.uid_columns(list(given)) or ("path" in given and (given["path"] != "").all()):
         return given
     return dicom_index.paths_by_uid(given, _files(file.parent))
@@ -319,7 +319,7 @@ def _with_files_of_uids(given: pd.DataFrame, file: Path) -> pd.DataFrame:
 def _is_attribute(name: str) -> bool:
     """Whether a column says something of the X-ray that nothing here reads otherwise."""
     return not (
-        name in (*_CSV_COLUMNS, *_MADE, "line")
+        name in (*_CSV_COLUMNS, *_MADE, _LINE)
         or dicom_index.uid_columns([name])
         or csv_columns.is_of_boxes(name)
         or name.startswith("Unnamed: ")
