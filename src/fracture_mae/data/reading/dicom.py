@@ -23,6 +23,8 @@ from fracture_mae.data.reading.dicom_signature import PREAMBLE, PREFIX
 from fracture_mae.data.reading.exposure import to_grey_levels
 from fracture_mae.data.reading.unreadable import UnreadableImage
 
+dicom_codecs.register()  # here, as an import happens once, but threads decode at once
+
 MODALITIES = ("CR", "DX", "DR", "RF", "XA", "OT", "SC")  # X-rays of one exposure, and pictures that were captured
 _MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 _COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420", "YBR_PARTIAL_422")
@@ -183,7 +185,6 @@ def _to_grey(dataset: Dataset) -> np.ndarray:
 def _stored_pixels(dataset: Dataset) -> np.ndarray:
     """The integers of PixelData [height, width] or [height, width, 3], colours as RGB."""
     syntax = uid.UID(text_of(dataset.file_meta, "TransferSyntaxUID"))
-    dicom_codecs.register()
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:

@@ -31,7 +31,7 @@ def is_available(_: str) -> bool:
 
 
 def register() -> None:
-    """Make the decoders known to pydicom, once in a process."""
+    """Make the decoders known to pydicom; not for several threads at once."""
     for each in DECODER_DEPENDENCIES:
         if PLUGIN not in get_decoder(each).available_plugins:
             get_decoder(each).add_plugin(PLUGIN, (__name__, "decode_frame"))

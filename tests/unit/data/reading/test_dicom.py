@@ -1,8 +1,12 @@
 """DICOM files to grey pictures: expected levels are worked out by hand from DICOM PS3.3, C.7.6.3 and C.11."""
 
 import io
+import os
 import random
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,6 +20,7 @@ from fracture_mae.data.reading.decoding import UnreadableImage, decode
 from fracture_mae.data.reading.encoding import encoding_of
 from tests.dicom_files import EIGHT_BITS, RAMP, TOLERANCE, dicom_bytes, header, lut, written
 
+PROJECT = Path(__file__).resolve().parents[4]
 WHOLE_RANGE = {"WindowCenter": 2048, "WindowWidth": 4096}  # of 12 bits: 0 → 0, 4095 → 255
 EIGHT = (RAMP // 16).astype(np.uint8)
 
@@ -316,3 +321,17 @@ def test_a_file_is_never_told_by_its_name(tmp_path):
         assert decode((tmp_path / name).read_bytes()).shape == RAMP.shape
     buffer = io.BytesIO(cv2.imencode(".png", EIGHT)[1].tobytes())
     assert (decode(buffer.getvalue()) == EIGHT).all()
+
+
+def test_many_threads_may_begin_at_once():
+    """Decoders are made known to pydicom once, which two threads must not do at the same time."""
+    code = """
+from concurrent.futures import ThreadPoolExecutor
+from fracture_mae.data.reading.decoding import decode
+from tests.dicom_files import RAMP, dicom_bytes
+content = dicom_bytes(RAMP, "jpeg_ls")
+with ThreadPoolExecutor(16) as pool:
+    assert len({picture.tobytes() for picture in pool.map(decode, [content] * 64)}) == 1
+"""
+    environment = os.environ | {"PYTHONPATH": f"{PROJECT / 'src'}{os.pathsep}{PROJECT}"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)

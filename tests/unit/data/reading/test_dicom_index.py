@@ -260,3 +260,21 @@ def test_boxes_name_files_as_they_are_called_though_paths_are_hashed(tmp_path):
     files = loading.read_files(str(tmp_path / "x"), image_size=32)
     assert (files.table["boxes"] != "").sum() == 2
     assert files.table["path"].str.contains("id-").all()
+
+
+def test_any_uid_in_a_name_is_hashed(tmp_path):
+    """Such as that of a series that the file does not know of."""
+    write(tmp_path, 1, "MR.1.3.12.2.1107.5.2.30.dcm")
+    (path,) = index.read_unlabelled(str(tmp_path))["path"]
+    assert "1107" not in path
+
+
+def test_splits_know_a_patient_by_more_than_one_xray(tmp_path):
+    for number in range(24):
+        write(tmp_path / LABELS[number % 2], number, PatientID=f"P-{2000 + number // 2}")
+    table = loading.load(str(tmp_path), image_size=32, group_by="names").index
+    assert table["patient"].nunique() == 12
+    assert (table.groupby("patient")["identity"].nunique() == 1).all()
+    assert table["identity"].nunique() == 12
+    assert not table["identity"].isin(table["sha256"]).any()
+    assert index.dicom_index.STABLE not in table
