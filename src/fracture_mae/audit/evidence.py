@@ -67,7 +67,7 @@ def _pairs(table: pd.DataFrame, links: pd.DataFrame, named: pd.DataFrame) -> Ite
     row = table.reset_index().drop_duplicates("sha256").set_index("sha256")["index"]
     for pairs in (links, named):
         yield row.reindex(pairs["b"]).to_numpy(), row.reindex(pairs["a"]).to_numpy()
-    yield groups.same(loading.given_xray(table))
+    yield tuple(np.concatenate(side) for side in zip(*loading.stated_copies(table), strict=True))
     for name in ("given_group", "given_patient"):
         yield groups.same(table[name].where(table[name] != ""))
 

@@ -93,8 +93,8 @@ def show_copies(copies: FoundCopies, files: Files) -> Report:
     rows = examples.largest_groups(table, sizes, lambda row: files.pixels[row])
     if rows:
         found.figures["largest_groups.png"] = figures.contact_sheet(rows, f"The X-rays with most files · {copies.name}")
-    if len(copies.links):
-        pairs = list(examples.examples(examples.choose(copies.links), loading.read_picture))
+    pairs = list(examples.examples(examples.choose(copies.links), loading.read_picture)) if len(copies.links) else []
+    if pairs:  # of what columns alone join, such as X-rays of one patient, nothing is drawn
         found.figures["linked_pairs.png"] = figures.linked_pairs(
             pairs, f"The weakest links, to be checked by eye · {copies.name}"
         )

@@ -14,11 +14,12 @@ from fracture_mae.data import splits
 from fracture_mae.data.copies import groups, markers, named, originals, search
 from fracture_mae.data.copies.keypoints import KeypointStore
 from fracture_mae.data.copies.links import LinkStore, as_table
-from fracture_mae.data.reading import cache, decoding, index, preprocessing
+from fracture_mae.data.reading import cache, decoding, dicom_index, index, preprocessing
 from fracture_mae.data.reading.box_files import reading as box_files
 from fracture_mae.data.reading.cache import ImageStore, cache_root
 from fracture_mae.data.reading.decoding import UnreadableImage, decode
 from fracture_mae.data.reading.hashes import sha256_of
+from fracture_mae.data.reading.identities import real_path
 from fracture_mae.data.types import UNLABELLED, Dataset, Files, Leakage, XRays
 from fracture_mae.errors import FractureMaeError
 
@@ -85,6 +86,7 @@ def load(
     _warn_of_large_groups(table)
     _warn_of_joined(table)
     table["identity"] = splits.identity(table)
+    table = table.drop(columns=dicom_index.STABLE, errors="ignore")  # it names patients to whoever tries all names
     table["split"] = _SPLITS[split](table, split_seed)
     if split == "grouped":
         splits.check(table)
@@ -126,6 +128,7 @@ def read_files(
     """Read and decode all files, and do nothing else with them; arguments and errors as of `load`."""
     table, label_names = index.read(data_dir, positive_label)
     table, pixels, rejected = read_pictures(table, image_size, preprocess, num_workers or os.cpu_count())
+    table = table.drop(columns=dicom_index.STABLE, errors="ignore")
     table[box_column.COLUMN] = box_files.read(index.root_of(data_dir), table, boxes)
     warn_of(rejected, len(table) + len(rejected))
     return Files(_name_of(data_dir), table, rejected, label_names, pixels)
@@ -207,7 +210,7 @@ def _links_folder() -> Path:
 def read_picture(path: str) -> np.ndarray:
     """uint8 [height, width] of a file that could be decoded a moment ago."""
     try:
-        return decode(Path(path).read_bytes())
+        return decode(Path(real_path(path)).read_bytes())
     except (OSError, UnreadableImage) as error:
         raise FractureMaeError(f"{path} cannot be read any more: {error}. Run again.") from None
 
@@ -229,7 +232,7 @@ def read_pictures(
     store = ImageStore(_images_folder(preprocess), image_size, preprocess)
     table["sha256"] = sha256_of(table["path"], cache_root() / "hashes.csv", num_workers)
     table, unreadable = _set_aside(table, table["sha256"] == "", "the file cannot be opened")
-    table["bytes"] = table["path"].map(os.path.getsize)
+    table["bytes"] = table["path"].map(lambda path: os.path.getsize(real_path(path)))
     contents = table.drop_duplicates("sha256").set_index("sha256")["path"]
     table = table.join(store.add(contents, num_workers), on="sha256").assign(preprocess=preprocess)
     table, undecodable = _set_aside(table, table["reason"] != "", table["reason"])
@@ -243,14 +246,14 @@ def _images_folder(preprocess: str) -> Path:
 
 def _group(table: pd.DataFrame, links: pd.DataFrame, *, by_name: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The files with group, patient and source, and those rejected because copies of them stand under both labels."""
-    copies = [rows_of(links, table), groups.same(given_xray(table))]
+    copies = [rows_of(links, table), *stated_copies(table)]
     reason = pd.Series("", index=table.index)
     if (table["label"] != UNLABELLED).all():
         reason = groups.label_conflicts(table, groups.assign(table, links=copies, by_name=by_name))
     table, conflicts = _set_aside(table, reason != "", reason)
     # A CSV's group is an X-ray, but one that may have both labels, as a patient may: then it is two X-rays of that patient.
     in_label = given_ids(table, "group", "label_name")
-    copies = [rows_of(links, table), groups.same(given_xray(table)), groups.same(in_label)]
+    copies = [rows_of(links, table), *stated_copies(table), groups.same(in_label)]
     table["group"] = groups.assign(table, links=copies, by_name=by_name)
     table["patient"] = _patients(table)
     table["source"] = groups.source_of(table["path"], table["group"], given=table["given_source"])
@@ -260,6 +263,12 @@ def _group(table: pd.DataFrame, links: pd.DataFrame, *, by_name: bool) -> tuple[
 def given_xray(table: pd.DataFrame) -> pd.Series:
     """What is equal for files that a CSV calls the same X-ray of the same patient; NaN where it does not say."""
     return given_ids(table, "xray", "given_patient")
+
+
+def stated_copies(table: pd.DataFrame) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of rows, see `groups.same`, that a CSV calls the same X-ray, and those of DICOM files with one SOPInstanceUID."""
+    uid = table["given_uid"] if "given_uid" in table else pd.Series("", index=table.index)
+    return [groups.same(given_xray(table)), groups.same(uid.where(uid != ""))]
 
 
 def given_ids(table: pd.DataFrame, name: str, within: str) -> pd.Series:
@@ -288,8 +297,9 @@ def _warn_of_joined(table: pd.DataFrame) -> None:
     several = (ids.groupby(table["group"]).nunique() > 1).any(axis=1).sum()
     if several:
         logger.warning(
-            "%d X-rays have files to which the CSV gives different values of xray or patient, though they are copies of one another: "
-            "each is taken for one X-ray, and its patients for one. Correct the columns, or see links.csv why they are copies.",
+            "%d X-rays have files to which the CSV gives different values of xray or patient, or DICOM different patients, though they "
+            "are copies of one another: each is taken for one X-ray, and its patients for one. Correct the columns, or see links.csv "
+            "why they are copies.",
             several,
         )
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from fracture_mae.data import attributes, boxes
 from fracture_mae.data.copies.originals import is_original
+from fracture_mae.data.reading.dicom_index import STABLE
 from fracture_mae.data.types import UNLABELLED, Leakage
 from fracture_mae.errors import FractureMaeError
 
@@ -78,11 +79,12 @@ def identity(table: pd.DataFrame) -> pd.Series:
     names it anew or two patients turn out to be one.
 
     Args:
-        table: columns path, sha256, group, patient, height, width, given_patient, given_group and given_xray.
+        table: columns path, sha256, group, patient, height, width, given_patient, given_group and given_xray; of DICOM files also
+            `dicom_index.STABLE`, by which a patient is known on every machine, and which goes before given_patient.
     """
     original = table["sha256"].where(is_original(table)).groupby(table["group"]).transform("first")
     known = original
-    for name in ("given_xray", "given_group", "given_patient"):
+    for name in ("given_xray", "given_group", STABLE if STABLE in table else "given_patient"):
         given = table[name].where(table[name] != "").groupby(table["patient"]).transform("min")
         known = given.where(given.notna(), known)
     return known

@@ -237,7 +237,8 @@ class Files:
     Attributes:
         name: short name of where they come from.
         table: a row per file: path, label, label_name, split_published, scope, given_patient, given_xray, given_group, given_split,
-            given_source, sha256, bytes, row, height, width and preprocess and those of `Placement` and `Encoding`; index 0, 1, 2, …
+            given_source, given_uid, sha256, bytes,
+            row, height, width and preprocess and those of `Placement` and `Encoding`; index 0, 1, 2, …
         rejected: files that cannot be read: path and reason.
         label_names: of the negative and the positive class.
         pixels: uint8 [N, image_size, image_size] that `row` points into.

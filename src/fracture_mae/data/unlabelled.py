@@ -9,8 +9,8 @@ import pandas as pd
 
 from fracture_mae.data import loading
 from fracture_mae.data.copies import groups
-from fracture_mae.data.loading import given_xray, rows_of
-from fracture_mae.data.reading import index
+from fracture_mae.data.loading import rows_of, stated_copies
+from fracture_mae.data.reading import dicom_index, index
 from fracture_mae.data.types import Dataset, XRays
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ def add(dataset: Dataset, unlabelled_dir: str, *, image_size: int, num_workers: 
         FractureMaeError: there is no file, or none that can be read.
     """
     num_workers = num_workers or os.cpu_count()
-    table = index.read_unlabelled(unlabelled_dir, "unlabelled_dir")
+    table = index.read_unlabelled(unlabelled_dir, "unlabelled_dir").drop(columns=dicom_index.STABLE, errors="ignore")
     table, pixels, rejected = loading.read_pictures(table, image_size, dataset.preprocess, num_workers)
     loading.warn_of(rejected, len(table) + len(rejected))
     union = pd.concat([dataset.index, table], ignore_index=True)
@@ -64,7 +64,7 @@ def add(dataset: Dataset, unlabelled_dir: str, *, image_size: int, num_workers: 
 
 def _joined(union: pd.DataFrame, links: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     """Group and patient of each file, the labelled ones' own joined further where unlabelled ones are copies of several."""
-    copies = [rows_of(links, union), groups.same(given_xray(union)), groups.same(union["group"])]
+    copies = [rows_of(links, union), *stated_copies(union), groups.same(union["group"])]
     group = groups.assign(union, links=copies, by_name=False)
     given = [union[name].where(union[name] != "") for name in ("given_patient", "given_group")]
     whose = [group, *given, union["patient"]]

@@ -27,7 +27,11 @@ SERVED_CODE = (
     "__init__.py",
     "errors.py",
     "data/__init__.py",
-    *(f"data/reading/{name}.py" for name in ("__init__", "decoding", "film", "placement", "preprocessing")),
+    *(
+        f"data/reading/{name}.py"
+        for name in ("__init__", "decoding", "dicom", "dicom_codecs", "dicom_signature", "exposure")
+    ),
+    *(f"data/reading/{name}.py" for name in ("film", "placement", "preprocessing", "unreadable")),
     *(f"metrics/{name}.py" for name in ("__init__", "arrays", "calibration", "decision", "thresholds")),
     *(f"models/{name}.py" for name in ("__init__", "authors", "autoencoder", "blocks", "classifier", "hub", "pixels")),
     *(f"models/{name}.py" for name in ("pooling", "positions", "preprocessor", "vit")),
@@ -36,11 +40,13 @@ SERVED_CODE = (
 )
 SERVED_REQUIREMENTS = (
     "huggingface_hub",
+    "imagecodecs",
     "mlflow",
     "numpy",
     "opencv-python-headless",
     "pandas",
     "pillow",
+    "pydicom",
     "safetensors",
     "scikit-learn",
     "scipy",

@@ -10,11 +10,15 @@ import pandas as pd
 from filelock import FileLock
 from tqdm import tqdm
 
+from fracture_mae.data.reading.cache_folder import cache_root
 from fracture_mae.data.reading.decoding import UnreadableImage, decode
 from fracture_mae.data.reading.encoding import UNKNOWN, encoding_of
+from fracture_mae.data.reading.identities import real_path
 from fracture_mae.data.reading.placement import Placement
 from fracture_mae.data.reading.preprocessing import LETTERBOX, n_squares, preprocess
 from fracture_mae.errors import FractureMaeError
+
+__all__ = ["VERSION", "ImageStore", "cache_root"]
 
 # Of the list beside the pictures: raised when its columns change.
 VERSION = 4
@@ -33,11 +37,6 @@ _COLUMNS = {
     **_ENCODING,
     "reason": str,
 }
-
-
-def cache_root() -> Path:
-    """Folder of everything that can be made again: FRACTURE_MAE_CACHE, or ~/.cache/fracture-mae."""
-    return Path(os.environ.get("FRACTURE_MAE_CACHE", "~/.cache/fracture-mae")).expanduser()
 
 
 class ImageStore:
@@ -147,7 +146,7 @@ class ImageStore:
     def _decode_one(self, path: str) -> tuple:
         """Pixels, height and width before preprocessing, where they lie, how the file is encoded, and why there are none."""
         try:
-            content = Path(path).read_bytes()
+            content = Path(real_path(path)).read_bytes()
             picture = decode(content)
         except UnreadableImage as error:
             return None, 0, 0, *astuple(_NOWHERE), 0.0, 0.0, *UNKNOWN, str(error)

@@ -1,40 +1,62 @@
 """Files to grey pictures: decoding whatever X-rays come as, and letterboxing."""
 
 import io
+from collections.abc import Callable
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image
 
+from fracture_mae.data.reading.dicom_signature import SIGNATURE, is_dicom
+from fracture_mae.data.reading.exposure import to_grey_levels
 from fracture_mae.data.reading.placement import Placement
+from fracture_mae.data.reading.unreadable import UnreadableImage
+
+__all__ = ["MAX_PIXELS", "VERSION", "UnreadableImage", "decode", "letterbox"]
 
 # Of `decode` and `letterbox`: raised when they make other pixels of a file. All that is remembered of pixels carries it.
-VERSION = 2
+VERSION = 3
 MAX_PIXELS = 2**26  # 67 megapixels; a bedside X-ray detector gives about 10
 _ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}  # first bytes of JPEG and PNG, and what marks their end
 _TAIL = 4096  # bytes at a file's end in which a whole one has its end marker
-
-
-class UnreadableImage(ValueError):
-    """The content is no picture that can be used; the message says why."""
+_PHOTOMETRIC, _WHITE_IS_ZERO, _ORIENTATION = 262, 0, 274  # tags of TIFF and EXIF
+# What EXIF's orientation asks for before a picture is shown.
+_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda picture: cv2.flip(picture, 1),
+    3: lambda picture: cv2.rotate(picture, cv2.ROTATE_180),
+    4: lambda picture: cv2.flip(picture, 0),
+    5: cv2.transpose,
+    6: lambda picture: cv2.rotate(picture, cv2.ROTATE_90_CLOCKWISE),
+    7: lambda picture: cv2.rotate(cv2.transpose(picture), cv2.ROTATE_180),
+    8: lambda picture: cv2.rotate(picture, cv2.ROTATE_90_COUNTERCLOCKWISE),
+}
 
 
 def decode(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The picture in a file's bytes as uint8 [height, width].
 
-    Colours become luma, transparency is laid on black, the EXIF turn is applied, of several frames the first is taken. 16-bit
-    pictures, which often use 10 or 12 bits, are stretched from their own darkest to their own brightest pixel.
+    Colours become luma, transparency is laid on black, the EXIF turn is applied, of several frames the first is taken. Pictures of
+    more than 8 bits, which often use 10 or 12 of them, are stretched between percentiles of the exposed field, see `to_grey_levels`.
+    DICOM is told by its content, whatever the file is called, and is shown as its header says, see `dicom`.
 
     Raises:
         UnreadableImage: no picture, too many pixels, or a file that ends before its picture does.
     """
-    transparent = _check_header(content, max_pixels)
+    if is_dicom(content[:SIGNATURE]):
+        from fracture_mae.data.reading import dicom  # pydicom takes a while to load, and most data have none
+
+        return dicom.decode(content, max_pixels)
+    header = _check_header(content, max_pixels)
     if any(content.startswith(start) and end not in content[-_TAIL:] for start, end in _ENDS.items()):
         _check_whole(content)
-    picture = _decode_grey(np.frombuffer(content, np.uint8), transparent)
+    picture = _decode_grey(np.frombuffer(content, np.uint8), header)
     if picture is None:
         raise UnreadableImage("the picture is damaged and cannot be decoded")
-    return _to_uint8(picture)
+    if picture.dtype == np.uint8:
+        return picture
+    grey = to_grey_levels(picture)
+    return 255 - grey if header.white_is_zero else grey  # OpenCV turns those of 8 bits alone
 
 
 def letterbox(picture: np.ndarray, size: int) -> tuple[np.ndarray, Placement]:
@@ -49,23 +71,32 @@ def letterbox(picture: np.ndarray, size: int) -> tuple[np.ndarray, Placement]:
     return square, Placement(columns / width, rows / height, left, top)
 
 
-def _check_header(content: bytes, max_pixels: int) -> bool:
-    """Refuse what is no picture or too large a one; returns whether parts of it may be transparent."""
+class _Header(NamedTuple):
+    """transparent: whether parts of the picture may be; turn: EXIF's, of those, 1 where there is none; white_is_zero: a TIFF's."""
+
+    transparent: bool
+    turn: int
+    white_is_zero: bool
+
+
+def _check_header(content: bytes, max_pixels: int) -> _Header:
+    """What the header says of a picture; refuses what is none, or too large a one."""
     if not content:
         raise UnreadableImage("the file is empty")
-    if content[128:132] == b"DICM":
-        raise UnreadableImage("a DICOM file; export its picture as PNG or JPEG")
     try:
         with Image.open(io.BytesIO(content)) as header:
             width, height = header.size
             transparent = header.has_transparency_data
+            white_is_zero = getattr(header, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+            # Of TIFF OpenCV applies it always, of other transparent files never.
+            turn = header.getexif().get(_ORIENTATION, 1) if transparent and header.format != "TIFF" else 1
     except Image.DecompressionBombError:
         raise UnreadableImage(f"more than the {max_pixels:,} pixels allowed") from None
     except (OSError, ValueError, SyntaxError):
         raise UnreadableImage("not an image file") from None
     if width * height > max_pixels:
         raise UnreadableImage(f"{width} × {height} pixels are more than the {max_pixels:,} allowed")
-    return transparent
+    return _Header(transparent, turn, white_is_zero)
 
 
 def _check_whole(content: bytes) -> None:
@@ -77,23 +108,16 @@ def _check_whole(content: bytes) -> None:
         raise UnreadableImage("truncated: the file ends before its picture does") from None
 
 
-def _decode_grey(content: np.ndarray, transparent: bool) -> np.ndarray | None:
-    if transparent:
+def _decode_grey(content: np.ndarray, header: _Header) -> np.ndarray | None:
+    if header.transparent:
         unchanged = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
         if unchanged is not None and unchanged.ndim == 3 and unchanged.shape[2] == 4:
-            return _on_black(unchanged)
+            return _TURNS.get(header.turn, np.ascontiguousarray)(_on_black(unchanged))
     return cv2.imdecode(content, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
 
 
 def _on_black(bgra: np.ndarray) -> np.ndarray:
-    full = np.iinfo(bgra.dtype).max
+    full = np.iinfo(bgra.dtype).max if np.issubdtype(bgra.dtype, np.integer) else 1.0
     grey = cv2.cvtColor(bgra, cv2.COLOR_BGRA2GRAY).astype(np.float64)
-    return np.round(grey * bgra[..., 3] / full).astype(bgra.dtype)
-
-
-def _to_uint8(picture: np.ndarray) -> np.ndarray:
-    if picture.dtype == np.uint8:
-        return picture
-    if not np.isfinite(picture).all():
-        raise UnreadableImage("some pixels are infinite or no number")
-    return cv2.normalize(picture.astype(np.float32), None, 0, 255, cv2.NORM_MINMAX).round().astype(np.uint8)
+    grey *= bgra[..., 3] / full
+    return grey if full == 1.0 else np.round(grey).astype(bgra.dtype)

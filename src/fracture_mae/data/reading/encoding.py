@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from fracture_mae.data.reading.dicom_signature import SIGNATURE, is_dicom
+
 _BITS = {"1": 1, "I": 32, "F": 32}  # of Pillow's modes; those that start with I;16 have 16, all others 8
 _LOSSLESS_QUALITY = 101.0  # one more than the best JPEG
 
@@ -27,7 +29,7 @@ _STANDARD_TABLE = np.array(
 class Encoding(NamedTuple):
     """What a file's header says."""
 
-    format: str  # as Pillow names it: JPEG, PNG, …
+    format: str  # as Pillow names it: JPEG, PNG, …; or DICOM
     channels: int  # 1 grey or palette, 3 colour, 4 with alpha
     bit_depth: int  # of each channel
     jpeg_quality: (
@@ -42,7 +44,11 @@ UNKNOWN = Encoding("", 0, 0, 0.0, 0.0)
 
 
 def encoding_of(content: bytes) -> Encoding:
-    """Read the header of a picture file that `images.decode` takes; the pixels are not decoded."""
+    """Read the header of a picture file that `decoding.decode` takes; the pixels are not decoded."""
+    if is_dicom(content[:SIGNATURE]):
+        from fracture_mae.data.reading import dicom  # pydicom takes a while to load, and most data have none
+
+        return Encoding("DICOM", *dicom.encoding_of(content), _LOSSLESS_QUALITY, 0.0)
     with Image.open(io.BytesIO(content)) as header:
         depth = 16 if header.mode.startswith("I;16") else _BITS.get(header.mode, 8)
         table = getattr(header, "quantization", {}).get(0)

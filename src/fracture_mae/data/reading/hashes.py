@@ -10,6 +10,8 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
+from fracture_mae.data.reading.identities import real_path
+
 _COLUMNS = {"path": str, "size": "int64", "changed": "int64", "sha256": str}
 _SETTLED = 2 * 10**9  # nanoseconds; a file changed later than that may change again without its time changing
 
@@ -36,7 +38,7 @@ def sha256_of(paths: Sequence[str], memory: Path, num_workers: int | None) -> li
 
 def _size_and_change(path: str) -> tuple[int, int]:
     try:
-        found = os.stat(path)
+        found = os.stat(real_path(path))
     except OSError:
         return -1, -1
     return found.st_size, found.st_mtime_ns
@@ -49,7 +51,7 @@ def _read_all(paths: Sequence[str], num_workers: int | None) -> list[str]:
 
 def _sha256(path: str) -> str:
     try:
-        with open(path, "rb") as file:
+        with open(real_path(path), "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return ""

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from fracture_mae.data import attributes
+from fracture_mae.data.reading import dicom_index, identities
 from fracture_mae.data.reading.box_files import csv_columns, label_files
 from fracture_mae.data.reading.cache import cache_root
 from fracture_mae.data.types import UNLABELLED, UNLABELLED_NAME
@@ -24,6 +25,7 @@ SPLITS = {
 _IGNORED = {".csv", ".txt", ".json", ".md", ".yaml", ".yml", ".xml", ".html", ".ini", ".db"}
 _GIVEN = ("patient", "xray", "group", "split", "source")  # columns of a CSV besides path and label
 _CSV_COLUMNS = ("path", "label", *_GIVEN)
+_LINE = "line in the file"  # column that is added to a CSV's own
 _MADE = ("sha256", "label_name")  # further columns of a run's splits.csv
 
 
@@ -39,13 +41,13 @@ def read(
     Returns:
         Columns path, label (1 is positive), label_name, split_published, scope (within which names are compared) and, empty
         unless a CSV gives them, given_patient, given_xray, given_group, given_split and given_source; of a CSV also its other columns,
-        see `attributes`; sorted by path.
+        see `attributes`; given_uid and what else DICOM headers say, see `dicom_index.described`; sorted by path.
 
     Raises:
         FractureMaeError: nothing to read there, or not the classes that are expected.
     """
     root = root_of(data_dir)
-    table = _from_csv(root) if root.suffix.lower() == ".csv" else _from_folder(root)
+    table = _described(_from_csv(root) if _is_csv(root) else _from_folder(root), root)
     if label_names is None or not set(table["label_name"]) <= set(label_names):
         names = _label_names(table, positive_label, root, label_names)
     else:
@@ -79,11 +81,34 @@ def read_if_labelled(data_dir: str, positive_label: str) -> tuple[pd.DataFrame, 
 
 
 def _names_found(root: Path) -> list[str]:
-    """What might be classes: values of a CSV's column label, or folders that hold files."""
-    if root.suffix.lower() == ".csv":
+    """What might be classes: values of a CSV's column label, or folders that hold files, hashed where they are a patient's."""
+    if _is_csv(root):
         given = _columns(root)
         return sorted(given["label"].unique()) if "label" in given else []
-    return sorted({folder.name for folder, _ in _label_folders(root) if _files(folder)})
+    first = {folder.name: str(files[0]) for folder, _ in _label_folders(root) if (files := _files(folder))}
+    headers = dicom_index.headers(list(first.values()))
+    return sorted(
+        name if header is None else identities.shown_name(name, header.told)
+        for name, header in zip(first, headers, strict=True)
+    )
+
+
+def _is_csv(root: Path) -> bool:
+    return root.suffix.lower() == ".csv"
+
+
+def _described(table: pd.DataFrame, root: Path) -> pd.DataFrame:
+    """The files with what their DICOM headers say.
+
+    Raises:
+        FractureMaeError: none of them holds a picture.
+    """
+    described = dicom_index.described(table, root.parent if _is_csv(root) else root)
+    if described.empty:
+        raise FractureMaeError(
+            f"{root} holds {len(table):,} DICOM objects, none of which has a picture. Expected: radiographs, such as CR or DX."
+        )
+    return described
 
 
 def read_unlabelled(data_dir: str, option: str = "data_dir") -> pd.DataFrame:
@@ -99,7 +124,7 @@ def read_unlabelled(data_dir: str, option: str = "data_dir") -> pd.DataFrame:
         FractureMaeError: there is no file.
     """
     root = root_of(data_dir, option)
-    table = _from_csv(root, labelled=False) if root.suffix.lower() == ".csv" else _from_tree(root)
+    table = _described(_from_csv(root, labelled=False) if _is_csv(root) else _from_tree(root), root)
     table = table.assign(label=UNLABELLED, label_name=UNLABELLED_NAME)
     table["label"] = table["label"].astype("int64")
     return table.sort_values("path", ignore_index=True)
@@ -134,6 +159,8 @@ def root_of(data_dir: str, option: str = "data_dir") -> Path:
 
         return dataset.materialise(cache_root() / "synthetic", **_synthetic_options(options))
     root = Path(data_dir).expanduser().resolve()
+    if root.is_file() and root.name.upper() == "DICOMDIR":  # a directory of the files beside and below it
+        root = root.parent
     if not root.exists():
         raise FractureMaeError(
             f"{option} {data_dir}: there is no such folder or CSV ({root}). Expected: a folder or CSV that exists, or the word "
@@ -242,24 +269,29 @@ def _from_csv(file: Path, labelled: bool = True) -> pd.DataFrame:
     given = _columns(file)
     if not labelled:
         given = given.assign(label=UNLABELLED_NAME)
+    given = _with_files_of_uids(given, file)
     missing = [name for name in ("path", "label") if name not in given]
     misspelt = [name for name in given if name not in _CSV_COLUMNS and name.strip().lower() in _CSV_COLUMNS]
     if missing or misspelt:
+        found = ", ".join(name for name in given if name != _LINE)
         raise FractureMaeError(
-            f"{file} has the columns {', '.join(given)}. Expected: path,label and, where known, patient, xray, group, split, source"
-            f"{'; spelt so, not ' + ', '.join(misspelt) if misspelt else ''}."
+            f"{file} has the columns {found}. Expected: path,label and, where known, patient, xray, group, split, "
+            f"source{'; spelt so, not ' + ', '.join(misspelt) if misspelt else ''}. For DICOM files path may be "
+            "SOPInstanceUID or StudyInstanceUID."
         )
     if given.empty:
         raise FractureMaeError(f"{file} has no rows below its header. Expected: a row for each X-ray.")
-    for name in ("path", "label"):
-        _refuse_rows(file, given[name] == "", f"have no {name}")
-    paths = given["path"].map(lambda path: (file.parent / path).resolve())
-    _refuse_rows(
-        file, ~paths.map(Path.is_file), "name files that do not exist (relative paths start at the CSV's folder)"
+    of_uids = (
+        "path, or a UID of no DICOM file beside or below the CSV" if dicom_index.uid_columns(list(given)) else "path"
     )
+    for name, what in (("path", of_uids), ("label", "label")):
+        _refuse_rows(file, given[name] == "", f"have no {what}", given[_LINE])
+    paths = given["path"].map(lambda path: Path(identities.real_path(str(file.parent / path))).resolve())
+    exists = paths.map(Path.is_file)
+    _refuse_rows(file, ~exists, "name files that do not exist (relative paths start at the CSV's folder)", given[_LINE])
     column = {name: given.get(name, pd.Series("", index=given.index)) for name in _GIVEN}
     unknown = ~column["split"].str.lower().isin([*SPLITS, ""])
-    _refuse_rows(file, unknown, f"have a split other than {', '.join(SPLITS)}")
+    _refuse_rows(file, unknown, f"have a split other than {', '.join(SPLITS)}", given[_LINE])
     column["split"] = column["split"].str.lower().map(SPLITS).fillna("")
     table = pd.DataFrame(
         {
@@ -276,16 +308,28 @@ def _from_csv(file: Path, labelled: bool = True) -> pd.DataFrame:
     return table.assign(**others).reset_index(drop=True)
 
 
+def _with_files_of_uids(given: pd.DataFrame, file: Path) -> pd.DataFrame:
+    """A CSV's rows with the line that each stands in, and, where UIDs say which X-ray is meant, their files in path."""
+    given = given.assign(**{_LINE: range(2, len(given) + 2)})
+    if not dicom_index.uid_columns(list(given)) or ("path" in given and (given["path"] != "").all()):
+        return given
+    return dicom_index.paths_by_uid(given, _files(file.parent))
+
+
 def _is_attribute(name: str) -> bool:
     """Whether a column says something of the X-ray that nothing here reads otherwise."""
     return not (
-        name in (*_CSV_COLUMNS, *_MADE) or csv_columns.is_of_boxes(name) or name.startswith("Unnamed: ") or not name
+        name in (*_CSV_COLUMNS, *_MADE, _LINE)
+        or dicom_index.uid_columns([name])
+        or csv_columns.is_of_boxes(name)
+        or name.startswith("Unnamed: ")
+        or not name
     )
 
 
-def _refuse_rows(file: Path, wrong: pd.Series, what: str) -> None:
+def _refuse_rows(file: Path, wrong: pd.Series, what: str, line: pd.Series) -> None:
     if wrong.any():
-        lines = [str(position + 2) for position in wrong.to_numpy().nonzero()[0][:5]]
+        lines = [str(number) for number in line[wrong][:5]]
         raise FractureMaeError(
             f"{file}: {wrong.sum()} rows {what}: line {', '.join(lines)}{' and more' if wrong.sum() > 5 else ''}."
         )

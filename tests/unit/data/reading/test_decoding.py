@@ -3,7 +3,7 @@ import io
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from fracture_mae.data.reading.decoding import UnreadableImage, decode, letterbox
 from fracture_mae.data.reading.placement import Placement
@@ -51,9 +51,59 @@ def test_transparent_is_black_and_half_transparent_half_as_bright(mode):
     assert decode(saved(picture)).tolist() == [[0, 100]]
 
 
-def test_16_bit_is_stretched_from_darkest_to_brightest():
-    twelve_bits = np.array([[100, 2100, 4100]], np.uint16)
-    assert decode(encoded(twelve_bits)).tolist() == [[0, 128, 255]]
+@pytest.mark.parametrize("ending", [".png", ".tiff"])
+def test_16_bit_anatomy_beside_a_marker_keeps_its_grey_levels(ending):
+    picture = np.tile(np.linspace(800, 1200, 300).astype(np.uint16), (200, 1))
+    picture[10:30, 10:30] = 65_535
+    shown = decode(encoded(picture, ending))
+    assert (shown[10:30, 10:30] == 255).all()
+    assert shown[100, 10] < 20
+    assert shown[100, -10] > 235
+    assert (np.diff(shown[100].astype(int)) >= 0).all()
+    assert len(np.unique(shown)) > 200
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_white_is_zero_is_turned(dtype):
+    """What a TIFF of this kind stores as 0 is white; Pillow turns 8 bits itself where it writes them."""
+    picture = np.tile(np.linspace(0, np.iinfo(dtype).max, 100).astype(dtype), (60, 1))
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[262] = 0
+    content = saved(Image.fromarray(picture), "TIFF", tiffinfo=tags)
+    shown = decode(content)
+    brighter_right = shown[:, -5:].mean() > shown[:, :5].mean() + 200
+    assert brighter_right == (dtype == np.uint8)
+
+
+TURNED = {  # what EXIF's orientations mean, on [[1, 2], [3, 4]]
+    1: [[1, 2], [3, 4]],
+    2: [[2, 1], [4, 3]],
+    3: [[4, 3], [2, 1]],
+    4: [[3, 4], [1, 2]],
+    5: [[1, 3], [2, 4]],
+    6: [[3, 1], [4, 2]],
+    7: [[4, 2], [3, 1]],
+    8: [[2, 4], [1, 3]],
+}
+
+
+@pytest.mark.parametrize("orientation", TURNED)
+@pytest.mark.parametrize("kind", ["RGBA PNG", "LA PNG", "P PNG", "RGBA WebP", "RGBA TIFF"])
+def test_transparent_pictures_are_turned_too(kind, orientation):
+    mode, _, kind = kind.partition(" ")
+    quarters = np.kron(np.array([[1, 2], [3, 4]], np.uint8), np.ones((8, 8), np.uint8)) * 50
+    picture = Image.fromarray(quarters)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"lossless": True} if kind == "WebP" else {}
+    if mode == "P":
+        picture = picture.convert("P")
+        options["transparency"] = 0
+    else:
+        picture = picture.convert(mode)
+        picture.putalpha(Image.fromarray(np.full(quarters.shape, 254, np.uint8)))  # an opaque one may be left out
+    shown = decode(saved(picture, kind, exif=exif, **options))
+    assert (np.round(shown[4::8, 4::8] / 50).astype(int)).tolist() == TURNED[orientation]
 
 
 def test_exif_turn_is_applied():
@@ -108,7 +158,7 @@ def test_a_picture_with_holes_in_its_values_is_refused():
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"", "empty"), (b"no picture at all", "not an image"), (bytes(128) + b"DICM" + bytes(99), "DICOM.*export")],
+    [(b"", "empty"), (b"no picture at all", "not an image")],
 )
 def test_what_is_no_picture_is_refused(content, reason):
     with pytest.raises(UnreadableImage, match=reason):

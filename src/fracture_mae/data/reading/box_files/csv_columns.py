@@ -8,6 +8,7 @@ import pandas as pd
 
 from fracture_mae.data import boxes
 from fracture_mae.data.reading.box_files.drawn import EDGES, Drawn, refuse
+from fracture_mae.data.reading.dicom_index import uid_columns
 from fracture_mae.errors import FractureMaeError
 
 NAMES = ("path", "image", "file")  # of the column that names the picture, the first that there is
@@ -53,6 +54,8 @@ def read(file: Path) -> Drawn | None:
         ) from None
     given = given.apply(lambda column: column.str.strip()).rename(columns=lambda name: name.strip().lower())
     name = next((name for name in NAMES if name in given), None)
+    if name is None and uid_columns(list(given)) and not has_boxes(list(given)):
+        return None  # labels of DICOM files
     if name is None:
         raise FractureMaeError(
             f"{file} has the columns {', '.join(given)}. Expected: {', '.join(NAMES[:-1])} or {NAMES[-1]}, and {_FORMS}."

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from fracture_mae.data.reading.box_files.drawn import Drawn
+from fracture_mae.data.reading.identities import real_path
 from fracture_mae.errors import FractureMaeError
 
 
@@ -24,8 +25,9 @@ def path_of(drawn: Drawn, table: pd.DataFrame) -> pd.Series:
         FractureMaeError: several files may be meant.
     """
     files = dict(zip(table["path"], table["sha256"], strict=True))
+    shown = {real_path(path): path for path in files}  # some names are hashed, but not in what names the boxes
     alike = defaultdict(list)
-    for path in files:
+    for path in shown:
         alike[os.path.basename(path)].append(path)
     names = drawn.table["name"].drop_duplicates()
     claims = Counter(_basename(name) for name in names)
@@ -33,13 +35,14 @@ def path_of(drawn: Drawn, table: pd.DataFrame) -> pd.Series:
     for row, name in names.items():
         plain = name.replace("\\", "/")
         exact = os.path.normpath(drawn.base / plain)
-        exact = exact if exact in files else os.path.realpath(exact)
-        if exact in files:
-            found[name] = exact
+        exact = exact if exact in shown else os.path.realpath(exact)
+        if exact in shown:
+            found[name] = shown[exact]
             continue
         candidates = [path for path in alike[_basename(name)] if path.endswith("/" + plain.removeprefix("./"))]
         if not candidates and claims[_basename(name)] == 1:
             candidates = alike[_basename(name)]
+        candidates = [shown[path] for path in candidates]
         if len({files[path] for path in candidates}) > 1:
             raise _ambiguous(drawn.table.loc[row], candidates)
         found[name] = candidates[0] if candidates else ""

@@ -8,6 +8,7 @@ import pandas as pd
 
 from fracture_mae.data.reading.box_files import coco, csv_columns, label_files, yolo
 from fracture_mae.data.reading.box_files.drawn import Drawn
+from fracture_mae.data.reading.identities import real_path
 from fracture_mae.errors import FractureMaeError
 
 _TABLE = "boxes.csv"
@@ -24,7 +25,7 @@ def beside(root: Path, files: pd.DataFrame) -> list[Drawn]:
     """
     own = csv_columns.read(root) if root.is_file() and root.name.lower() != _TABLE else None
     top = root.parent if root.is_file() else root
-    found = [own, *_in_folders(_with_those_above({Path(path).parent for path in files["path"]}, top))]
+    found = [own, *_in_folders(_with_those_above({Path(real_path(path)).parent for path in files["path"]}, top))]
     texts = label_files.beside(files, top)
     found += [yolo.read(texts, str(top), certain=False)] if texts else []
     return [drawn for drawn in found if drawn is not None]
