@@ -1,6 +1,7 @@
 """A registered classifier's answers for X-rays without labels, as many as there are: a table, a contact sheet and a summary."""
 
 import hashlib
+import os
 import time
 import zlib
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from fracture_mae import plots
 from fracture_mae.config import Predict
 from fracture_mae.data.reading import index, streaming
 from fracture_mae.data.reading.cache import cache_root
+from fracture_mae.data.reading.identities import real_path
 from fracture_mae.data.reading.streaming import Read
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics import thresholds
@@ -75,17 +77,25 @@ def _decision(loaded: LoadedClassifier, config: Predict) -> Decision:
 
 
 def _files(config: Predict) -> pd.DataFrame:
-    """Columns path, file (as it is told: below data_dir without that), n_bytes and changed (-1 each for what cannot be looked at).
+    """What there is to answer for.
+
+    Returns:
+        Columns path, as it may be shown, file (the same below data_dir), n_bytes and changed (-1 each for what cannot be looked at), and of
+        DICOM files patient and instance, hashed.
 
     Raises:
         FractureMaeError: there are none, or none in this shard.
     """
     root = index.root_of(config.data_dir)
-    paths = index.read_unlabelled(config.data_dir)["path"]
     folder = root if root.is_dir() else root.parent
-    files = pd.DataFrame({"path": paths, "file": [_below(folder, path) for path in paths]}).drop_duplicates("path")
+    found = index.read_unlabelled(config.data_dir).drop_duplicates("path", ignore_index=True)
+    files = pd.DataFrame({"path": found["path"], "file": [_below(folder, path) for path in found["path"]]})
+    if (found["given_uid"] != "").any():
+        files = files.assign(patient=found["given_patient"], instance=found["given_uid"])
     number, n_shards = map(int, config.shard.split("/"))
-    own = files[[zlib.crc32(name.encode()) % n_shards == number - 1 for name in files["file"]]]
+    # By the name that a file really has: what is shown of it hangs on a key of this machine.
+    real = [_below(folder, real_path(path)) for path in files["path"]]
+    own = files[[zlib.crc32(os.fsencode(name)) % n_shards == number - 1 for name in real]]
     if own.empty:
         raise FractureMaeError(
             f"--shard {config.shard}: none of the {len(files):,} files of {config.data_dir} is in this part. Take fewer parts."
@@ -100,7 +110,7 @@ def _below(folder: Path, path: str) -> str:
 
 def _status(path: str) -> tuple[int, int]:
     try:
-        found = Path(path).stat()
+        found = Path(real_path(path)).stat()
     except OSError:
         return -1, -1
     return found.st_size, found.st_mtime_ns
@@ -150,7 +160,7 @@ def _logits(
     """Yields batches of files, and the logit of each that is a picture, float64: the mean over its squares."""
     to_device(classifier, accelerator.device).eval()
     options = {"batch_size": config.batch_size, "num_processes": config.num_workers or None}
-    for batch in streaming.read(paths, classifier.image_size, classifier.preprocess, **options):
+    for batch in streaming.read(list(map(real_path, paths)), classifier.image_size, classifier.preprocess, **options):
         logit = np.zeros(0)
         if len(batch.squares):
             pixels = sent(batch.squares.flatten(0, 1), accelerator.device)
@@ -174,15 +184,12 @@ def _report(
     answered = table[table["logit"].notna()]
     probability = decision.probability(answered["logit"])
     fractured = thresholds.decide(probability, decision.threshold)
-    predictions = pd.DataFrame(
-        {
-            "file": answered["file"],
-            "sha256": answered["sha256"],
-            "label": np.array(decision.label_names)[fractured.astype(int)],
-            "probability": probability,
-            "threshold": decision.threshold,
-            "model_version": loaded.name,
-        }
+    told = [name for name in ("file", "sha256", "patient", "instance") if name in answered]
+    predictions = answered[told].assign(
+        label=np.array(decision.label_names)[fractured.astype(int)],
+        probability=probability,
+        threshold=decision.threshold,
+        model_version=loaded.name,
     )
     counts = {"n_files": len(table), "n_answered": len(answered), "n_rejected": len(table) - len(answered)}
     shown = answered.assign(probability=probability).nlargest(config.n_shown, "probability")
@@ -203,7 +210,9 @@ def _contact_sheets(
     for number, start in enumerate(pages, start=1):
         rows = shown.iloc[start : start + _ON_A_SHEET]
         options = {"batch_size": _ON_A_SHEET, "num_processes": 0}
-        (batch,) = streaming.read(rows["path"].tolist(), classifier.image_size, classifier.preprocess, **options)
+        (batch,) = streaming.read(
+            list(map(real_path, rows["path"])), classifier.image_size, classifier.preprocess, **options
+        )
         if any(batch.reason):
             raise FractureMaeError(f"{rows['path'].iloc[0]} or another file changed while it was predicted. Run again.")
         pixels = sent(batch.squares.flatten(0, 1), accelerator.device)

@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 from scipy.special import expit
 
 from fracture_mae.config import Predict
+from fracture_mae.data.reading import identities
+from fracture_mae.data.reading.cache import cache_root
 from fracture_mae.data.reading.decoding import decode
 from fracture_mae.data.reading.preprocessing import preprocess
 from fracture_mae.errors import FractureMaeError
@@ -16,6 +18,7 @@ from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models.pixels import to_unit
 from fracture_mae.stages import predict as stage
 from fracture_mae.tracking import runs
+from tests import dicom_files
 
 DECISION = Decision(("healthy", "broken"), threshold=0.5, slope=2.0, intercept=-0.1, prevalence=0.4)
 N = 12
@@ -169,3 +172,34 @@ def test_where_nothing_can_be_read_all_of_it_is_rejected(predicted, tmp_path):
     assert tables[stage.PREDICTIONS].empty
     assert len(tables[stage.REJECTED]) == 1
     assert "0 of 0 X-rays are broken; 1 cannot be read" in printed
+
+
+def test_of_dicom_files_nobody_is_named(predicted, tmp_path):
+    uid = f"{dicom_files.ROOT}77.1"
+    place = tmp_path / "studies" / "Quux_Zebedee" / uid
+    place.parent.mkdir(parents=True)
+    told = {"PatientName": "Quux^Zebedee", "PatientID": "47114711", "SOPInstanceUID": uid}
+    place.write_bytes(dicom_files.dicom_bytes(dicom_files.RAMP, **told))
+    tables, printed, _ = predicted(data_dir=str(tmp_path / "studies"))
+    (row,) = tables[stage.PREDICTIONS].to_dict("records")
+    assert row["patient"] == identities.hashed("patient 47114711")
+    assert row["instance"] == identities.hashed(f"instance {uid}")
+    assert not any(word in f"{row}{printed}" for word in ("Quux", "Zebedee", "47114711", uid))
+
+
+def test_a_journal_names_nobody_either(predicted, tmp_path, monkeypatch):
+    place = tmp_path / "studies" / f"{dicom_files.ROOT}77.1.dcm"
+    place.parent.mkdir()
+    place.write_bytes(dicom_files.dicom_bytes(dicom_files.RAMP, PatientID="47114711"))
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stage, "_report", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        predicted(data_dir=str(tmp_path / "studies"))
+    (journal,) = (cache_root() / "predictions").glob("*.jsonl")
+    text = journal.read_text()
+    assert "logit" in text
+    assert dicom_files.ROOT not in text
+    assert "47114711" not in text
