@@ -8,7 +8,7 @@ from fracture_mae.config import TrainClassifier
 from fracture_mae.data.folds import joined
 from fracture_mae.data.shown import WITH_LABEL
 from fracture_mae.data.types import Dataset
-from fracture_mae.evaluation import judging, operating_points
+from fracture_mae.evaluation import gate_fitting, judging, operating_points
 from fracture_mae.evaluation.chosen_on import ChosenOn
 from fracture_mae.evaluation.frozen_network import FrozenNetwork
 from fracture_mae.evaluation.own_data import OwnData
@@ -67,9 +67,11 @@ def train_classifier(config: TrainClassifier, run: Run) -> str:
         if choice.matching:
             run.report(choice.matching.report())
             tqdm.write(f"matched: {choice.matching}")
-        options = {"batch_size": config.batch_size, "accelerator": accelerator, "seed": config.seed, "frozen": frozen}
-        own = OwnData.of(classifier, dataset, chosen_on, **options)
-        version = register_classifier(classifier, choice.decision, (shown, own), dataset, config, run)
+        options = {"batch_size": config.batch_size, "accelerator": accelerator}
+        own = OwnData.of(classifier, dataset, chosen_on, seed=config.seed, frozen=frozen, **options)
+        gate = gate_fitting.fit(classifier, own, dataset.train, dataset.validation, **options)
+        run.tags({"gate": gate})
+        version = register_classifier(classifier, choice.decision, (shown, own, gate), dataset, config, run)
         checkpoints.remove()
     for fold in folds + by_source:
         fold.forget()
@@ -78,6 +80,7 @@ def train_classifier(config: TrainClassifier, run: Run) -> str:
         operating_points.digest(report, "validation"),
         f"probability: {choice.decision.calibration}",
         str(choice.decision),
+        f"gate: {gate}",
         f"registered as models:/fracture-classifier/{version}, alias challenger",
     ]
     return "\n".join(lines)
