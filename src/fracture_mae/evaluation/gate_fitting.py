@@ -1,13 +1,11 @@
 """The gate of a trained classifier: fitted on its training X-rays, its limit from X-rays that it was not fitted on."""
 
-import logging
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from accelerate import Accelerator
 from sklearn.model_selection import GroupKFold
 from sklearn.svm import SVC
+from tqdm import tqdm
 
 from fracture_mae.data.copies.originals import one_of_each
 from fracture_mae.data.reading.preprocessing import preprocess
@@ -20,17 +18,14 @@ from fracture_mae.models.classifier import FractureClassifier
 from fracture_mae.models.gate import Gate
 from fracture_mae.models.pixels import to_unit
 
-logger = logging.getLogger(__name__)
-
-_N_FOREIGN = 1000  # pictures that are no X-rays
+_FOREIGN_PER_XRAY = 4  # pictures that are no X-rays, for each training X-ray, but at least and at most so many:
+_FEWEST_FOREIGN, _MOST_FOREIGN = 200, 1000
 _FEWEST = (
     100  # X-rays from which 1 % can be told; with fewer on validation those of training are asked out of fold, too
 )
 _N_FOLDS = 10
 _LEAST_DEVIATION = 1e-3
 _CHUNK = 64  # pictures at once
-
-Describe = Callable[[XRays], np.ndarray]
 
 
 def fit(
@@ -53,7 +48,8 @@ def fit(
     options = {"batch_size": batch_size, "accelerator": accelerator}
     kept = train.subset(_positions(train, own.features_of))
     numbers = gate.describe(_squares(kept), own.features, classifier.preprocess)
-    others = _foreign(classifier, accelerator)
+    n_foreign = int(np.clip(_FOREIGN_PER_XRAY * len(kept), _FEWEST_FOREIGN, _MOST_FOREIGN))
+    others = _foreign(classifier, n_foreign, accelerator)
     fitted = _border(numbers, others)
     fresh = one_of_each(validation) if len(validation) else validation
     fresh = fresh.subset(np.flatnonzero(~np.isin(fresh.table["patient"], train.table["patient"])))
@@ -107,11 +103,11 @@ def described(classifier: FractureClassifier, xrays: XRays, *, batch_size: int, 
 
 
 @torch.inference_mode()
-def _foreign(classifier: FractureClassifier, accelerator: Accelerator) -> np.ndarray:
-    """What the gate reads of pictures that are no X-rays, [n, parts, d]."""
+def _foreign(classifier: FractureClassifier, n: int, accelerator: Accelerator) -> np.ndarray:
+    """What the gate reads of n pictures that are no X-rays, [n, parts, d]."""
     found = []
-    for start in range(0, _N_FOREIGN, _CHUNK):
-        made = [foreign.picture(number) for number in range(start, min(start + _CHUNK, _N_FOREIGN))]
+    for start in tqdm(range(0, n, _CHUNK), "Making pictures that are no X-rays", leave=False):
+        made = [foreign.picture(number) for number in range(start, min(start + _CHUNK, n))]
         squares = np.stack([preprocess(each, classifier.image_size, classifier.preprocess)[0] for each in made])
         pixels = to_unit(torch.from_numpy(squares.reshape(-1, *squares.shape[2:]))).to(accelerator.device)
         with accelerator.autocast():

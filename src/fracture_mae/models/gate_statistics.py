@@ -8,6 +8,7 @@ from fracture_mae.data.reading import film, preprocessing
 _SIDE = 64  # pixels to which every square is brought
 _N_BANDS, _N_LEVELS, _N_CELLS, _N_DIRECTIONS = 10, 4, 4, 8
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_QUARTERS = (0.25, 0.5, 0.75)
 _LAYOUT = 8  # cells of a side of which mean and deviation are told
 
 _frequency = np.hypot(np.fft.fftfreq(_SIDE)[:, None], np.fft.rfftfreq(_SIDE))
@@ -69,7 +70,7 @@ def _spectrum(grey: np.ndarray) -> np.ndarray:
 def _local(grey: np.ndarray) -> list[np.ndarray]:
     """Mean and log deviation of each of 8 × 8 cells, and the spread of these deviations with cells of three sizes."""
     deviations = {n: np.log(_deviation(grey, n) + 1).ravel() for n in (4, _LAYOUT, 16)}
-    spread = [np.quantile(each, _QUANTILES) for each in deviations.values()]
+    spread = [_quantiles(each, _QUANTILES) for each in deviations.values()]
     return [_shrunk(grey, _LAYOUT).ravel() / 255, deviations[_LAYOUT], *spread]
 
 
@@ -100,7 +101,12 @@ def _coherence(grey: np.ndarray) -> np.ndarray:
     x, y = _gradient(grey)
     xx, yy, xy = (cv2.GaussianBlur(each, (0, 0), 2.0) for each in (x * x, y * y, x * y))
     shared, total = np.sqrt((xx - yy) ** 2 + 4 * xy**2), xx + yy
-    return np.array([*np.quantile(shared / (total + 1), (0.25, 0.5, 0.75)), shared.sum() / (total.sum() + 1e-3)])
+    return np.array([*_quantiles((shared / (total + 1)).ravel(), _QUARTERS), shared.sum() / (total.sum() + 1e-3)])
+
+
+def _quantiles(values: np.ndarray, shares: tuple[float, ...]) -> np.ndarray:
+    """Of values [n], the nearest below each share: NumPy's own interpolate, and take ten times as long for so few."""
+    return np.sort(values)[(np.array(shares) * (len(values) - 1)).astype(int)]
 
 
 def _gradient(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
