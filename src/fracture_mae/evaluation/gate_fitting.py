@@ -1,18 +1,21 @@
 """The gate of a trained classifier: fitted on its training X-rays, its limit from X-rays that it was not fitted on."""
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import torch
 from accelerate import Accelerator
 from sklearn.model_selection import GroupKFold
 from sklearn.svm import SVC
 from tqdm import tqdm
 
-from fracture_mae.data.copies.originals import one_of_each
+from fracture_mae.data.copies.originals import is_original, one_of_each
 from fracture_mae.data.reading.preprocessing import preprocess
 from fracture_mae.data.synthetic import foreign
 from fracture_mae.data.types import XRays
-from fracture_mae.evaluation.own_data import OwnData
 from fracture_mae.evaluation.prediction import features, mean_of_squares
+from fracture_mae.metrics.scores import equal_group_weight
 from fracture_mae.models import gate
 from fracture_mae.models.classifier import FractureClassifier
 from fracture_mae.models.gate import Gate
@@ -20,9 +23,9 @@ from fracture_mae.models.pixels import to_unit
 
 _FOREIGN_PER_XRAY = 4  # pictures that are no X-rays, for each training X-ray, but at least and at most so many:
 _FEWEST_FOREIGN, _MOST_FOREIGN = 200, 1000
-_FEWEST = (
-    100  # X-rays from which 1 % can be told; with fewer on validation those of training are asked out of fold, too
-)
+# X-rays from which 1 % can be told; with fewer on validation those of training are asked out of fold, too
+_FEWEST = 100
+_MOST_COPIES, _MOST_FILES = 3, 1000  # of an X-ray, and in all
 _N_FOLDS = 10
 _LEAST_DEVIATION = 1e-3
 _CHUNK = 64  # pictures at once
@@ -30,27 +33,28 @@ _CHUNK = 64  # pictures at once
 
 def fit(
     classifier: FractureClassifier,
-    own: OwnData,
     train: XRays,
     validation: XRays,
     *,
     batch_size: int,
     accelerator: Accelerator,
+    seed: int,
 ) -> Gate:
     """The gate of a classifier.
 
     Args:
-        own: what it keeps of its own data: the gate is fitted on the X-rays whose features are kept there, one file of each.
-        train: what it was trained on.
+        train: what it was trained on: up to three files of each X-ray, so that what copies are turned and cropped to is known, and
+            1,000 in all, which weigh as much as their X-rays.
         validation: X-rays of these that are not in training set the limit; where they are fewer than 100, so do those of training, each
-            by a gate that was fitted on others.
+            by a gate that was fitted on others. One file of each counts.
+        seed: by which files are drawn where there are too many.
     """
     options = {"batch_size": batch_size, "accelerator": accelerator}
-    kept = train.subset(_positions(train, own.features_of))
-    numbers = gate.describe(_squares(kept), own.features, classifier.preprocess)
-    n_foreign = int(np.clip(_FOREIGN_PER_XRAY * len(kept), _FEWEST_FOREIGN, _MOST_FOREIGN))
+    kept = _some_of_each(train, seed)
+    numbers, weight = described(classifier, kept, **options), equal_group_weight(kept.group)
+    n_foreign = int(np.clip(_FOREIGN_PER_XRAY * len(set(kept.group)), _FEWEST_FOREIGN, _MOST_FOREIGN))
     others = _foreign(classifier, n_foreign, accelerator)
-    fitted = _border(numbers, others)
+    fitted = _border(numbers, weight, others)
     fresh = one_of_each(validation) if len(validation) else validation
     fresh = fresh.subset(np.flatnonzero(~np.isin(fresh.table["patient"], train.table["patient"])))
     distances, where = np.zeros(0), []
@@ -58,21 +62,34 @@ def fit(
         distances = fitted.distance(described(classifier, fresh, **options))
         where = [f"{len(fresh):,} of validation"]
     if len(fresh) < _FEWEST:
-        out_of_fold = _out_of_fold(numbers, others, kept.table["patient"].to_numpy())
+        out_of_fold = _out_of_fold(numbers, weight, others, kept.table["patient"].to_numpy())
+        out_of_fold = out_of_fold[is_original(kept.table)]
         distances = np.append(distances, out_of_fold)
         where += [f"{len(out_of_fold):,} of training, out of fold"]
-    return Gate(**(vars(fitted) | {"distances": np.sort(distances), "where": " and ".join(where)}))
+    return replace(fitted, distances=np.sort(distances), where=" and ".join(where))
 
 
-def _border(numbers: np.ndarray, others: np.ndarray) -> Gate:
-    """Between X-rays and other pictures, [n, parts, d] each, which weigh the same together; no distances yet."""
-    d = numbers.shape[2]
+def _some_of_each(xrays: XRays, seed: int) -> XRays:
+    """Of each X-ray its original and copies, see _MOST_COPIES and _MOST_FILES."""
+    order = pd.DataFrame({"copy": ~is_original(xrays.table), "sha256": xrays.table["sha256"], "group": xrays.group})
+    taken = order.sort_values(["copy", "sha256"], kind="stable").groupby("group").head(_MOST_COPIES).index.to_numpy()
+    return xrays.subset(np.sort(np.random.default_rng(seed).permutation(np.sort(taken))[:_MOST_FILES]))
+
+
+def _border(numbers: np.ndarray, weight: np.ndarray, others: np.ndarray) -> Gate:
+    """Between X-rays [n, parts, d], which weigh `weight` [n], and other pictures [m, parts, d]; both weigh the same together.
+
+    No distances are known yet.
+    """
+    parts, d = numbers.shape[1:]
     inside, outside = numbers.reshape(-1, d), others.reshape(-1, d)
     centre, scale = inside.mean(axis=0), inside.std(axis=0) + _LEAST_DEVIATION
     values = gate.standardised(np.concatenate([inside, outside]), centre, scale)
     label = np.repeat([1, 0], [len(inside), len(outside)])
-    weight = np.where(label == 1, len(label) / len(inside) / 2, len(label) / len(outside) / 2)
-    machine = SVC(gamma=1 / (d * float(values.var()))).fit(values, label, sample_weight=weight)
+    each = np.repeat(weight, parts)
+    half = len(label) / 2
+    weights = np.append(half * each / each.sum(), np.full(len(outside), half / len(outside)))
+    machine = SVC(gamma=1 / (d * float(values.var()))).fit(values, label, sample_weight=weights)
     return Gate(
         centre,
         scale,
@@ -85,14 +102,14 @@ def _border(numbers: np.ndarray, others: np.ndarray) -> Gate:
     )
 
 
-def _out_of_fold(numbers: np.ndarray, others: np.ndarray, patient: np.ndarray) -> np.ndarray:
+def _out_of_fold(numbers: np.ndarray, weight: np.ndarray, others: np.ndarray, patient: np.ndarray) -> np.ndarray:
     """Distances of X-rays [n, parts, d], each from a border that was fitted without its patient."""
     n_folds = min(_N_FOLDS, len(set(patient)))
     if n_folds < 2:
-        return _border(numbers, others).distance(numbers)
+        return _border(numbers, weight, others).distance(numbers)
     distances = np.empty(len(numbers))
     for rest, held_out in GroupKFold(n_folds).split(numbers, groups=patient):
-        distances[held_out] = _border(numbers[rest], others).distance(numbers[held_out])
+        distances[held_out] = _border(numbers[rest], weight[rest], others).distance(numbers[held_out])
     return distances
 
 
@@ -121,9 +138,3 @@ def _squares(xrays: XRays) -> np.ndarray:
     squares = xrays.squares()
     pixels = squares.images(np.arange(len(squares)))
     return pixels.reshape(len(xrays), xrays.n_squares, *pixels.shape[1:])
-
-
-def _positions(xrays: XRays, contents: np.ndarray) -> np.ndarray:
-    """Where files of these contents (sha256) stand, the first of each."""
-    first = xrays.table.drop_duplicates("sha256").reset_index(names="position").set_index("sha256")
-    return first.loc[contents, "position"].to_numpy()

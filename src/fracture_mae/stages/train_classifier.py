@@ -67,9 +67,9 @@ def train_classifier(config: TrainClassifier, run: Run) -> str:
         if choice.matching:
             run.report(choice.matching.report())
             tqdm.write(f"matched: {choice.matching}")
-        options = {"batch_size": config.batch_size, "accelerator": accelerator}
-        own = OwnData.of(classifier, dataset, chosen_on, seed=config.seed, frozen=frozen, **options)
-        gate = gate_fitting.fit(classifier, own, dataset.train, dataset.validation, **options)
+        options = {"batch_size": config.batch_size, "accelerator": accelerator, "seed": config.seed}
+        own = OwnData.of(classifier, dataset, chosen_on, frozen=frozen, **options)
+        gate = gate_fitting.fit(classifier, dataset.train, dataset.validation, **options)
         run.tags({"gate": gate})
         version = register_classifier(classifier, choice.decision, (shown, own, gate), dataset, config, run)
         checkpoints.remove()

@@ -100,12 +100,12 @@ class Conclusion:
             digests.append(f"matched: {matching}")
         shown = made_from(self.encoder, self.dataset, WITH_LABEL)
         refitted = replace(self.dataset, train=folds.joined(self.dataset))
-        options = {"batch_size": self.config.batch_size, "accelerator": self.accelerator}
+        options = {"batch_size": self.config.batch_size, "accelerator": self.accelerator, "seed": self.config.seed}
         frozen, told = inputs.load_reference(self.config, self.accelerator)
         run.tags(told)
         chosen_on = ChosenOn(predictions, self.depth.judged_on.replace("_", " "))
-        own = OwnData.of(classifier, refitted, chosen_on, frozen=frozen, seed=self.config.seed, **options)
-        gate = gate_fitting.fit(classifier, own, refitted.train, self.dataset.validation, **options)
+        own = OwnData.of(classifier, refitted, chosen_on, frozen=frozen, **options)
+        gate = gate_fitting.fit(classifier, refitted.train, self.dataset.validation, **options)
         run.tags({"gate": gate})
         tags = self._version_tags(worth)
         version = register_classifier(classifier, decision, (shown, own, gate), self.dataset, self.config, run, tags)

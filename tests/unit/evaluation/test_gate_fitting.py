@@ -6,9 +6,6 @@ import pytest
 
 from fracture_mae.data.types import XRays
 from fracture_mae.evaluation import gate_fitting
-from fracture_mae.evaluation.chosen_on import ChosenOn
-from fracture_mae.evaluation.own_data import OwnData
-from fracture_mae.evaluation.prediction import predict
 from fracture_mae.models import classifier as classifier_model
 from tests import builders
 
@@ -26,9 +23,7 @@ def _few_pictures(monkeypatch):
 
 def fit(network, dataset, accelerator, train=None):
     options = {"batch_size": 16, "accelerator": accelerator}
-    dataset = dataset if train is None else replace(dataset, train=train)
-    own = OwnData.of(network, dataset, ChosenOn(predict(network, dataset.validation, **options)), seed=0, **options)
-    return gate_fitting.fit(network, own, dataset.train, dataset.validation, **options)
+    return gate_fitting.fit(network, train or dataset.train, dataset.validation, seed=0, **options)
 
 
 @pytest.fixture
@@ -73,8 +68,8 @@ def test_too_few_for_one_percent_are_joined_by_training_xrays_out_of_fold(networ
 def test_out_of_fold_distances_are_larger_than_those_of_xrays_it_was_fitted_on(network, large, accelerator):
     described = gate_fitting.described(network, large.train, batch_size=16, accelerator=accelerator)
     others = gate_fitting._foreign(network, 48, accelerator)
-    own = gate_fitting._border(described, others).distance(described)
-    fresh = gate_fitting._out_of_fold(described, others, large.train.table["patient"].to_numpy())
+    own = gate_fitting._border(described, np.ones(40), others).distance(described)
+    fresh = gate_fitting._out_of_fold(described, np.ones(40), others, large.train.table["patient"].to_numpy())
     assert fresh.mean() > own.mean()
 
 
@@ -87,7 +82,18 @@ def test_validation_that_stands_in_training_does_not_count(network, dataset, acc
     assert fit(network, dataset, accelerator, joined).where == "4 of validation and 8 of training, out of fold"
 
 
-def test_of_each_xray_one_file_and_of_each_square_the_numbers(network, dataset, accelerator):
+def test_copies_are_known_but_do_not_weigh_more(dataset, monkeypatch):
+    """Nine files of six X-rays: of one there are three, of another two, of a third two."""
+    assert len(gate_fitting._some_of_each(dataset.train, 0)) == 9
+    monkeypatch.setattr(gate_fitting, "_MOST_COPIES", 2)
+    taken = gate_fitting._some_of_each(dataset.train, 0)
+    assert taken.table["group"].value_counts().max() == 2
+    assert set(taken.group) == set(dataset.train.group)
+    monkeypatch.setattr(gate_fitting, "_MOST_FILES", 4)
+    assert len(gate_fitting._some_of_each(dataset.train, 0)) == 4
+
+
+def test_of_each_xray_one_file_counts(network, dataset, accelerator):
     made = fit(network, dataset, accelerator)
     assert made.where == "6 of validation and 6 of training, out of fold"  # nine files of six X-rays
     assert made.centre.shape == made.scale.shape == made.support.shape[1:]
