@@ -8,7 +8,16 @@ import sys
 from pathlib import Path
 
 import mlflow
+import numpy as np
 import pytest
+import torch
+
+from fracture_mae.data.reading.preprocessing import preprocess
+from fracture_mae.evaluation.prediction import mean_of_squares
+from fracture_mae.models import classifier, gate
+from fracture_mae.models.gate import Gate
+from fracture_mae.models.pixels import to_unit
+from tests import foreign
 
 pytestmark = [pytest.mark.data, pytest.mark.slow]
 PROJECT = Path(__file__).resolve().parents[1]
@@ -39,6 +48,28 @@ def start(workplace: Path, entry_point: str, *options: str) -> mlflow.entities.R
     return client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"], max_results=1)[0]
 
 
+def folder_of(workplace: Path, trained: mlflow.entities.Run) -> Path:
+    """Where the classifier that a run has registered lies."""
+    uri = trained.data.tags["registered"]
+    fetched = mlflow.artifacts.download_artifacts(uri, tracking_uri=f"sqlite:///{workplace / 'mlflow.db'}")
+    return Path(fetched) / "artifacts" / "network"
+
+
+def shares_refused(folder: Path) -> dict[str, float]:
+    """Kind of foreign pictures → share that a classifier's gate refuses."""
+    network, _ = classifier.load(folder)
+    made = Gate.load(folder)
+    kinds = foreign.kinds()
+    shares = {}
+    for kind, pictures in kinds.items():
+        squares = np.stack([preprocess(each, network.image_size, network.preprocess)[0] for each in pictures])
+        with torch.inference_mode():
+            seen = network.features(to_unit(torch.from_numpy(squares.reshape(-1, *squares.shape[2:])))).numpy()
+        described = gate.describe(squares, mean_of_squares(seen, len(squares)), network.preprocess)
+        shares[kind] = float((~made.accepts(made.distance(described))).mean())
+    return shares
+
+
 def test_from_xrays_to_a_judged_classifier(workplace):
     tuned = start(workplace, "finetune_mae", "--model", "vit-mae-nano", "--image-size", "64", "--epochs", "8")
     metrics = tuned.data.metrics
@@ -65,6 +96,13 @@ def test_from_xrays_to_a_judged_classifier(workplace):
             judged.info.artifact_uri, tracking_uri=f"sqlite:///{workplace / 'mlflow.db'}"
         )
     )
+    assert (
+        judged.data.metrics["test/refused_share"] <= 0.05
+    )  # 1 % is promised on average, and rotated copies come together
+    refused = shares_refused(folder_of(workplace, trained))
+    assert refused.pop("photographs") >= 0.75  # of 85, parts of photographs among them
+    assert min(refused.values()) >= 0.85, refused
+    assert sum(refused.values()) >= 0.95 * len(refused), refused
     confusion = json.loads((folder / "test/xray/confusion_matrix.json").read_text())
     assert sum(map(sum, confusion["matrix"])) == judged.data.metrics["test/n_xrays"]
 

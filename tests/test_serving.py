@@ -8,8 +8,10 @@ import socket
 import urllib.error
 import urllib.request
 
+import cv2
 import pytest
 
+from tests import foreign
 from tests.workplace import wait_until
 
 pytestmark = pytest.mark.slow
@@ -111,6 +113,25 @@ def test_a_request_may_set_the_prevalence(server, xray):
     assert (status, answer["label"]) == (200, own["label"])
     assert answer["probability"] < own["probability"]
     assert answer["threshold"] < own["threshold"]
+
+
+def test_what_is_no_xray_is_answered_but_not_accepted(server, chain):
+    kinds = foreign.kinds()
+    made = [kinds[kind][::4] for kind in ("blank", "single pixel", "noise, Gaussian", "noise, uniform", "text")]
+    pictures = [cv2.imencode(".png", picture)[1].tobytes() for of_kind in made for picture in of_kind]
+    xrays = [file.read_bytes() for file in sorted(chain.root.glob("cache/synthetic/*/test/*/*.jpg"))[:20]]
+    images = [base64.b64encode(content).decode() for content in (*pictures, *xrays)]
+    status, body = ask(server, {"inputs": {"image": images}})
+    assert status == 200
+    others, own = body["predictions"][: len(pictures)], body["predictions"][len(pictures) :]
+    assert sum(answer["accepted"] for answer in others) <= 0.05 * len(others)
+    assert sum(answer["accepted"] for answer in own) >= 18  # of 20, where 1 % is to be refused
+    for answer in body["predictions"]:
+        assert answer["label"] in ("fractured", "not fractured")
+        assert 0 <= answer["probability"] <= 1
+        told = answer["reason"].startswith("unlike the X-rays it was made from: farther than ")
+        assert told == (not answer["accepted"])
+        assert 0 <= answer["farther_than"] <= 1
 
 
 @pytest.mark.parametrize("threshold", [2, -0.5])

@@ -22,6 +22,7 @@ from fracture_mae.evaluation.chosen_on import VALIDATION, ChosenOn
 from fracture_mae.evaluation.frozen_network import FrozenNetwork
 from fracture_mae.evaluation.prediction import features
 from fracture_mae.metrics.scores import equal_group_weight
+from fracture_mae.models import gate
 from fracture_mae.models.classifier import FractureClassifier
 
 _FILE = "own_data.npz"
@@ -32,7 +33,7 @@ _PATIENT = "validation_patient"
 
 @dataclass(frozen=True)
 class OwnData:
-    """Numbers alone, no picture; about 120 bytes for a training file and 4 bytes × hidden size for each of at most 1,000 X-rays.
+    """Numbers alone, no picture; about 120 bytes for a training file and 64 + 4 bytes × hidden size for each of at most 1,000 X-rays.
 
     Attributes:
         validation: what thresholds are chosen on, a row for each validation file, or file that was judged out of fold: group, label,
@@ -41,6 +42,7 @@ class OwnData:
         label: int64 [n], of these files; group: [n], their X-rays; original: bool [n], true for one file of each X-ray.
         gradients: float64 [d + 1], weights and intercept of the reference on gradient histograms, fitted on these files.
         features: float32 [m, hidden size], pooled features of one file of each training X-ray, of 1,000 of them at most.
+        features_of: [m], the sha256 of these files; None of classifiers of earlier versions.
         frozen: float64 [d + 1], the same as `gradients` of the reference on frozen features; None where none was asked for.
         frozen_by: name and fingerprint of the network whose features they are.
         place, calibrated: of `ChosenOn`.
@@ -53,6 +55,7 @@ class OwnData:
     original: np.ndarray
     gradients: np.ndarray
     features: np.ndarray
+    features_of: np.ndarray | None = None
     frozen: np.ndarray | None = None
     frozen_by: tuple[str, str] = ("", "")
     place: str = VALIDATION
@@ -82,6 +85,7 @@ class OwnData:
         rng = np.random.default_rng(seed)
         originals = one_of_each(train)
         kept = np.sort(rng.permutation(len(originals))[:_MOST_FEATURES])
+        kept = originals.subset(kept)
         options = {"batch_size": batch_size, "accelerator": accelerator}
         return cls(
             validation=chosen_on.files[[*_PREDICTED, *({"patient"} & {*chosen_on.files})]].reset_index(drop=True),
@@ -90,7 +94,8 @@ class OwnData:
             group=train.group.astype(str),
             original=train.table["sha256"].isin(originals.table["sha256"]).to_numpy(),
             gradients=_fitted(references.gradient_classifier(), references.gradient_histograms, train),
-            features=features(classifier, originals.subset(kept), **options),
+            features=features(classifier, kept, **options),
+            features_of=kept.table["sha256"].to_numpy().astype(str),
             frozen=_fitted(references.feature_classifier(), frozen.describe, train) if frozen else None,
             frozen_by=(frozen.name, frozen.fingerprint) if frozen else ("", ""),
             place=chosen_on.place,
@@ -115,6 +120,7 @@ class OwnData:
             original=self.original,
             gradients=self.gradients,
             features=self.features,
+            **({} if self.features_of is None else {"features_of": self.features_of}),
             place=np.array(self.place),
             calibrated=np.array(self.calibrated),
             **({} if self.frozen is None else {"frozen": self.frozen, "frozen_by": np.array(self.frozen_by)}),
@@ -149,6 +155,15 @@ class OwnData:
     def keeps(self, frozen: FrozenNetwork) -> bool:
         """Whether the reference on this network's features was fitted."""
         return self.frozen is not None and self.frozen_by[1] == frozen.fingerprint
+
+    def nearest(self, seen: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of `features`, and of `features_of`, of the k training X-rays nearest to each picture, and their distances, [n, k] each,
+        see `gate.nearest`.
+
+        Args:
+            seen: pooled features of pictures, [n, hidden size].
+        """
+        return gate.nearest(seen, self.features, k)
 
     def reference_logits(
         self, xrays: XRays, seed: int, frozen: FrozenNetwork | None = None

@@ -113,7 +113,17 @@ class FractureClassifier(nn.Module):
         Args:
             with_patches: also what each patch says, float32 [B, K], see `places`, and which patches these are, see `Tokens.shown`.
         """
-        tokens = self.tokens(pixels, chance)
+        return self._read(self.tokens(pixels, chance), with_patches)
+
+    def with_features(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Grey [B, 1, H, W] in [0, 1] → logits [B] as in `forward`, and features [B, width], both float32, by one pass."""
+        tokens = self.tokens(pixels)
+        return self._read(tokens, False), self._pooled(tokens).float()
+
+    def _read(
+        self, tokens: Tokens, with_patches: bool
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """What the head says of tokens, see `forward`."""
         if self.pooling is None:
             logit = self.head(self.norm(self._pooled(tokens))).squeeze(1).float()
             return (logit, self._asked_patch_by_patch(tokens.patches), tokens.shown) if with_patches else logit

@@ -17,7 +17,8 @@ from fracture_mae.data.reading.decoding import UnreadableImage, decode
 from fracture_mae.data.reading.preprocessing import preprocess
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics import thresholds
-from fracture_mae.models import autoencoder, classifier
+from fracture_mae.models import autoencoder, classifier, gate
+from fracture_mae.models.gate import Gate
 from fracture_mae.models.pixels import to_unit
 
 _BATCH = 16
@@ -40,6 +41,9 @@ class _BadRequest(MlflowException):
 class ServedClassifier(PythonModel):
     """Answers with label, probability, threshold and model_id for each row of base64 images in the column `image`.
 
+    And with what its gate says: accepted, reason (why not, empty where accepted) and farther_than, the share of its own X-rays that are
+    nearer to those it was fitted on. A version without a gate accepts all, with farther_than null.
+
     Parameters of a request: threshold, on the probability that is answered, in place of the model's own; prevalence, the share of
     fractured X-rays where it is used, in place of that on the X-rays that its probabilities were fitted to.
     """
@@ -47,6 +51,7 @@ class ServedClassifier(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         folder = Path(context.artifacts[_NETWORK])
         self.classifier, self.decision = classifier.load(folder)
+        self.gate = Gate.load(folder)
         self.model_id = Model.load(str(folder.parents[1])).model_id
 
     def predict(
@@ -57,7 +62,9 @@ class ServedClassifier(PythonModel):
         limit = float(served(self.decision.threshold) if given is None else given)
         if not 0 <= limit <= 1:
             raise _BadRequest.invalid_parameter_value(f"threshold: found {limit}, expected a number from 0 to 1")
-        logit = _answers(self.classifier, self.classifier, model_input["image"])
+        pixels = _pixels(model_input["image"], self.classifier)
+        answered = _answers(lambda batch: torch.column_stack(self.classifier.with_features(batch)), pixels)
+        logit, features = answered[:, 0], answered[:, 1:]
         probability = served(self.decision.probability(logit))
         names = np.array(self.decision.label_names)
         return pd.DataFrame(
@@ -66,8 +73,20 @@ class ServedClassifier(PythonModel):
                 "probability": probability,
                 "threshold": limit,
                 "model_id": self.model_id,
+                **self._gated(pixels, features),
             }
         )
+
+    def _gated(self, pixels: np.ndarray, features: np.ndarray) -> dict[str, ArrayLike]:
+        """What the gate says of squares uint8 [n, k, image_size, image_size] with features [n, width]; without one, that none does."""
+        if self.gate is None:
+            return {"accepted": True, "reason": "", "farther_than": np.nan}
+        distance = self.gate.distance(gate.describe(pixels, features, self.classifier.preprocess))
+        return {
+            "accepted": self.gate.accepts(distance),
+            "reason": self.gate.reasons(distance),
+            "farther_than": self.gate.farther_than(distance),
+        }
 
     def _moved(self, prevalence: float | None) -> Callable[[ArrayLike], ArrayLike]:
         """What probabilities become where a share `prevalence` of X-rays is fractured; the model's own threshold is moved along.
@@ -93,14 +112,12 @@ class ServedFeatures(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict | None = None
     ) -> pd.DataFrame:
-        return pd.DataFrame({"features": _answers(self.encoder.features, self.encoder, model_input["image"]).tolist()})
+        pixels = _pixels(model_input["image"], self.encoder)
+        return pd.DataFrame({"features": _answers(self.encoder.features, pixels).tolist()})
 
 
-def _answers(
-    network: Callable[[torch.Tensor], torch.Tensor], made_for: classifier.FractureClassifier, column: pd.Series
-) -> np.ndarray:
-    """What the network says of each image, float64 [n] or [n, d]: the mean over its squares, where it becomes several."""
-    pixels = _pixels(column, made_for)
+def _answers(network: Callable[[torch.Tensor], torch.Tensor], pixels: np.ndarray) -> np.ndarray:
+    """What the network says of each image, float64 [n, d]: the mean over its squares, uint8 [n, k, image_size, image_size]."""
     of_squares = _in_batches(network, pixels.reshape(-1, *pixels.shape[2:]))
     return of_squares.reshape(len(pixels), pixels.shape[1], *of_squares.shape[1:]).mean(axis=1)
 
@@ -131,4 +148,4 @@ def _in_batches(network, pixels: np.ndarray) -> np.ndarray:
     parts = [
         network(to_unit(torch.from_numpy(pixels[start : start + _BATCH]))) for start in range(0, len(pixels), _BATCH)
     ]
-    return torch.cat(parts).numpy().astype(np.float64) if parts else np.zeros(0)
+    return torch.cat(parts).numpy().astype(np.float64) if parts else np.zeros((0, 1))

@@ -11,6 +11,7 @@ from fracture_mae.data.shown import leakage_of
 from fracture_mae.data.types import Dataset
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import (
+    accepted,
     calibration,
     judging,
     operating_points,
@@ -27,6 +28,7 @@ from fracture_mae.evaluation.own_data import OwnData
 from fracture_mae.evaluation.prediction import weighed
 from fracture_mae.evaluation.strata import NO_REFERENCES, Strata
 from fracture_mae.metrics.ends import FEWEST_GROUPS
+from fracture_mae.models.gate import Gate
 from fracture_mae.processes.accelerator import make_accelerator
 from fracture_mae.stages import external, inputs, promote, reconstruct
 from fracture_mae.stages.model_card import writing
@@ -86,7 +88,7 @@ def digest(report: Report) -> str:
     where = [place.digest(report, split) for split in _PLACED]
     strata = judging.strata_digest(report, SPLITS[1:])
     lines = [judging.digest(report, SPLITS).to_string(), strata]
-    lines += [each.digest(report, "test") for each in (operating_points, usefulness, calibration)]
+    lines += [each.digest(report, "test") for each in (operating_points, usefulness, calibration, accepted)]
     lines += [*where, *(each.digest(report, "test") for each in (subgroups, sample_size, training_seeds))]
     return "\n".join(filter(None, lines))
 
@@ -143,6 +145,10 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
             report.tags[f"within_strata.{split}"] = NO_REFERENCES
         if split == "test":
             report.add(sample_size.judge(predictions[split], report.tables[f"{split}/xray/metrics.csv"], beside, split))
+    gate = Gate.load(loaded.folder)
+    for xrays in (dataset.validation, dataset.test):
+        shown = predictions[xrays.name], xrays, gate, loaded.classifier, loaded.decision, certainty
+        report.add(accepted.judge(*shown, **options))
     report.add(subgroups.judge(predictions["test"], loaded.decision, "test", columns, remark, certainty))
     seeds = {training_seeds.REGISTERED: (predictions["test"], loaded.decision)}
     seeds |= training_seeds.of_others(loaded.folder, dataset.test, config, **options)

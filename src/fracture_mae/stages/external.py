@@ -17,6 +17,7 @@ from fracture_mae.config import Evaluate
 from fracture_mae.data.copies.originals import one_of_each
 from fracture_mae.data.types import Dataset, XRays
 from fracture_mae.evaluation import (
+    accepted,
     calibration,
     drift,
     judging,
@@ -35,6 +36,7 @@ from fracture_mae.evaluation.own_data import OwnData
 from fracture_mae.evaluation.prediction import features, weighed
 from fracture_mae.evaluation.strata import NO_REFERENCES, Strata
 from fracture_mae.metrics.intervals import Sample, fall
+from fracture_mae.models.gate import Gate
 from fracture_mae.stages import inputs, promote
 from fracture_mae.tracking import runs
 from fracture_mae.tracking.registered_models import LoadedClassifier
@@ -76,6 +78,8 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
     report.add(usefulness.judge({SPLIT: predictions}, decision, config, remark))
     report.add(place.judge(maps, SPLIT, remark, certainty))
     report.add(place.surest(maps, decision, SPLIT, remark))
+    shown = predictions, dataset.test, Gate.load(loaded.folder), loaded.classifier, decision, certainty
+    report.add(accepted.judge(*shown, **options))
     report.add(_prevalence(predictions))
     report.add(_fall(loaded, predictions, certainty))
     report.add(subgroups.judge(predictions, decision, SPLIT, columns, remark, certainty))
@@ -117,6 +121,7 @@ def digest(report: Report) -> str:
         *filter(None, [place.digest(report, SPLIT)]),
         f"fractured: {prevalence['n_fractured']:.0f} of {prevalence['n_xrays']:.0f} X-rays, {with_ends(prevalence)}",
         calibration.digest(report, SPLIT),
+        accepted.digest(report, SPLIT),
     ]
     if f"{SPLIT}/drift.csv" in report.tables:
         lines += ["how well X-rays of its own training are told from these, AUROC (alike: 0.5):"]

@@ -10,7 +10,7 @@ from fracture_mae.config import TrainClassifier
 from fracture_mae.data.folds import joined
 from fracture_mae.data.shown import WITH_LABEL
 from fracture_mae.data.types import Dataset
-from fracture_mae.evaluation import judging, operating_points, training_seeds
+from fracture_mae.evaluation import gate_fitting, judging, operating_points, training_seeds
 from fracture_mae.evaluation.chosen_on import ChosenOn
 from fracture_mae.evaluation.frozen_network import FrozenNetwork
 from fracture_mae.evaluation.own_data import OwnData
@@ -72,9 +72,12 @@ def train_classifier(config: TrainClassifier, run: Run) -> str:
         if choice.matching:
             run.report(choice.matching.report())
             tqdm.write(f"matched: {choice.matching}")
-        options = {"batch_size": config.batch_size, "accelerator": accelerator, "seed": config.seed, "frozen": frozen}
-        own = OwnData.of(classifier, dataset, chosen_on, **options)
-        version = register_classifier(classifier, choice.decision, (shown, own, others.kept), dataset, config, run)
+        options = {"batch_size": config.batch_size, "accelerator": accelerator, "seed": config.seed}
+        own = OwnData.of(classifier, dataset, chosen_on, frozen=frozen, **options)
+        gate = gate_fitting.fit(classifier, dataset.train, dataset.validation, **options)
+        run.tags({"gate": gate})
+        kept = shown, own, gate, others.kept
+        version = register_classifier(classifier, choice.decision, kept, dataset, config, run)
         checkpoints.remove()
     others.forget()
     for fold in folds + by_source:
@@ -85,6 +88,7 @@ def train_classifier(config: TrainClassifier, run: Run) -> str:
         training_seeds.digest(report, "validation"),
         f"probability: {choice.decision.calibration}",
         str(choice.decision),
+        f"gate: {gate}",
         f"registered as models:/fracture-classifier/{version}, alias challenger",
     ]
     return "\n".join(filter(None, lines))

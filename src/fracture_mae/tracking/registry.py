@@ -34,7 +34,7 @@ SERVED_CODE = (
     *(f"data/reading/{name}.py" for name in ("film", "placement", "preprocessing", "unreadable")),
     *(f"metrics/{name}.py" for name in ("__init__", "arrays", "calibration", "decision", "thresholds")),
     *(f"models/{name}.py" for name in ("__init__", "authors", "autoencoder", "blocks", "classifier", "hub", "pixels")),
-    *(f"models/{name}.py" for name in ("pooling", "positions", "preprocessor", "vit")),
+    *(f"models/{name}.py" for name in ("gate", "gate_statistics", "pooling", "positions", "preprocessor", "vit")),
     *(f"models/encoders/{name}.py" for name in ("__init__", "loading", "mae", "network", "tokens")),
     *(f"serving/{name}.py" for name in ("__init__", "classifier", "features", "models")),
 )
@@ -64,6 +64,9 @@ _ANSWER = Schema(
         ColSpec("double", "probability"),
         ColSpec("double", "threshold"),
         ColSpec("string", "model_id"),
+        ColSpec("boolean", "accepted"),
+        ColSpec("string", "reason"),
+        ColSpec("double", "farther_than"),
     ]
 )
 

@@ -12,7 +12,7 @@ from fracture_mae.config import Tune
 from fracture_mae.data import folds
 from fracture_mae.data.shown import WITH_LABEL
 from fracture_mae.data.types import Dataset
-from fracture_mae.evaluation import held_out_sources, judging
+from fracture_mae.evaluation import gate_fitting, held_out_sources, judging
 from fracture_mae.evaluation.chosen_on import ChosenOn
 from fracture_mae.evaluation.judging import Certainty
 from fracture_mae.evaluation.own_data import OwnData
@@ -105,8 +105,10 @@ class Conclusion:
         run.tags(told)
         chosen_on = ChosenOn(predictions, self.depth.judged_on.replace("_", " "))
         own = OwnData.of(classifier, refitted, chosen_on, frozen=frozen, **options)
+        gate = gate_fitting.fit(classifier, refitted.train, self.dataset.validation, **options)
+        run.tags({"gate": gate})
         tags = self._version_tags(worth)
-        version = register_classifier(classifier, decision, (shown, own), self.dataset, self.config, run, tags)
+        version = register_classifier(classifier, decision, (shown, own, gate), self.dataset, self.config, run, tags)
         corners = results.corners(contributed, best.params["class_weight"])
         table = corners[["score", "sensitivity", "specificity"]].round(3).to_string()
         digests.append(f"What class weight and threshold add, {UNCORRECTED}:\n{table}")

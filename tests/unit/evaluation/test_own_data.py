@@ -5,7 +5,7 @@ from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import own_data, properties, references
 from fracture_mae.evaluation.chosen_on import ChosenOn
 from fracture_mae.evaluation.own_data import OwnData
-from fracture_mae.evaluation.prediction import predict
+from fracture_mae.evaluation.prediction import features, predict
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import classifier as classifier_model
 from tests import builders
@@ -27,7 +27,7 @@ def test_what_is_kept_comes_back(made, tmp_path):
     back = OwnData.load(tmp_path)
     for name in ("validation", "properties"):
         assert getattr(back, name).equals(getattr(made, name).astype(getattr(back, name).dtypes))
-    for name in ("label", "group", "original", "gradients", "features"):
+    for name in ("label", "group", "original", "gradients", "features", "features_of"):
         np.testing.assert_array_equal(getattr(back, name), getattr(made, name))
     assert OwnData.load(tmp_path / "elsewhere") is None
 
@@ -75,6 +75,18 @@ def test_of_each_xray_one_file_is_kept_and_of_many_xrays_some(made, dataset, net
     fewer = OwnData.of(network, dataset, made.chosen_on, seed=1, **options)
     assert len(fewer.features) == 4
     assert {tuple(row) for row in fewer.features.round(4)} < {tuple(row) for row in made.features.round(4)}
+
+
+def test_the_nearest_training_xrays_are_named_by_their_content(made, dataset, network, accelerator, tmp_path):
+    made.save(tmp_path)
+    back = OwnData.load(tmp_path)
+    assert set(back.features_of) <= set(dataset.train.table["sha256"])
+    rows, distance = back.nearest(made.features[[4, 2]], 3)
+    assert rows[:, 0].tolist() == [4, 2]  # each is its own nearest one
+    assert (np.diff(distance, axis=1) >= 0).all()
+    at = dataset.train.table["sha256"].tolist().index(back.features_of[4])
+    seen = features(network, dataset.train.subset(np.array([at])), batch_size=4, accelerator=accelerator)
+    np.testing.assert_allclose(seen[0], back.features[4], atol=1e-5)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not a zip"])

@@ -15,12 +15,14 @@ from PIL import Image
 from fracture_mae.data.reading.preprocessing import preprocess
 from fracture_mae.metrics.calibration import Isotonic, apply
 from fracture_mae.metrics.decision import Decision
-from fracture_mae.models import autoencoder, classifier
+from fracture_mae.models import autoencoder, classifier, gate
+from fracture_mae.models.gate import Gate
 from fracture_mae.serving import models
 from tests import builders
 
 DECISION = Decision(("healthy", "broken"), threshold=0.55, slope=0.5, split_fingerprint="5" * 16)
 PICTURES = builders.xrays("train", [0, 1, 0, 1, 0]).pixels
+COLUMNS = ["label", "probability", "threshold", "model_id", "accepted", "reason", "farther_than"]
 
 
 def as_base64(picture):
@@ -64,7 +66,7 @@ def probability(network):
 def test_answers_are_the_classifiers_in_order(served, probability, monkeypatch):
     monkeypatch.setattr(models, "_BATCH", 2)  # the last batch holds one
     answers = served.predict(None, rows(*map(as_base64, PICTURES)))
-    assert answers.columns.tolist() == ["label", "probability", "threshold", "model_id"]
+    assert answers.columns.tolist() == COLUMNS
     np.testing.assert_allclose(answers["probability"], probability, rtol=1e-5)
     assert set(answers["threshold"]) == {0.55}
     assert set(answers["model_id"]) == {"m-7"}
@@ -171,7 +173,7 @@ def test_a_bad_row_is_named(served, bad, message):
 
 def test_no_rows_make_no_answers(served):
     answers = served.predict(None, rows())
-    assert answers.columns.tolist() == ["label", "probability", "threshold", "model_id"]
+    assert answers.columns.tolist() == COLUMNS
     assert answers.empty
 
 
@@ -193,6 +195,47 @@ def test_pictures_are_preprocessed_as_the_classifier_was_made(network, tmp_path,
         expected = network(torch.from_numpy(square)[None, None] / 255).numpy().astype(float)
     found = served.predict(None, rows(as_base64(picture)))["probability"][0]
     assert found == pytest.approx(apply(expected, 0.5)[0], rel=1e-4)
+
+
+@pytest.fixture
+def gated(network, tmp_path):
+    """Served with a gate that knows PICTURES and nothing else."""
+    with torch.inference_mode():
+        features = network.features(torch.from_numpy(PICTURES).unsqueeze(1) / 255).numpy()
+    known = gate.describe(PICTURES[:, None], features, "letterbox")
+    numbers = known.reshape(-1, known.shape[2])
+    centre, scale = numbers.mean(axis=0), numbers.std(axis=0) + 0.1
+    support = gate.standardised(numbers, centre, scale)
+    made = Gate(centre, scale, support, np.ones(len(support)), -0.5, 1 / numbers.shape[1], np.zeros(1), "made")
+    folder = tmp_path / "gated" / "artifacts" / "network"
+    classifier.save(network, DECISION, folder)
+    replace(made, distances=np.sort(made.distance(known))).save(folder)
+    return open_model(models.ServedClassifier(), folder)
+
+
+def test_what_is_no_xray_of_its_kind_is_answered_and_refused(gated, probability):
+    blank = np.full((50, 40), 200, np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (50, 40), dtype=np.uint8)
+    answers = gated.predict(None, rows(*map(as_base64, [*PICTURES, blank, noise, blank[:1, :1]])))
+    assert answers["accepted"].tolist() == [True] * 5 + [False] * 3
+    assert answers["accepted"].dtype == bool
+    assert set(answers["reason"][:5]) == {""}
+    assert set(answers["reason"][5:]) == {"unlike the X-rays it was made from: farther than all 5 of them"}
+    assert sorted(answers["farther_than"][:5]) == [0, 0.2, 0.4, 0.6, 0.8]
+    assert answers["farther_than"][5:].tolist() == [1, 1, 1]
+    np.testing.assert_allclose(answers["probability"][:5], probability, rtol=1e-4)
+    assert answers["probability"].between(0, 1).all()
+    assert answers["label"].isin(DECISION.label_names).all()
+    alone = gated.predict(None, rows(as_base64(blank)))  # whatever stands beside it
+    assert alone["farther_than"].tolist() == [1]
+    assert gated.predict(None, rows()).columns.tolist() == COLUMNS
+
+
+def test_a_version_without_a_gate_accepts_everything_and_says_that_nothing_was_compared(served):
+    answers = served.predict(None, rows(as_base64(np.zeros((9, 9), np.uint8))))
+    assert answers["accepted"].tolist() == [True]
+    assert answers["reason"].tolist() == [""]
+    assert answers["farther_than"].isna().tolist() == [True]
 
 
 def test_features_are_the_mean_patch_tokens(tiny_mae, network, tmp_path):

@@ -9,7 +9,7 @@ from fracture_mae.config import Evaluate
 from fracture_mae.data.shown import WITH_LABEL
 from fracture_mae.data.types import Leakage
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.evaluation import judging, reconstruction
+from fracture_mae.evaluation import gate_fitting, judging, reconstruction
 from fracture_mae.evaluation.chosen_on import ChosenOn
 from fracture_mae.evaluation.own_data import OwnData
 from fracture_mae.evaluation.prediction import predict
@@ -113,7 +113,9 @@ def test_every_split_is_judged_and_compared_if_asked(folder, dataset, accelerato
     assert "train/xray/auroc_within_strata" not in found.metrics
     assert {path for path in found.figures if "maps" in path} == {"validation/maps.png", "test/maps.png"}
     assert not any("pointing_game" in name for name in found.metrics)  # no boxes are there
-    assert "where, on" not in evaluate.digest(found)
+    printed = evaluate.digest(found)
+    assert "where, on" not in printed
+    assert "gate: none: this classifier was made before there was one" in printed
     if references:
         compared = found.tables["test/comparison.csv"].set_index("model")
         assert compared.loc["classifier", "estimate"] == pytest.approx(found.metrics["test/xray/auroc"])
@@ -135,6 +137,24 @@ def test_where_a_classifier_keeps_predictions_out_of_fold_thresholds_are_chosen_
         assert set(points["chosen_on"]) == {"the model", "given", expected}
         assert {"test/xray/net_benefit", "validation/xray/net_benefit"} <= set(report.metrics)
         assert "Net benefit on test, each X-ray once" in evaluate.digest(report)
+
+
+def test_what_a_gate_refuses_is_told_beside_the_plain_figures(folder, dataset, accelerator, monkeypatch):
+    monkeypatch.setattr(gate_fitting, "_FEWEST_FOREIGN", 24)
+    monkeypatch.setattr(gate_fitting, "_MOST_FOREIGN", 24)
+    network, decision = classifier_model.load(folder)
+    options = {"batch_size": 4, "accelerator": accelerator}
+    config = Evaluate(n_draws=100, references=False)
+    loaded = LoadedClassifier(str(folder), None, network, decision, builders.shown([]), folder)
+    gate_fitting.fit(network, dataset.train, dataset.validation, seed=0, **options).save(folder)
+    dataset.test.pixels[0] = 255  # a white page
+    found = evaluate.judge(loaded, dataset, config, accelerator)
+    assert dataset.test.table["path"][0] in found.tables["test/refused.csv"]["path"].tolist()
+    assert found.metrics["test/n_refused"] == len(found.tables["test/refused.csv"])
+    assert "test/accepted.csv" in found.tables
+    assert "validation/refused_by_source.csv" in found.tables
+    assert "gate, test: " in evaluate.digest(found)
+    assert "test/xray/auroc" in found.metrics
 
 
 def test_boxes_that_taught_nothing_say_whether_it_looks_there(folder, accelerator):

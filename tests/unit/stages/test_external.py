@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fracture_mae.config import Evaluate
+from fracture_mae.evaluation import gate_fitting
 from fracture_mae.evaluation.chosen_on import ChosenOn
 from fracture_mae.evaluation.own_data import OwnData
 from fracture_mae.evaluation.prediction import predict
@@ -71,11 +72,25 @@ def test_everything_is_reported(loaded, own_test, dataset, accelerator):
     }
     assert not [name for name in [*report.tables, *report.metrics] if name.startswith(("train", "validation", "test"))]
     printed = external.digest(report)
+    assert "gate: none: this classifier was made before there was one" in printed
     assert "Subgroups on external, each X-ray once" in printed
     assert "how many X-rays, external: with 18 / 36 / 72 X-rays like these" in printed
     assert "where, on" not in printed  # no boxes are there
     assert "fractured: 12 of 18 X-rays, 0.667 [0.437, 0.837]" in printed  # Wilson's, by hand
     assert "its own test → here, per X-ray, and the fall:" in printed
+
+
+def test_what_its_gate_refuses_there_is_told(loaded, own_test, dataset, accelerator, monkeypatch):
+    monkeypatch.setattr(gate_fitting, "_FEWEST_FOREIGN", 24)
+    monkeypatch.setattr(gate_fitting, "_MOST_FOREIGN", 24)
+    options = {"batch_size": 4, "accelerator": accelerator}
+    gate_fitting.fit(loaded.classifier, dataset.train, dataset.validation, seed=0, **options).save(loaded.folder)
+    there = abroad(dataset, LABEL)
+    there.test.pixels[:2] = 128
+    report = external.judge(loaded, there, CONFIG, accelerator)
+    assert {"/abroad/0.png", "/abroad/1.png"} <= set(report.tables["external/refused.csv"]["path"])
+    assert "gate, external: " in external.digest(report)
+    assert "external/accepted/xray/sensitivity" in report.metrics
 
 
 def test_boxes_there_say_whether_it_looks_at_the_fracture(loaded, own_test, dataset, accelerator):
