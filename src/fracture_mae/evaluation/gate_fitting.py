@@ -1,11 +1,12 @@
 """The gate of a trained classifier: fitted on its training X-rays, its limit from X-rays that it was not fitted on."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
+from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.model_selection import GroupKFold
 from sklearn.svm import SVC
 from tqdm import tqdm
@@ -22,11 +23,11 @@ from fracture_mae.models.gate import Gate
 from fracture_mae.models.pixels import to_unit
 
 _FOREIGN_PER_XRAY = 4  # pictures that are no X-rays, for each training X-ray, but at least and at most so many:
-_FEWEST_FOREIGN, _MOST_FOREIGN = 200, 1000
+_FEWEST_FOREIGN, _MOST_FOREIGN = 100, 1000
 # X-rays from which 1 % can be told; with fewer on validation those of training are asked out of fold, too
 _FEWEST = 100
 _MOST_COPIES, _MOST_FILES = 3, 1000  # of an X-ray, and in all
-_N_FOLDS = 10
+_N_FOLDS = 5
 _LEAST_DEVIATION = 1e-3
 _CHUNK = 64  # pictures at once
 
@@ -54,7 +55,8 @@ def fit(
     numbers, weight = described(classifier, kept, **options), equal_group_weight(kept.group)
     n_foreign = int(np.clip(_FOREIGN_PER_XRAY * len(set(kept.group)), _FEWEST_FOREIGN, _MOST_FOREIGN))
     others = _foreign(classifier, n_foreign, accelerator)
-    fitted = _border(numbers, weight, others)
+    known = _Known.of(numbers, weight, others)
+    fitted = known.gate()
     fresh = one_of_each(validation) if len(validation) else validation
     fresh = fresh.subset(np.flatnonzero(~np.isin(fresh.table["patient"], train.table["patient"])))
     distances, where = np.zeros(0), []
@@ -62,7 +64,7 @@ def fit(
         distances = fitted.distance(described(classifier, fresh, **options))
         where = [f"{len(fresh):,} of validation"]
     if len(fresh) < _FEWEST:
-        out_of_fold = _out_of_fold(numbers, weight, others, kept.table["patient"].to_numpy())
+        out_of_fold = known.out_of_fold(kept.table["patient"].to_numpy())
         out_of_fold = out_of_fold[is_original(kept.table)]
         distances = np.append(distances, out_of_fold)
         where += [f"{len(out_of_fold):,} of training, out of fold"]
@@ -76,41 +78,75 @@ def _some_of_each(xrays: XRays, seed: int) -> XRays:
     return xrays.subset(np.sort(np.random.default_rng(seed).permutation(np.sort(taken))[:_MOST_FILES]))
 
 
-def _border(numbers: np.ndarray, weight: np.ndarray, others: np.ndarray) -> Gate:
-    """Between X-rays [n, parts, d], which weigh `weight` [n], and other pictures [m, parts, d]; both weigh the same together.
+@dataclass(frozen=True)
+class _Known:
+    """Pictures that borders are drawn between, and how near each part of one is to each of another.
 
-    No distances are known yet.
+    Attributes:
+        centre, scale: [d], of the X-rays.
+        values: [(n + m) · parts, d], in deviations from the centre: parts of n X-rays, then of m other pictures.
+        near: [(n + m) · parts, (n + m) · parts], the kernel, worked out once for all borders.
+        gamma: of the kernel.
+        weight: [n], of each X-ray.
+        parts: of each picture.
     """
-    parts, d = numbers.shape[1:]
-    inside, outside = numbers.reshape(-1, d), others.reshape(-1, d)
-    centre, scale = inside.mean(axis=0), inside.std(axis=0) + _LEAST_DEVIATION
-    values = gate.standardised(np.concatenate([inside, outside]), centre, scale)
-    label = np.repeat([1, 0], [len(inside), len(outside)])
-    each = np.repeat(weight, parts)
-    half = len(label) / 2
-    weights = np.append(half * each / each.sum(), np.full(len(outside), half / len(outside)))
-    machine = SVC(gamma=1 / (d * float(values.var()))).fit(values, label, sample_weight=weights)
-    return Gate(
-        centre,
-        scale,
-        machine.support_vectors_.astype(np.float32),
-        machine.dual_coef_[0].astype(np.float32),
-        float(machine.intercept_[0]),
-        float(machine.gamma),
-        np.zeros(0),
-        "",
-    )
 
+    centre: np.ndarray
+    scale: np.ndarray
+    values: np.ndarray
+    near: np.ndarray
+    gamma: float
+    weight: np.ndarray
+    parts: int
 
-def _out_of_fold(numbers: np.ndarray, weight: np.ndarray, others: np.ndarray, patient: np.ndarray) -> np.ndarray:
-    """Distances of X-rays [n, parts, d], each from a border that was fitted without its patient."""
-    n_folds = min(_N_FOLDS, len(set(patient)))
-    if n_folds < 2:
-        return _border(numbers, weight, others).distance(numbers)
-    distances = np.empty(len(numbers))
-    for rest, held_out in GroupKFold(n_folds).split(numbers, groups=patient):
-        distances[held_out] = _border(numbers[rest], weight[rest], others).distance(numbers[held_out])
-    return distances
+    @classmethod
+    def of(cls, numbers: np.ndarray, weight: np.ndarray, others: np.ndarray) -> "_Known":
+        """From what the gate reads of X-rays [n, parts, d], which weigh `weight` [n], and of other pictures [m, parts, d]."""
+        parts, d = numbers.shape[1:]
+        inside, outside = numbers.reshape(-1, d), others.reshape(-1, d)
+        centre, scale = inside.mean(axis=0), inside.std(axis=0) + _LEAST_DEVIATION
+        values = gate.standardised(np.concatenate([inside, outside]), centre, scale)
+        gamma = 1 / (d * float(values.var()))
+        return cls(centre, scale, values, rbf_kernel(values, gamma=gamma), gamma, weight, parts)
+
+    def gate(self) -> Gate:
+        """That of all X-rays; no distances are known yet."""
+        machine, rows = self._border(np.arange(len(self.weight)))
+        return Gate(
+            self.centre,
+            self.scale,
+            self.values[rows].astype(np.float32),
+            machine.dual_coef_[0].astype(np.float32),
+            float(machine.intercept_[0]),
+            self.gamma,
+            np.zeros(0),
+            "",
+        )
+
+    def out_of_fold(self, patient: np.ndarray) -> np.ndarray:
+        """Distances of the X-rays, float64 [n], each from a border that was drawn without its patient."""
+        n_folds = min(_N_FOLDS, len(set(patient)))
+        everyone = np.arange(len(self.weight))
+        folds = [(everyone, everyone)] if n_folds < 2 else GroupKFold(n_folds).split(everyone, groups=patient)
+        distances = np.empty(len(self.weight))
+        for rest, held_out in folds:
+            machine, rows = self._border(rest)
+            beyond = self.near[np.ix_(self._rows(held_out), rows)] @ machine.dual_coef_[0] + machine.intercept_[0]
+            distances[held_out] = -beyond.reshape(-1, self.parts).mean(axis=1)
+        return distances
+
+    def _border(self, xrays: np.ndarray) -> tuple[SVC, np.ndarray]:
+        """Between some of the X-rays and all other pictures, which together weigh the same; and the rows that decide where it runs."""
+        own, others = self._rows(xrays), np.arange(len(self.weight) * self.parts, len(self.values))
+        rows = np.append(own, others)
+        label = np.repeat([1, 0], [len(own), len(others)])
+        each, half = np.repeat(self.weight[xrays], self.parts), len(rows) / 2
+        weights = np.append(half * each / each.sum(), np.full(len(others), half / len(others)))
+        machine = SVC(kernel="precomputed").fit(self.near[np.ix_(rows, rows)], label, sample_weight=weights)
+        return machine, rows[machine.support_]
+
+    def _rows(self, pictures: np.ndarray) -> np.ndarray:
+        return (pictures[:, None] * self.parts + np.arange(self.parts)).ravel()
 
 
 def described(classifier: FractureClassifier, xrays: XRays, *, batch_size: int, accelerator: Accelerator) -> np.ndarray:

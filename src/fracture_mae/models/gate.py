@@ -3,7 +3,7 @@
 A support vector machine stands between those X-rays and pictures that are none (see `data.synthetic.foreign`), in the space of what the
 classifier's head reads and of numbers of the picture itself (see `gate_statistics`): small encoders alone do not tell clouds from
 bones. A picture's distance is how far it lies beyond that border. What lies far from all that the machine was fitted on is told by
-the machine's constant alone, and is always refused.
+the machine's constant alone, and is refused too, unless X-rays are so few that others of them lie as far.
 """
 
 from dataclasses import asdict, dataclass, fields
@@ -17,7 +17,9 @@ from fracture_mae.errors import FractureMaeError, first_line
 from fracture_mae.models import gate_statistics
 
 REFUSED = 0.01  # share of X-rays like its own that may be refused
+_MOST_REFUSED = 0.02  # for the sake of what is like nothing known
 _FILE = "gate.npz"
+_KNOWS_LITTLE = "; made from too few X-rays to refuse what is like nothing it knows"
 _MOST = 8.0  # standard deviations; beyond, a number says no more
 
 
@@ -53,7 +55,13 @@ class Gate:
     @property
     def limit(self) -> float:
         """The largest distance that is accepted."""
-        return float(min(self.distances[self.rank - 1], np.nextafter(-self.constant, -np.inf)))
+        of_xrays = float(self.distances[self.rank - 1])
+        return min(of_xrays, float(np.nextafter(-self.constant, -np.inf))) if self.knows_the_unknown else of_xrays
+
+    @property
+    def knows_the_unknown(self) -> bool:
+        """Whether it can refuse what is like nothing it was fitted on, without refusing more than 2 % of X-rays like its own for it."""
+        return bool((self.distances >= -self.constant).mean() <= _MOST_REFUSED)
 
     @property
     def refused(self) -> float:
@@ -92,7 +100,7 @@ class Gate:
     def __str__(self) -> str:
         return (
             f"refuses what is farther from its own X-rays than {self.rank:,} of {len(self.distances):,} of them ({self.where}); of "
-            f"X-rays like these {self.refused:.1%} or less"
+            f"X-rays like these {self.refused:.1%} or less{'' if self.knows_the_unknown else _KNOWS_LITTLE}"
         )
 
     def save(self, folder: Path) -> None:

@@ -80,7 +80,7 @@ def _files(config: Predict) -> pd.DataFrame:
     """What there is to answer for.
 
     Returns:
-        Columns path, as it may be shown, file (the same below data_dir), n_bytes and changed (-1 each for what cannot be looked at), and
+        Columns path, as it may be shown, file (the same below data_dir), n_bytes and changed (-1 where it cannot be looked at), and
         of DICOM files patient and instance, hashed.
 
     Raises:

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.svm import SVC
 
 from fracture_mae.data.types import XRays
 from fracture_mae.evaluation import gate_fitting
@@ -68,9 +69,21 @@ def test_too_few_for_one_percent_are_joined_by_training_xrays_out_of_fold(networ
 def test_out_of_fold_distances_are_larger_than_those_of_xrays_it_was_fitted_on(network, large, accelerator):
     described = gate_fitting.described(network, large.train, batch_size=16, accelerator=accelerator)
     others = gate_fitting._foreign(network, 48, accelerator)
-    own = gate_fitting._border(described, np.ones(40), others).distance(described)
-    fresh = gate_fitting._out_of_fold(described, np.ones(40), others, large.train.table["patient"].to_numpy())
+    known = gate_fitting._Known.of(described, np.ones(40), others)
+    own = known.gate().distance(described)
+    fresh = known.out_of_fold(large.train.table["patient"].to_numpy())
     assert fresh.mean() > own.mean()
+
+
+def test_a_border_is_that_of_a_support_vector_machine_on_the_numbers_themselves(network, large, accelerator):
+    described = gate_fitting.described(network, large.train, batch_size=16, accelerator=accelerator)
+    others = gate_fitting._foreign(network, 48, accelerator)
+    known = gate_fitting._Known.of(described, np.ones(40), others)
+    label = np.repeat([1, 0], [40 * known.parts, 48 * known.parts])
+    weight = np.where(label == 1, 88 / 80, 88 / 96)
+    machine = SVC(gamma=known.gamma).fit(known.values, label, sample_weight=weight)
+    expected = -machine.decision_function(known.values[: 40 * known.parts]).reshape(40, -1).mean(axis=1)
+    np.testing.assert_allclose(known.gate().distance(described), expected, atol=0.01)  # of a solver that stops at 0.001
 
 
 def test_validation_that_stands_in_training_does_not_count(network, dataset, accelerator):

@@ -55,10 +55,16 @@ def test_of_xrays_like_its_own_no_more_than_promised_are_refused():
     assert 0.006 < np.mean(shares) < 0.0135
 
 
-def test_what_is_like_nothing_known_is_refused_however_far_xrays_lie():
-    far = replace(ONE, distances=np.array([0.0, 1.0, 2.0]))  # as far as the border's constant, and farther
-    assert far.accepts(far.distance(at(10, 1e9))).tolist() == [True, False]
-    assert far.refused == pytest.approx(3 / 4)  # it says so: two of its own X-rays, and one that may come
+def test_what_is_like_nothing_known_is_refused_unless_too_many_xrays_would_be():
+    """The border's constant is 1: of 99 X-rays one or two, then three, lie as far as that."""
+    nearer = np.linspace(-1, 0.5, 99)
+    for n_far, refuses in ((1, True), (2, False), (3, False)):
+        made = replace(ONE, distances=np.append(nearer[: 99 - n_far], np.linspace(1, 2, n_far)))
+        assert made.knows_the_unknown == (n_far / 99 <= 0.02)
+        assert made.accepts(made.distance(at(10, 1e9))).tolist() == [True, not refuses]
+        assert ("too few X-rays" in str(made)) == (not refuses)
+    few = replace(ONE, distances=np.array([0.0, 1.0, 2.0]))
+    assert few.accepts(few.distances).all()
 
 
 def test_shares_rise_with_the_distance_and_reasons_tell_them():
