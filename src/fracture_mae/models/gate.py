@@ -12,6 +12,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 from scipy.spatial.distance import cdist
+from sklearn.metrics.pairwise import rbf_kernel
 
 from fracture_mae.errors import FractureMaeError, first_line
 from fracture_mae.models import gate_statistics
@@ -76,8 +77,10 @@ class Gate:
         """
         n, parts, d = described.shape
         numbers = standardised(described.reshape(-1, d), self.centre, self.scale)
-        near = np.exp(-self.gamma * cdist(numbers, self.support, "sqeuclidean"))
-        return -(near @ self.weight + self.constant).reshape(n, parts).mean(axis=1) if n else np.zeros(0)
+        if not n:
+            return np.zeros(0)
+        near = rbf_kernel(numbers.astype(np.float64), self.support.astype(np.float64), gamma=self.gamma)
+        return -(near @ self.weight + self.constant).reshape(n, parts).mean(axis=1)
 
     def farther_than(self, distance: np.ndarray) -> np.ndarray:
         """The share of the X-rays it was not fitted on that are nearer, float64 [n] in [0, 1]."""
@@ -138,7 +141,11 @@ def describe(squares: np.ndarray, features: np.ndarray, how: str) -> np.ndarray:
     """
     if not len(squares):
         return np.zeros((0, 1, 1), np.float32)
-    numbers = gate_statistics.of_pictures(squares, how)
+    return with_features(gate_statistics.of_pictures(squares, how), features)
+
+
+def with_features(numbers: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """What `describe` gives, of numbers of pictures, [n, parts, d], that are at hand."""
     seen = np.repeat(features[:, None].astype(np.float32), numbers.shape[1], axis=1)
     return np.concatenate([numbers, seen], axis=2)
 

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from fracture_mae import plots
@@ -22,9 +23,12 @@ from fracture_mae.data.reading.cache import cache_root
 from fracture_mae.data.reading.identities import real_path
 from fracture_mae.data.reading.streaming import Read
 from fracture_mae.errors import FractureMaeError
+from fracture_mae.evaluation.prediction import mean_of_squares
 from fracture_mae.metrics import thresholds
 from fracture_mae.metrics.decision import Decision
+from fracture_mae.models import gate_statistics
 from fracture_mae.models.classifier import FractureClassifier
+from fracture_mae.models.gate import Gate, with_features
 from fracture_mae.models.pixels import to_unit
 from fracture_mae.models.pooling import MEANING
 from fracture_mae.processes.accelerator import make_accelerator
@@ -37,6 +41,7 @@ from fracture_mae.training.sending import sent
 
 _ON_A_SHEET = 24
 _VERSION = 1  # of the journal: raised when a row says something else
+_ROW = ["path", "n_bytes", "changed", "sha256", "reason", "logit", "distance"]
 PREDICTIONS, REJECTED = "predictions.csv", "rejected.csv"
 
 
@@ -49,7 +54,7 @@ def predict(config: Predict, run: Run) -> str:
     run.tags({"classifier": loaded.name, "threshold": decision.threshold, "data": config.data_dir})
     with _journal(loaded, config) as journal:
         started = time.perf_counter()
-        n_new = _answer(loaded.classifier, files, journal, config, accelerator)
+        n_new = _answer(loaded, files, journal, config, accelerator)
         seconds = time.perf_counter() - started
         table = _told(files, journal)
         report = _report(table, loaded, decision, config, accelerator)
@@ -126,17 +131,18 @@ def _journal(loaded: LoadedClassifier, config: Predict) -> Journal:
 
 
 def _answer(
-    classifier: FractureClassifier, files: pd.DataFrame, journal: Journal, config: Predict, accelerator: Accelerator
+    loaded: LoadedClassifier, files: pd.DataFrame, journal: Journal, config: Predict, accelerator: Accelerator
 ) -> int:
-    """Add what the network says of the files that the journal does not know; how many these were."""
+    """Add what network and gate say of the files that the journal does not know; how many these were."""
+    classifier, gate = loaded.classifier, Gate.load(loaded.folder)
     known = _told(files, journal)["sha256"].fillna("") != ""  # what could not be read is tried again
     new = files[~known.to_numpy()]
     bar = tqdm(total=len(files), initial=int(known.sum()), desc="Classifying X-rays", unit="file")
     with bar:
         position = 0
-        for batch, logit in _logits(classifier, new["path"].tolist(), config, accelerator):
+        for batch, answers in _answers(classifier, gate, new["path"].tolist(), config, accelerator):
             rows = new.iloc[position : position + len(batch.sha256)]
-            given = iter(logit.tolist())
+            given = iter(answers)
             journal.add(
                 {
                     "path": row.path,
@@ -144,7 +150,7 @@ def _answer(
                     "changed": row.changed,
                     "sha256": sha256,
                     "reason": reason,
-                    "logit": None if reason else next(given),
+                    **({"logit": None, "distance": None} if reason else next(given)),
                 }
                 for row, sha256, reason in zip(rows.itertuples(), batch.sha256, batch.reason, strict=True)
             )
@@ -154,27 +160,39 @@ def _answer(
 
 
 @torch.inference_mode()
-def _logits(
-    classifier: FractureClassifier, paths: list[str], config: Predict, accelerator: Accelerator
-) -> Iterator[tuple[Read, np.ndarray]]:
-    """Yields batches of files, and the logit of each that is a picture, float64: the mean over its squares."""
+def _answers(
+    classifier: FractureClassifier, gate: Gate | None, paths: list[str], config: Predict, accelerator: Accelerator
+) -> Iterator[tuple[Read, list[dict[str, float | None]]]]:
+    """Yields batches of files, and logit and distance of each that is a picture; no distance where there is no gate."""
     to_device(classifier, accelerator.device).eval()
     options = {"batch_size": config.batch_size, "num_processes": config.num_workers or None}
-    for batch in streaming.read(list(map(real_path, paths)), classifier.image_size, classifier.preprocess, **options):
-        logit = np.zeros(0)
-        if len(batch.squares):
-            pixels = sent(batch.squares.flatten(0, 1), accelerator.device)
-            with accelerator.autocast():
-                of_squares = classifier(to_unit(pixels)).float().cpu().numpy().astype(np.float64)
-            logit = of_squares.reshape(len(batch.squares), -1).mean(axis=1)
-        yield batch, logit
+    options["numbers"] = None if gate is None else gate_statistics.of_pictures
+    files = list(map(real_path, paths))
+    for batch in streaming.read(files, classifier.image_size, classifier.preprocess, **options):
+        if not len(batch.squares):
+            yield batch, []
+            continue
+        pixels = sent(batch.squares.flatten(0, 1), accelerator.device)
+        with accelerator.autocast():
+            found = classifier.with_features(to_unit(pixels))
+        logit, features = (
+            mean_of_squares(each.float().cpu().numpy().astype(np.float64), len(batch.squares))
+            for each in (found[0][:, None], found[1])
+        )
+        distance = [None] * len(logit)
+        if gate is not None:
+            distance = gate.distance(with_features(batch.numbers, features)).tolist()
+        yield (
+            batch,
+            [{"logit": one, "distance": other} for one, other in zip(logit[:, 0].tolist(), distance, strict=True)],
+        )
 
 
 def _told(files: pd.DataFrame, journal: Journal) -> pd.DataFrame:
-    """The files with sha256, reason and logit of those that the journal knows and that have not changed since; NaN of the others."""
-    rows = pd.DataFrame(journal.rows(), columns=["path", "n_bytes", "changed", "sha256", "reason", "logit"])
+    """The files with what the journal knows of those that have not changed since; NaN of the others."""
+    rows = pd.DataFrame(journal.rows(), columns=_ROW)
     rows = rows.drop_duplicates("path", keep="last")
-    return files.merge(rows, on=["path", "n_bytes", "changed"], how="left").astype({"logit": float})
+    return files.merge(rows, on=["path", "n_bytes", "changed"], how="left").astype({"logit": float, "distance": float})
 
 
 def _report(
@@ -189,15 +207,25 @@ def _report(
         label=np.array(decision.label_names)[fractured.astype(int)],
         probability=probability,
         threshold=decision.threshold,
+        **_gated(answered["distance"].to_numpy(), Gate.load(loaded.folder)),
         model_version=loaded.name,
     )
+    n_refused = len(predictions) - int(predictions["accepted"].sum())
     counts = {"n_files": len(table), "n_answered": len(answered), "n_rejected": len(table) - len(answered)}
-    shown = answered.assign(probability=probability).nlargest(config.n_shown, "probability")
+    shown = answered.assign(probability=probability, accepted=predictions["accepted"])
+    shown = shown.nlargest(config.n_shown, "probability")
     return Report(
-        metrics=counts | {"n_flagged": int(fractured.sum())},
+        metrics=counts | {"n_flagged": int(fractured.sum()), "n_refused": n_refused},
         tables={PREDICTIONS: predictions, REJECTED: table.loc[table["logit"].isna(), ["file", "reason"]]},
         figures=_contact_sheets(shown, len(answered), loaded.classifier, decision, accelerator),
     )
+
+
+def _gated(distance: np.ndarray, gate: Gate | None) -> dict[str, ArrayLike]:
+    """accepted and reason, as a server gives them."""
+    if gate is None:
+        return {"accepted": True, "reason": ""}
+    return {"accepted": gate.accepts(distance), "reason": gate.reasons(distance)}
 
 
 @torch.inference_mode()
@@ -237,12 +265,13 @@ def _contact_sheets(
 
 
 def _summary(report: Report, loaded: LoadedClassifier, decision: Decision) -> str:
-    n_files, n_answered, n_rejected, n_flagged = (
-        report.metrics[name] for name in ("n_files", "n_answered", "n_rejected", "n_flagged")
+    n_files, n_answered, n_rejected, n_flagged, n_refused = (
+        report.metrics[f"n_{name}"] for name in ("files", "answered", "rejected", "flagged", "refused")
     )
     share = f" ({n_flagged / n_answered:.1%})" if n_answered else ""
+    refused = f"; {n_refused:,} are unlike the X-rays it was made from" if n_refused else ""
     rejected = f"; {n_rejected:,} cannot be read" if n_rejected else ""
     return (
         f"{loaded.name}, threshold {decision.threshold:.3f}: {n_flagged:,} of {n_answered:,}{share} X-rays are "
-        f"{decision.label_names[1]}{rejected}, of {n_files:,} files."
+        f"{decision.label_names[1]}{refused}{rejected}, of {n_files:,} files."
     )

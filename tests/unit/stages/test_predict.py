@@ -1,10 +1,13 @@
+import dataclasses
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib.figure import Figure
+from mlflow import MlflowClient
 from scipy.special import expit
 
 from fracture_mae.config import Predict
@@ -15,6 +18,8 @@ from fracture_mae.data.reading.preprocessing import preprocess
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import classifier as classifier_model
+from fracture_mae.models import gate
+from fracture_mae.models.gate import Gate
 from fracture_mae.models.pixels import to_unit
 from fracture_mae.stages import predict as stage
 from fracture_mae.tracking import runs
@@ -66,7 +71,7 @@ def test_every_file_is_answered_as_the_network_says(predicted, network, folder):
     assert len(found) == N
     for name, row in found.iterrows():
         squares, _ = preprocess(decode((folder / name).read_bytes()), network.image_size, network.preprocess)
-        logit = network(to_unit(stage.torch.from_numpy(squares))).mean().item()
+        logit = network(to_unit(torch.from_numpy(squares))).mean().item()
         assert row["probability"] == pytest.approx(expit(2 * logit - 0.1), abs=1e-5)  # fp32 in batches of another size
         assert row["label"] == ("broken" if row["probability"] >= 0.5 else "healthy")
     tables, printed, _ = predicted(threshold=float(found["probability"].median()))
@@ -75,6 +80,38 @@ def test_every_file_is_answered_as_the_network_says(predicted, network, folder):
     assert tables[stage.REJECTED].to_dict("records") == [{"file": "notes", "reason": "not an image file"}]
     assert "6 of 12 (50.0%) X-rays are broken" in printed
     assert "1 cannot be read, of 13 files" in printed
+
+
+def test_what_is_unlike_its_xrays_is_answered_and_not_accepted(predicted, network, folder, tmp_path):
+    assert predicted()[0][stage.PREDICTIONS]["accepted"].all()  # without a gate
+    names = predicted()[0][stage.PREDICTIONS]["file"]
+    squares = np.stack([preprocess(decode((folder / name).read_bytes()), 32, "film_squares")[0] for name in names])
+    with torch.inference_mode():
+        features = network.features(to_unit(torch.from_numpy(squares.reshape(-1, 32, 32)))).numpy()
+    numbers = gate.describe(squares, features.reshape(len(names), 3, -1).mean(axis=1), "film_squares")
+    d = numbers.shape[-1]
+    made = Gate(
+        *(np.zeros(d, np.float32), np.ones(d, np.float32), numbers[0, :1], np.ones(1, np.float32)),
+        constant=-9.0,
+        gamma=0.1 / d,
+        distances=np.zeros(1),
+        where="",
+    )
+    distance = made.distance(numbers)
+    made = dataclasses.replace(made, distances=np.sort(distance)[: N // 2])
+    made.save(tmp_path / "classifier")
+    tables, printed, run = predicted()
+    found = tables[stage.PREDICTIONS]
+    assert found["accepted"].tolist() == made.accepts(distance).tolist()
+    assert found["accepted"].sum() == N / 2
+    assert found["reason"].fillna("").tolist() == made.reasons(distance)
+    assert found["probability"].notna().all()
+    assert "; 6 are unlike the X-rays it was made from; 1 cannot be read" in printed
+    assert store_of(run)["n_refused"] == 6
+
+
+def store_of(run):
+    return MlflowClient().get_run(run.id).data.metrics
 
 
 def test_threshold_and_prevalence_change_answers_as_a_server_does(predicted):
