@@ -27,12 +27,13 @@ SERVED_CODE = (
     "__init__.py",
     "errors.py",
     "data/__init__.py",
-    *(f"data/reading/{name}.py" for name in ("__init__", "decoding", "film", "placement", "preprocessing")),
+    *(f"data/reading/{name}.py" for name in ("__init__", "decoding", "film", "placement", "png", "preprocessing")),
     *(f"metrics/{name}.py" for name in ("__init__", "arrays", "calibration", "decision", "thresholds")),
     *(f"models/{name}.py" for name in ("__init__", "authors", "autoencoder", "blocks", "classifier", "hub", "pixels")),
     *(f"models/{name}.py" for name in ("pooling", "positions", "preprocessor", "vit")),
     *(f"models/encoders/{name}.py" for name in ("__init__", "loading", "mae", "network", "tokens")),
-    *(f"serving/{name}.py" for name in ("__init__", "classifier", "features", "models")),
+    *(f"serving/{name}.py" for name in ("__init__", "cells", "classifier", "features", "limits", "models", "refusals")),
+    *(f"serving/{name}.py" for name in ("requests", "server")),
 )
 SERVED_REQUIREMENTS = (
     "huggingface_hub",

@@ -1,17 +1,28 @@
 """Files to grey pictures: decoding whatever X-rays come as, and letterboxing."""
 
 import io
+from collections.abc import Callable
+from functools import wraps
 
 import cv2
 import numpy as np
 from PIL import Image
 
+from fracture_mae.data.reading import png
 from fracture_mae.data.reading.placement import Placement
 
 # Of `decode` and `letterbox`: raised when they make other pixels of a file. All that is remembered of pixels carries it.
 VERSION = 2
 MAX_PIXELS = 2**26  # 67 megapixels; a bedside X-ray detector gives about 10
+# What Pillow may look at a file as: formats that OpenCV decodes too, and none that runs a program, such as EPS.
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+_LONGEST_SIDE = 2**20  # pixels that OpenCV decodes
+_STRIP = 256  # rows that are laid on black at a time
+_PPM_HEADER = (
+    4096  # bytes, more than such a header has; Pillow reads a comment in it byte by byte, 50 MB in half a minute
+)
 _ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}  # first bytes of JPEG and PNG, and what marks their end
+_TRUNCATED = "truncated: the file ends before its picture does"
 _TAIL = 4096  # bytes at a file's end in which a whole one has its end marker
 
 
@@ -19,6 +30,22 @@ class UnreadableImage(ValueError):
     """The content is no picture that can be used; the message says why."""
 
 
+def _only_unreadable(decoder: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """Whatever else Pillow and OpenCV raise at damaged bytes, which is without number, becomes an `UnreadableImage`."""
+
+    @wraps(decoder)
+    def wrapped(*args, **kwargs):
+        try:
+            return decoder(*args, **kwargs)
+        except UnreadableImage:
+            raise
+        except Exception as error:
+            raise UnreadableImage(f"the picture is damaged and cannot be decoded ({type(error).__name__})") from None
+
+    return wrapped
+
+
+@_only_unreadable
 def decode(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The picture in a file's bytes as uint8 [height, width].
 
@@ -31,6 +58,10 @@ def decode(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     transparent = _check_header(content, max_pixels)
     if any(content.startswith(start) and end not in content[-_TAIL:] for start, end in _ENDS.items()):
         _check_whole(content)
+    if content.startswith(png.START):
+        content = png.plain(content)
+        if content is None:
+            raise UnreadableImage(_TRUNCATED)
     picture = _decode_grey(np.frombuffer(content, np.uint8), transparent)
     if picture is None:
         raise UnreadableImage("the picture is damaged and cannot be decoded")
@@ -56,13 +87,16 @@ def _check_header(content: bytes, max_pixels: int) -> bool:
     if content[128:132] == b"DICM":
         raise UnreadableImage("a DICOM file; export its picture as PNG or JPEG")
     try:
-        with Image.open(io.BytesIO(content)) as header:
+        start = content[:_PPM_HEADER] if content.startswith(b"P") else content
+        with Image.open(io.BytesIO(start), formats=FORMATS) as header:
             width, height = header.size
             transparent = header.has_transparency_data
     except Image.DecompressionBombError:
         raise UnreadableImage(f"more than the {max_pixels:,} pixels allowed") from None
-    except (OSError, ValueError, SyntaxError):
+    except Exception:
         raise UnreadableImage("not an image file") from None
+    if max(width, height) > _LONGEST_SIDE:
+        raise UnreadableImage(f"{width} × {height} pixels: no side may be longer than {_LONGEST_SIDE:,}")
     if width * height > max_pixels:
         raise UnreadableImage(f"{width} × {height} pixels are more than the {max_pixels:,} allowed")
     return transparent
@@ -71,10 +105,10 @@ def _check_header(content: bytes, max_pixels: int) -> bool:
 def _check_whole(content: bytes) -> None:
     """Refuse a file that ends before its picture does; some decoders fill what is missing with grey and say nothing."""
     try:
-        with Image.open(io.BytesIO(content)) as picture:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
             picture.load()
-    except (OSError, SyntaxError):
-        raise UnreadableImage("truncated: the file ends before its picture does") from None
+    except Exception:
+        raise UnreadableImage(_TRUNCATED) from None
 
 
 def _decode_grey(content: np.ndarray, transparent: bool) -> np.ndarray | None:
@@ -86,9 +120,13 @@ def _decode_grey(content: np.ndarray, transparent: bool) -> np.ndarray | None:
 
 
 def _on_black(bgra: np.ndarray) -> np.ndarray:
+    """Luma times opacity, rounded; `full` is odd, so that no product lies in the middle between two levels."""
     full = np.iinfo(bgra.dtype).max
-    grey = cv2.cvtColor(bgra, cv2.COLOR_BGRA2GRAY).astype(np.float64)
-    return np.round(grey * bgra[..., 3] / full).astype(bgra.dtype)
+    grey = cv2.cvtColor(bgra, cv2.COLOR_BGRA2GRAY)
+    for start in range(0, len(grey), _STRIP):
+        rows = slice(start, start + _STRIP)
+        grey[rows] = (grey[rows].astype(np.uint32) * bgra[rows, :, 3] + full // 2) // full
+    return grey
 
 
 def _to_uint8(picture: np.ndarray) -> np.ndarray:

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from fracture_mae.data.reading.decoding import FORMATS
+
 _BITS = {"1": 1, "I": 32, "F": 32}  # of Pillow's modes; those that start with I;16 have 16, all others 8
 _LOSSLESS_QUALITY = 101.0  # one more than the best JPEG
 
@@ -43,7 +45,7 @@ UNKNOWN = Encoding("", 0, 0, 0.0, 0.0)
 
 def encoding_of(content: bytes) -> Encoding:
     """Read the header of a picture file that `images.decode` takes; the pixels are not decoded."""
-    with Image.open(io.BytesIO(content)) as header:
+    with Image.open(io.BytesIO(content), formats=FORMATS) as header:
         depth = 16 if header.mode.startswith("I;16") else _BITS.get(header.mode, 8)
         table = getattr(header, "quantization", {}).get(0)
         quality = (_LOSSLESS_QUALITY, 0.0) if table is None else _nearest_quality(np.array(table))
