@@ -36,12 +36,14 @@ SERVED_CODE = (
     *(f"serving/{name}.py" for name in ("requests", "server")),
 )
 SERVED_REQUIREMENTS = (
+    "fastapi",
     "huggingface_hub",
     "mlflow",
     "numpy",
     "opencv-python-headless",
     "pandas",
     "pillow",
+    "pyarrow",
     "safetensors",
     "scikit-learn",
     "scipy",
