@@ -18,6 +18,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel, scoring_server
 
 from fracture_mae.serving import requests
+from fracture_mae.serving.cells import found
 from fracture_mae.serving.limits import Limits, exceeded
 from fracture_mae.serving.refusals import BadRequest, TooLarge, refuse
 
@@ -79,10 +80,8 @@ async def _limited(scope: dict, receive: Any, max_bytes: int) -> Any:
     if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] != _PATH:
         return receive
     if scope["query_string"]:
-        raise refuse(
-            f"found {scope['query_string'][:80]!r} behind the address: parameters belong into the body",
-            with_example=True,
-        )
+        behind = found(scope["query_string"].decode("latin-1"))
+        raise refuse(f"found {behind} behind the address: parameters belong into the body", with_example=True)
     timeout = MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT.get()
     try:
         messages = await asyncio.wait_for(_read(receive, max_bytes), timeout)

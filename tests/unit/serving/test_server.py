@@ -271,7 +271,7 @@ def test_parameters_that_are_null_are_the_models_own(ask, params):
 
 
 def test_parameters_behind_the_address_are_refused(ask):
-    assert "found b'threshold=0.1'" in refused(ask({"inputs": [XRAY]}, query=b"threshold=0.1"))
+    assert "found 'threshold=0.1' behind the address" in refused(ask({"inputs": [XRAY]}, query=b"threshold=0.1"))
 
 
 def test_limits_are_kept_and_told(ask):
