@@ -7,6 +7,7 @@ import signal
 import socket
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import pytest
@@ -48,11 +49,10 @@ def xray(chain):
     return base64.b64encode(file.read_bytes()).decode()
 
 
-def ask(server, body):
+def ask(server, body, content_type="application/json"):
     """Status and parsed body of the answer."""
-    request = urllib.request.Request(
-        f"{server}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    request = urllib.request.Request(f"{server}/invocations", content, {"Content-Type": content_type})
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, json.load(answer)
@@ -93,6 +93,9 @@ def test_a_request_may_set_the_threshold(server, xray, threshold, label):
     ("bad", "message"),
     [
         ("%%%", "row 1: not base64"),
+        ([], "row 1: found []"),
+        ([1, 2], "row 1: found [1, 2], expected a picture file"),
+        ({"a": 1}, "row 1: found {'a': 1}, expected a picture file"),
         ("é", "row 1: not base64"),
         (None, "row 1: found null, expected a picture file"),
         (7, "row 1: found 7, expected a picture file"),
@@ -103,7 +106,45 @@ def test_a_bad_row_is_named_without_a_stack_trace(server, xray, bad, message):
     status, body = ask(server, rows_of("dataframe_records", [xray, bad]))
     assert (status, body["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
     assert message in body["message"]
-    assert "Traceback" not in json.dumps(body)
+    assert "stack_trace" not in body
+
+
+def test_a_picture_is_read_as_people_send_it(server, xray):
+    expected = ask(server, {"inputs": [xray]})
+    assert expected[0] == 200
+    lines = "\r\n".join(xray[start : start + 76] for start in range(0, len(xray), 76))
+    web_safe = xray.replace("+", "-").replace("/", "_").rstrip("=")
+    for form in (f"data:image/jpeg;base64,{xray}", lines, web_safe, f" {xray}\n", {"b64": xray}):
+        assert ask(server, {"inputs": [form]}) == expected
+    assert ask(server, f"image\n{xray}\n".encode(), "text/csv") == expected
+    assert ask(server, base64.b64decode(xray), "image/jpeg") == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status", "message"),
+    [
+        (b"{", "application/json", 400, "no JSON that can be read"),
+        ({"inputs": {"img": ["x"]}}, "application/json", 400, "the columns 'img', expected a column image"),
+        (b"x", "multipart/form-data; boundary=b", 415, "expected application/json"),
+        ({"inputs": ["x"] * 257}, "application/json", 413, "257 rows are more than the 256 allowed"),
+        (bytes(2**26 + 1), "image/jpeg", 413, "67,108,865 bytes are more than the 67,108,864 allowed"),
+        ({"inputs": [], "params": {"treshold": 0.1}}, "application/json", 400, "'treshold', which this model does not"),
+        ({"inputs": [], "params": {"threshold": "0.1"}}, "application/json", 400, "threshold: found '0.1', expected a"),
+    ],
+)
+def test_what_cannot_be_obeyed_is_refused_in_words(server, body, content_type, status, message):
+    found, said = ask(server, body, content_type)
+    assert (found, said["error_code"]) == (status, "INVALID_PARAMETER_VALUE")
+    assert message in said["message"]
+    assert "stack_trace" not in said
+
+
+def test_many_clients_at_once_get_each_its_own_answer(server, xray):
+    def status(number):
+        return ask(server, {"inputs": [{"image": "%%%" if number % 5 == 0 else xray}]})[0]
+
+    with ThreadPoolExecutor(32) as clients:
+        assert list(clients.map(status, range(160))) == [400 if number % 5 == 0 else 200 for number in range(160)]
 
 
 def test_a_request_may_set_the_prevalence(server, xray):

@@ -22,12 +22,14 @@ from fracture_mae.models.classifier import FractureClassifier
 from fracture_mae.models.gate import Gate
 from fracture_mae.models.pixels import to_unit
 
-_FOREIGN_PER_XRAY = 4  # pictures that are no X-rays, for each training X-ray, but at least and at most so many:
-_FEWEST_FOREIGN, _MOST_FOREIGN = 100, 1000
+_FOREIGN_PER_XRAY = 3  # pictures that are no X-rays, for each training X-ray, but at least and at most so many:
+_FEWEST_FOREIGN, _MOST_FOREIGN = 150, 600
 # X-rays from which 1 % can be told; with fewer on validation those of training are asked out of fold, too
 _FEWEST = 100
 _MOST_COPIES, _MOST_FILES = 3, 1000  # of an X-ray, and in all
 _N_FOLDS = 5
+# The first with which X-rays that it was not fitted on are not like nothing known: of few, a sharp kernel says that of all others.
+_SHARPNESS = (1.0, 0.3, 0.1)
 _LEAST_DEVIATION = 1e-3
 _CHUNK = 64  # pictures at once
 
@@ -55,20 +57,22 @@ def fit(
     numbers, weight = described(classifier, kept, **options), equal_group_weight(kept.group)
     n_foreign = int(np.clip(_FOREIGN_PER_XRAY * len(set(kept.group)), _FEWEST_FOREIGN, _MOST_FOREIGN))
     others = _foreign(classifier, n_foreign, accelerator)
-    known = _Known.of(numbers, weight, others)
-    fitted = known.gate()
     fresh = one_of_each(validation) if len(validation) else validation
     fresh = fresh.subset(np.flatnonzero(~np.isin(fresh.table["patient"], train.table["patient"])))
-    distances, where = np.zeros(0), []
-    if len(fresh):
-        distances = fitted.distance(described(classifier, fresh, **options))
-        where = [f"{len(fresh):,} of validation"]
-    if len(fresh) < _FEWEST:
-        out_of_fold = known.out_of_fold(kept.table["patient"].to_numpy())
-        out_of_fold = out_of_fold[is_original(kept.table)]
-        distances = np.append(distances, out_of_fold)
-        where += [f"{len(out_of_fold):,} of training, out of fold"]
-    return replace(fitted, distances=np.sort(distances), where=" and ".join(where))
+    unseen = described(classifier, fresh, **options) if len(fresh) else numbers[:0]
+    counted = is_original(kept.table) if len(fresh) < _FEWEST else np.zeros(len(kept), bool)
+    where = {"of validation": len(fresh), "of training, out of fold": counted.sum()}
+    told = " and ".join(f"{n:,} {words}" for words, n in where.items() if n)
+    for sharpness in _SHARPNESS:
+        known = _Known.of(numbers, weight, others, sharpness)
+        fitted = known.gate()
+        distances = fitted.distance(unseen)
+        if counted.any():
+            distances = np.append(distances, known.out_of_fold(kept.table["patient"].to_numpy())[counted])
+        fitted = replace(fitted, distances=np.sort(distances), where=told)
+        if fitted.knows_the_unknown:
+            break
+    return fitted
 
 
 def _some_of_each(xrays: XRays, seed: int) -> XRays:
@@ -100,13 +104,16 @@ class _Known:
     parts: int
 
     @classmethod
-    def of(cls, numbers: np.ndarray, weight: np.ndarray, others: np.ndarray) -> "_Known":
-        """From what the gate reads of X-rays [n, parts, d], which weigh `weight` [n], and of other pictures [m, parts, d]."""
+    def of(cls, numbers: np.ndarray, weight: np.ndarray, others: np.ndarray, sharpness: float = 1.0) -> "_Known":
+        """From what the gate reads of X-rays [n, parts, d], which weigh `weight` [n], and of other pictures [m, parts, d].
+
+        sharpness: of the kernel, beside that which the spread of the numbers asks for.
+        """
         parts, d = numbers.shape[1:]
         inside, outside = numbers.reshape(-1, d), others.reshape(-1, d)
         centre, scale = inside.mean(axis=0), inside.std(axis=0) + _LEAST_DEVIATION
         values = gate.standardised(np.concatenate([inside, outside]), centre, scale)
-        gamma = 1 / (d * float(values.var()))
+        gamma = sharpness / (d * float(values.var()))
         return cls(centre, scale, values, rbf_kernel(values, gamma=gamma), gamma, weight, parts)
 
     def gate(self) -> Gate:

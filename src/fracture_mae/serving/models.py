@@ -1,14 +1,13 @@
 """What answers in `mlflow models serve`: X-rays as base64 text in, a row of answers for each out."""
 
-import base64
-import reprlib
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from numpy.typing import ArrayLike
@@ -20,22 +19,15 @@ from fracture_mae.metrics import thresholds
 from fracture_mae.models import autoencoder, classifier, gate
 from fracture_mae.models.gate import Gate
 from fracture_mae.models.pixels import to_unit
+from fracture_mae.serving import server
+from fracture_mae.serving.cells import content_of
+from fracture_mae.serving.limits import Limits, exceeded
+from fracture_mae.serving.refusals import TooLarge, refuse
+from fracture_mae.serving.requests import check_params, image_column
 
 _BATCH = 16
 _NETWORK = "network"
-_EXPECTED = "expected a picture file (JPEG, PNG, …) as base64 text"
-
-
-class _BadRequest(MlflowException):
-    """An error 400 that keeps its message: the scoring server would put the whole request, megabytes of base64, before it."""
-
-    @property
-    def message(self) -> str:
-        return self.args[0]
-
-    @message.setter
-    def message(self, _: str) -> None:
-        pass
+_PARAMS = ("threshold", "prevalence")
 
 
 class ServedClassifier(PythonModel):
@@ -53,16 +45,18 @@ class ServedClassifier(PythonModel):
         self.classifier, self.decision = classifier.load(folder)
         self.gate = Gate.load(folder)
         self.model_id = Model.load(str(folder.parents[1])).model_id
+        self.limits = _limits()
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict | None = None
     ) -> pd.DataFrame:
-        served = self._moved((params or {}).get("prevalence"))
-        given = (params or {}).get("threshold")
+        params = check_params(params, _PARAMS)
+        served = self._moved(params.get("prevalence"))
+        given = params.get("threshold")
         limit = float(served(self.decision.threshold) if given is None else given)
         if not 0 <= limit <= 1:
-            raise _BadRequest.invalid_parameter_value(f"threshold: found {limit}, expected a number from 0 to 1")
-        pixels = _pixels(model_input["image"], self.classifier)
+            raise refuse(f"threshold: found {limit}, expected a number from 0 to 1")
+        pixels = _pixels(image_column(model_input), self.classifier, self.limits)
         answered = _answers(lambda batch: torch.column_stack(self.classifier.with_features(batch)), pixels)
         logit, features = answered[:, 0], answered[:, 1:]
         probability = served(self.decision.probability(logit))
@@ -80,7 +74,7 @@ class ServedClassifier(PythonModel):
     def _gated(self, pixels: np.ndarray, features: np.ndarray) -> dict[str, ArrayLike]:
         """What the gate says of squares uint8 [n, k, image_size, image_size] with features [n, width]; without one, that none does."""
         if self.gate is None:
-            return {"accepted": True, "reason": "", "farther_than": np.nan}
+            return {"accepted": True, "reason": "", "farther_than": None}
         distance = self.gate.distance(gate.describe(pixels, features, self.classifier.preprocess))
         return {
             "accepted": self.gate.accepts(distance),
@@ -98,7 +92,7 @@ class ServedClassifier(PythonModel):
         try:
             self.decision.at_prevalence(self.decision.threshold, prevalence)
         except FractureMaeError as error:
-            raise _BadRequest.invalid_parameter_value(str(error)) from None
+            raise refuse(str(error)) from None
         return lambda probability: self.decision.at_prevalence(probability, prevalence)
 
 
@@ -108,11 +102,13 @@ class ServedFeatures(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         loaded = autoencoder.load(context.artifacts[_NETWORK])
         self.encoder = classifier.from_mae(loaded, pool="mean").eval()
+        self.limits = _limits()
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict | None = None
     ) -> pd.DataFrame:
-        pixels = _pixels(model_input["image"], self.encoder)
+        check_params(params, ())
+        pixels = _pixels(image_column(model_input), self.encoder, self.limits)
         return pd.DataFrame({"features": _answers(self.encoder.features, pixels).tolist()})
 
 
@@ -122,25 +118,29 @@ def _answers(network: Callable[[torch.Tensor], torch.Tensor], pixels: np.ndarray
     return of_squares.reshape(len(pixels), pixels.shape[1], *of_squares.shape[1:]).mean(axis=1)
 
 
-def _pixels(column: pd.Series, network: classifier.FractureClassifier) -> np.ndarray:
+def _limits() -> Limits:
+    """Those of the environment; what a request may hold in all counts only in a server, which begins to heed it."""
+    limits = Limits.from_environment()
+    if not server.is_serving():
+        return replace(limits, max_total_pixels=sys.maxsize)
+    server.install(limits)
+    return limits
+
+
+def _pixels(column: pd.Series, network: classifier.FractureClassifier, limits: Limits) -> np.ndarray:
     """Base64 images → uint8 [n, k, image_size, image_size], k squares of each; a bad one is an error that names its row, from 0."""
-    rows = []
-    for row, text in enumerate(column):
+    rows, total = [], 0
+    for row, cell in enumerate(column):
         try:
-            rows.append(preprocess(decode(_content(text)), network.image_size, network.preprocess)[0])
+            picture = decode(content_of(cell), limits.max_pixels)
         except UnreadableImage as error:
-            raise _BadRequest.invalid_parameter_value(f"row {row}: {error}") from None
+            raise refuse(f"row {row}: {error}") from None
+        total += picture.size
+        if total > limits.max_total_pixels:
+            too_many = exceeded("max_total_pixels", f"{total:,} pixels up to row {row}", limits.max_total_pixels)
+            raise refuse(f"{too_many}: send several requests", TooLarge)
+        rows.append(preprocess(picture, network.image_size, network.preprocess)[0])
     return np.stack(rows) if rows else np.zeros((0, 1, network.image_size, network.image_size), np.uint8)
-
-
-def _content(text: object) -> bytes:
-    if not isinstance(text, str) or not text:
-        found = "null" if pd.isna(text) else reprlib.repr(text)  # JSON's null arrives as None or NaN
-        raise UnreadableImage(f"found {found}, {_EXPECTED}")
-    try:
-        return base64.b64decode(text, validate=True)
-    except ValueError as error:  # binascii's own, and for letters beyond ASCII a plain one
-        raise UnreadableImage(f"not base64 ({error}), {_EXPECTED}") from None
 
 
 @torch.inference_mode()

@@ -31,14 +31,16 @@ SERVED_CODE = (
         f"data/reading/{name}.py"
         for name in ("__init__", "decoding", "dicom", "dicom_codecs", "dicom_signature", "exposure")
     ),
-    *(f"data/reading/{name}.py" for name in ("film", "placement", "preprocessing", "unreadable")),
+    *(f"data/reading/{name}.py" for name in ("film", "placement", "png", "preprocessing", "unreadable")),
     *(f"metrics/{name}.py" for name in ("__init__", "arrays", "calibration", "decision", "thresholds")),
     *(f"models/{name}.py" for name in ("__init__", "authors", "autoencoder", "blocks", "classifier", "hub", "pixels")),
     *(f"models/{name}.py" for name in ("gate", "gate_statistics", "pooling", "positions", "preprocessor", "vit")),
     *(f"models/encoders/{name}.py" for name in ("__init__", "loading", "mae", "network", "tokens")),
-    *(f"serving/{name}.py" for name in ("__init__", "classifier", "features", "models")),
+    *(f"serving/{name}.py" for name in ("__init__", "cells", "classifier", "features", "limits", "models", "refusals")),
+    *(f"serving/{name}.py" for name in ("requests", "server")),
 )
 SERVED_REQUIREMENTS = (
+    "fastapi",
     "huggingface_hub",
     "imagecodecs",
     "mlflow",
@@ -46,6 +48,7 @@ SERVED_REQUIREMENTS = (
     "opencv-python-headless",
     "pandas",
     "pillow",
+    "pyarrow",
     "pydicom",
     "safetensors",
     "scikit-learn",

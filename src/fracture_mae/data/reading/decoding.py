@@ -2,12 +2,14 @@
 
 import io
 from collections.abc import Callable
+from functools import wraps
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image
 
+from fracture_mae.data.reading import png
 from fracture_mae.data.reading.dicom_signature import SIGNATURE, is_dicom
 from fracture_mae.data.reading.exposure import to_grey_levels
 from fracture_mae.data.reading.placement import Placement
@@ -18,7 +20,15 @@ __all__ = ["MAX_PIXELS", "VERSION", "UnreadableImage", "decode", "letterbox"]
 # Of `decode` and `letterbox`: raised when they make other pixels of a file. All that is remembered of pixels carries it.
 VERSION = 3
 MAX_PIXELS = 2**26  # 67 megapixels; a bedside X-ray detector gives about 10
+# What Pillow may look at a file as: formats that OpenCV decodes too, and none that runs a program, such as EPS.
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+_LONGEST_SIDE = 2**20  # pixels that OpenCV decodes
+_STRIP = 256  # rows that are laid on black at a time
+_PPM_HEADER = (
+    4096  # bytes, more than such a header has; Pillow reads a comment in it byte by byte, 50 MB in half a minute
+)
 _ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}  # first bytes of JPEG and PNG, and what marks their end
+_TRUNCATED = "truncated: the file ends before its picture does"
 _TAIL = 4096  # bytes at a file's end in which a whole one has its end marker
 _PHOTOMETRIC, _WHITE_IS_ZERO, _ORIENTATION = 262, 0, 274  # tags of TIFF and EXIF
 # What EXIF's orientation asks for before a picture is shown.
@@ -33,6 +43,22 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
+def _only_unreadable(decoder: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """Whatever else Pillow and OpenCV raise at damaged bytes, which is without number, becomes an `UnreadableImage`."""
+
+    @wraps(decoder)
+    def wrapped(*args, **kwargs):
+        try:
+            return decoder(*args, **kwargs)
+        except UnreadableImage:
+            raise
+        except Exception as error:
+            raise UnreadableImage(f"the picture is damaged and cannot be decoded ({type(error).__name__})") from None
+
+    return wrapped
+
+
+@_only_unreadable
 def decode(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The picture in a file's bytes as uint8 [height, width].
 
@@ -50,6 +76,10 @@ def decode(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     header = _check_header(content, max_pixels)
     if any(content.startswith(start) and end not in content[-_TAIL:] for start, end in _ENDS.items()):
         _check_whole(content)
+    if content.startswith(png.START):
+        content = png.plain(content)
+        if content is None:
+            raise UnreadableImage(_TRUNCATED)
     picture = _decode_grey(np.frombuffer(content, np.uint8), header)
     if picture is None:
         raise UnreadableImage("the picture is damaged and cannot be decoded")
@@ -84,7 +114,8 @@ def _check_header(content: bytes, max_pixels: int) -> _Header:
     if not content:
         raise UnreadableImage("the file is empty")
     try:
-        with Image.open(io.BytesIO(content)) as header:
+        start = content[:_PPM_HEADER] if content.startswith(b"P") else content
+        with Image.open(io.BytesIO(start), formats=FORMATS) as header:
             width, height = header.size
             transparent = header.has_transparency_data
             white_is_zero = getattr(header, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO
@@ -92,8 +123,10 @@ def _check_header(content: bytes, max_pixels: int) -> _Header:
             turn = header.getexif().get(_ORIENTATION, 1) if transparent and header.format != "TIFF" else 1
     except Image.DecompressionBombError:
         raise UnreadableImage(f"more than the {max_pixels:,} pixels allowed") from None
-    except (OSError, ValueError, SyntaxError):
+    except Exception:
         raise UnreadableImage("not an image file") from None
+    if max(width, height) > _LONGEST_SIDE:
+        raise UnreadableImage(f"{width} × {height} pixels: no side may be longer than {_LONGEST_SIDE:,}")
     if width * height > max_pixels:
         raise UnreadableImage(f"{width} × {height} pixels are more than the {max_pixels:,} allowed")
     return _Header(transparent, turn, white_is_zero)
@@ -102,10 +135,10 @@ def _check_header(content: bytes, max_pixels: int) -> _Header:
 def _check_whole(content: bytes) -> None:
     """Refuse a file that ends before its picture does; some decoders fill what is missing with grey and say nothing."""
     try:
-        with Image.open(io.BytesIO(content)) as picture:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
             picture.load()
-    except (OSError, SyntaxError):
-        raise UnreadableImage("truncated: the file ends before its picture does") from None
+    except Exception:
+        raise UnreadableImage(_TRUNCATED) from None
 
 
 def _decode_grey(content: np.ndarray, header: _Header) -> np.ndarray | None:
@@ -117,7 +150,12 @@ def _decode_grey(content: np.ndarray, header: _Header) -> np.ndarray | None:
 
 
 def _on_black(bgra: np.ndarray) -> np.ndarray:
-    full = np.iinfo(bgra.dtype).max if np.issubdtype(bgra.dtype, np.integer) else 1.0
-    grey = cv2.cvtColor(bgra, cv2.COLOR_BGRA2GRAY).astype(np.float64)
-    grey *= bgra[..., 3] / full
-    return grey if full == 1.0 else np.round(grey).astype(bgra.dtype)
+    """Luma times opacity, rounded; `full` is odd, so that no product lies in the middle between two levels."""
+    grey = cv2.cvtColor(bgra, cv2.COLOR_BGRA2GRAY)
+    if not np.issubdtype(bgra.dtype, np.integer):
+        return grey * bgra[..., 3]
+    full = np.iinfo(bgra.dtype).max
+    for start in range(0, len(grey), _STRIP):
+        rows = slice(start, start + _STRIP)
+        grey[rows] = (grey[rows].astype(np.uint32) * bgra[rows, :, 3] + full // 2) // full
+    return grey

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from fracture_mae.data.reading.decoding import FORMATS
 from fracture_mae.data.reading.dicom_signature import SIGNATURE, is_dicom
 
 _BITS = {"1": 1, "I": 32, "F": 32}  # of Pillow's modes; those that start with I;16 have 16, all others 8
@@ -49,7 +50,7 @@ def encoding_of(content: bytes) -> Encoding:
         from fracture_mae.data.reading import dicom  # pydicom takes a while to load, and most data have none
 
         return Encoding("DICOM", *dicom.encoding_of(content), _LOSSLESS_QUALITY, 0.0)
-    with Image.open(io.BytesIO(content)) as header:
+    with Image.open(io.BytesIO(content), formats=FORMATS) as header:
         depth = 16 if header.mode.startswith("I;16") else _BITS.get(header.mode, 8)
         table = getattr(header, "quantization", {}).get(0)
         quality = (_LOSSLESS_QUALITY, 0.0) if table is None else _nearest_quality(np.array(table))
