@@ -18,9 +18,8 @@ MAX_PIXELS = 2**26  # 67 megapixels; a bedside X-ray detector gives about 10
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 _LONGEST_SIDE = 2**20  # pixels that OpenCV decodes
 _STRIP = 256  # rows that are laid on black at a time
-_PPM_HEADER = (
-    4096  # bytes, more than such a header has; Pillow reads a comment in it byte by byte, 50 MB in half a minute
-)
+# Bytes, more than the header of a PPM has; Pillow reads a comment in it byte by byte, 50 MB in half a minute.
+_PPM_HEADER = 4096
 _ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}  # first bytes of JPEG and PNG, and what marks their end
 _TRUNCATED = "truncated: the file ends before its picture does"
 _TAIL = 4096  # bytes at a file's end in which a whole one has its end marker
@@ -121,8 +120,10 @@ def _decode_grey(content: np.ndarray, transparent: bool) -> np.ndarray | None:
 
 def _on_black(bgra: np.ndarray) -> np.ndarray:
     """Luma times opacity, rounded; `full` is odd, so that no product lies in the middle between two levels."""
-    full = np.iinfo(bgra.dtype).max
     grey = cv2.cvtColor(bgra, cv2.COLOR_BGRA2GRAY)
+    if not np.issubdtype(bgra.dtype, np.integer):
+        return grey * bgra[..., 3]
+    full = np.iinfo(bgra.dtype).max
     for start in range(0, len(grey), _STRIP):
         rows = slice(start, start + _STRIP)
         grey[rows] = (grey[rows].astype(np.uint32) * bgra[rows, :, 3] + full // 2) // full
