@@ -24,9 +24,8 @@ MAX_PIXELS = 2**26  # 67 megapixels; a bedside X-ray detector gives about 10
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 _LONGEST_SIDE = 2**20  # pixels that OpenCV decodes
 _STRIP = 256  # rows that are laid on black at a time
-_PPM_HEADER = (
-    4096  # bytes, more than such a header has; Pillow reads a comment in it byte by byte, 50 MB in half a minute
-)
+# Bytes, more than the header of a PPM has; Pillow reads a comment in it byte by byte, 50 MB in half a minute.
+_PPM_HEADER = 4096
 _ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}  # first bytes of JPEG and PNG, and what marks their end
 _TRUNCATED = "truncated: the file ends before its picture does"
 _TAIL = 4096  # bytes at a file's end in which a whole one has its end marker
