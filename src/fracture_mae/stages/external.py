@@ -19,6 +19,7 @@ from fracture_mae.data.types import Dataset, XRays
 from fracture_mae.evaluation import (
     calibration,
     drift,
+    gallery,
     judging,
     operating_points,
     place,
@@ -75,7 +76,7 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
     report.add(operating_points.judge({SPLIT: predictions}, decision, config, remark, certainty, chosen_on))
     report.add(usefulness.judge({SPLIT: predictions}, decision, config, remark))
     report.add(place.judge(maps, SPLIT, remark, certainty))
-    report.add(place.surest(maps, decision, SPLIT, remark))
+    report.add(gallery.judge(maps, decision, SPLIT, remark))
     report.add(_prevalence(predictions))
     report.add(_fall(loaded, predictions, certainty))
     report.add(subgroups.judge(predictions, decision, SPLIT, columns, remark, certainty))
