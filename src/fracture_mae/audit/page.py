@@ -73,7 +73,7 @@ def _copies(audit: Audit) -> list[Block]:
     largest["X-ray"] = largest["X-ray"].str[:12]
     return [
         Table(
-            audit.found.tables["independent_xrays.csv"],
+            _named(audit.found.tables["independent_xrays.csv"]),
             "Files, different contents and independent X-rays, and the files of the largest",
         ),
         Table(after, "Independent X-rays, piece of evidence by piece of evidence"),
@@ -100,7 +100,7 @@ def _conflicts(audit: Audit) -> list[Block]:
 
 
 def _claims(audit: Audit) -> list[Block]:
-    rows = report.scores(audit.honesty).rename_axis("").reset_index()
+    rows = report.scores(audit.honesty).rename_axis("what").reset_index()
     return [
         Prose(
             "The same classifier, the same files, other splits; and the label told from what is no bone. 95 % intervals."
@@ -115,7 +115,7 @@ def _shortcuts(audit: Audit) -> list[Block]:
     return [
         Prose(f"Shortcut warning: {warning}."),
         *_pictures(audit, "shortcuts.png"),
-        Table(audit.found.tables["shortcut_properties.csv"], "Properties of files, and what each is worth"),
+        Table(_named(audit.found.tables["shortcut_properties.csv"]), "Properties of files, and what each is worth"),
     ]
 
 
@@ -126,7 +126,7 @@ def _marks(audit: Audit) -> list[Block]:
         *_pictures(audit, "boxes.png"),
         _longest(audit, "same_marker.csv", "Different X-rays with the same marker"),
         *_pictures(audit, "same_marker.png"),
-        Table(audit.found.tables.get("overlays_by_source.csv", pd.DataFrame()), "Overlays by label and source"),
+        Table(_named(audit.found.tables.get("overlays_by_source.csv", pd.DataFrame())), "Overlays by label and source"),
         *_pictures(audit, "overlays.png"),
     ]
 
@@ -151,7 +151,13 @@ def _longest(audit: Audit, path: str, what: str, without: list[str] | None = Non
     shown = table.head(_MOST_ROWS)
     places = {name: shown[name].map(_end_of) for name in ("path", "a", "b") if name in shown}
     more = f"; the first {_MOST_ROWS} of {len(table):,}, {path} has all" if len(table) > _MOST_ROWS else ""
-    return Table(shown.assign(**places), f"{what}{more}")
+    return Table(_named(shown.assign(**places)), f"{what}{more}")
+
+
+def _named(table: pd.DataFrame) -> pd.DataFrame:
+    """With columns that are named for readers."""
+    words = {"xrays": "X-rays", "marked_xrays": "marked X-rays", "auroc_alone": "AUROC alone", "label_name": "label"}
+    return table.rename(columns=lambda name: words.get(name, name.replace("_", " ")))
 
 
 def _end_of(path: str) -> str:

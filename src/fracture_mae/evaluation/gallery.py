@@ -62,7 +62,7 @@ def _kinds(maps: Maps, decision: Decision, probability: np.ndarray) -> Iterator[
     right = [surest((label == truth) & (answer == truth)) for truth in (1, 0)]
     turns = sorted((turn, kind, position) for kind, found in enumerate(right) for turn, position in enumerate(found))
     yield "Right, and surest of it", np.array([position for *_, position in turns[:MOST]], dtype=np.int64)
-    yield "Least sure: nearest the threshold", surest(np.ones(len(label), dtype=bool))[::-1][:MOST]
+    yield "Least sure: nearest the threshold", np.flatnonzero(one)[np.argsort(away[one], kind="stable")][:MOST]
 
 
 def _told(maps: Maps, decision: Decision, probability: np.ndarray, position: int) -> dict[str, str]:

@@ -109,7 +109,7 @@ def _figures(facts: Facts) -> list[Block]:
     classes = report.tables[f"{split}/xray/classification_report.csv"].rename(columns={"class": "per X-ray"})
     blocks: list[Block] = [
         Table(rows, f"On {split}, at its own threshold, with 95 % intervals"),
-        Table(classes.astype({"support": int}), f"Classification report on {split}, each X-ray once"),
+        Table(classes, f"Classification report on {split}, each X-ray once"),
         *_pictures(facts, "xray/confusion_matrix.png", "xray/roc.png"),
     ]
     if not facts.is_external:
@@ -197,7 +197,7 @@ def _points(facts: Facts) -> list[Block]:
     document = report.documents[f"{split}/xray/operating_points.json"]
     rows = measured.points_table(found)
     for name, column in (("flagged per 1,000", "flagged_per_1000"), ("read per fracture", "read_per_fracture")):
-        rows[name] = found[column].round(1)
+        rows[name] = [f"{value:,.1f}" if pd.notna(value) else "undefined" for value in found[column]]
     prevalence, place_of_choice = found["prevalence"].iloc[0], document["chosen_on"]
     caption = f"On {split}, each X-ray once, at a prevalence of {prevalence:.1%}; thresholds chosen: {place_of_choice}"
     said = "\n".join(f"- {aim['said']}" for aim in document["aims"])

@@ -83,7 +83,7 @@ def test_boxes_there_say_whether_it_looks_at_the_fracture(loaded, own_test, data
     boxed = replace(there.test, table=there.test.table.assign(boxes=np.where(LABEL == 1, "0.3 0.4 0.7 0.6", "")))
     report = external.judge(loaded, replace(there, test=boxed), CONFIG, accelerator)
     assert report.metrics["external/xray/pointing_game_chance"] == pytest.approx(0.08)
-    assert {"external/maps.png", "external/places.png", "external/froc.png"} <= set(report.figures)
+    assert {"external/gallery.png", "external/places.png", "external/froc.png"} <= set(report.figures)
     assert "where, on external, of 12 X-rays with boxes: the hottest patch lies in a box in" in external.digest(report)
 
 
