@@ -14,6 +14,7 @@ from fracture_mae.pages import Card, Cards, Picture
 from fracture_mae.tracking.report import Report
 
 MOST = 6  # X-rays of a kind
+_LONGEST = 30  # letters of a line below a picture in the figure
 
 
 def judge(maps: Maps, decision: Decision, split: str, remark: str) -> Report:
@@ -80,8 +81,8 @@ def _told(maps: Maps, decision: Decision, probability: np.ndarray, position: int
 def _short(told: dict[str, str]) -> list[str]:
     """As a caption below a small picture."""
     answer = told["Answer"].partition(" (")[0].replace("probability ", "")
-    named = _shortened(f"{told['File']} · {told['Source']}", 34)
-    return [named, _shortened(f"is {told['Label']}", 34), _shortened(answer, 34)]
+    named = _shortened(f"{told['File']} · {told['Source']}", _LONGEST)
+    return [named, _shortened(f"is {told['Label']}", _LONGEST), _shortened(answer, _LONGEST)]
 
 
 def _shortened(text: str, longest: int) -> str:

@@ -16,7 +16,8 @@ from fracture_mae.plots.style import BLUE, DPI, GREEN, INK, MARK, RED, SKY, figu
 _COLUMNS = 4  # X-rays side by side, each plain and with its map
 _CELL = 1.75  # inches
 _LETTERS = 27  # that fit below two pictures, in a line
-_LETTERS_BELOW = 34  # the same of a gallery
+_SIDE = 1.1  # inches, of a picture in a gallery
+_LETTERS_BELOW = 30  # the same of a gallery
 
 
 def froc(
@@ -83,7 +84,7 @@ def maps(
         place = ((column + 0.5) / logits.shape[2], (row + 0.5) / logits.shape[1])
         under.plot(*place, marker="x", color=SKY, markersize=6, markeredgewidth=1.8)
         lines = [part for line in captions[number].splitlines() for part in textwrap.wrap(line, _LETTERS)]
-        plain.set_title("\n".join(lines), fontsize=9, color=INK, loc="left")
+        plain.set_title("\n".join(lines), fontsize=9, color=INK, loc="left", parse_math=False)
     bar = figure.colorbar(shown, ax=grid.ravel().tolist(), shrink=0.7, aspect=25, pad=0.01)
     bar.set_label(meaning, fontsize=9, color=INK)
     bar.ax.tick_params(labelsize=9)
@@ -137,7 +138,7 @@ def gallery(rows: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray, str]]], ti
     n_columns = max([_COLUMNS, *map(len, rows.values())])  # a title needs room
     width, height = 2.12, 1.8  # of a pair and its caption, where a picture's side is 1
     figure = Figure(
-        figsize=(n_columns * width * 0.95, 0.9 + 0.95 * height * max(1, len(rows))), dpi=DPI, layout="constrained"
+        figsize=(n_columns * width * _SIDE, 0.9 + _SIDE * height * max(1, len(rows))), dpi=DPI, layout="constrained"
     )
     figure.suptitle(title, fontsize=11, color=INK)
     figure.supxlabel(told, fontsize=9, color=INK)
@@ -145,12 +146,12 @@ def gallery(rows: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray, str]]], ti
     axes.set_axis_off()
     for row, (heading, shown) in enumerate(rows.items()):
         top = row * height
-        axes.text(0, top - 0.08, heading, fontsize=10, color=INK, weight="bold", va="bottom")
+        axes.text(0, top - 0.08, heading, fontsize=10, color=INK, weight="bold", va="bottom", parse_math=False)
         for column, (plain, under, caption) in enumerate(shown):
             left = column * width
             axes.imshow(plain, extent=(left, left + 1, top + 1, top))
             axes.imshow(under, extent=(left + 1, left + 2, top + 1, top))
             lines = [part for line in caption.splitlines() for part in textwrap.wrap(line, _LETTERS_BELOW)]
-            axes.text(left, top + 1.04, "\n".join(lines), fontsize=8, color=INK, va="top")
+            axes.text(left, top + 1.04, "\n".join(lines), fontsize=9, color=INK, va="top", parse_math=False)
     axes.set(xlim=(0, n_columns * width), ylim=(len(rows) * height, -0.3), aspect="equal")
     return figure

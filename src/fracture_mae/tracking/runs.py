@@ -221,6 +221,7 @@ class SilentRun(Run):
     config = tags = note = add_note = metrics = figure = figures = table = text = json = report = input = dataset = (
         _nothing
     )
+    link = place_of = _nothing
 
     @contextmanager
     def child(self, name: str) -> Iterator["SilentRun"]:
