@@ -96,7 +96,12 @@ def _leakage(audit: Audit) -> list[Block]:
 
 
 def _conflicts(audit: Audit) -> list[Block]:
-    return [_longest(audit, "label_conflicts.csv", "Files of X-rays that stand under both labels", ["group", "sha256"])]
+    metrics = audit.found.metrics
+    n_xrays, n_files = (metrics[f"label_conflicts/n_{unit}"] for unit in ("xrays", "files"))
+    return [
+        Prose(f"{n_xrays:,} X-rays ({n_files:,} files) stand under both labels; other entry points set them aside."),
+        _longest(audit, "label_conflicts.csv", "Files of X-rays that stand under both labels", ["group", "sha256"]),
+    ]
 
 
 def _claims(audit: Audit) -> list[Block]:
