@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from fracture_mae.data import loading
+from tests.unit.pages.elements import Elements, fetched
 from tests.workplace import Workplace, given
 
 pytestmark = pytest.mark.slow
@@ -63,6 +64,24 @@ def test_everything_is_logged(audited):
     assert run.data.params["n_folds"] == "3"
     assert "Traceback" not in done.stderr
     assert "Warning" not in done.stderr
+
+
+def test_the_page_holds_what_was_found(audited):
+    run, done = audited
+    page = artifact(run, "report.html").read_text(encoding="utf-8")
+    found = Elements(page)
+    assert f"to read: {artifact(run, 'report.html')}" in done.stdout
+    assert "/artifacts/report.html)" in run.data.tags["mlflow.note.content"]
+    assert found.of("h2") == [
+        *("What was asked", "How many X-rays", "Leakage between published splits", "Labels in conflict"),
+        *("What a leaky split would claim", "What the label can be guessed from", "Boxes, markers and overlays"),
+        *("Links to be checked by eye", "How to repeat it"),  # no file was rejected
+    ]
+    assert found.tags.count("img") >= len(FIGURES)
+    assert "gradient histograms, grouped split" in found.of("td")
+    assert any(f"{run.data.metrics['honest/auroc']:.3f} [" in cell for cell in found.of("td"))
+    assert f"mlflow run . -e audit_data -P data_dir={SMALL['data_dir']} -P " in page
+    assert fetched(page) == []
 
 
 def test_x_rays_without_lettering_carry_no_marker(audited):

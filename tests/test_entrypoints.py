@@ -7,6 +7,7 @@ import mlflow
 import pandas as pd
 import pytest
 
+from tests.unit.pages.elements import fetched
 from tests.workplace import DATA, SMALL, given
 
 pytestmark = pytest.mark.slow
@@ -159,6 +160,11 @@ def test_a_classifier_is_judged_on_somebody_elses_xrays(chain, steps):
     assert "external/xray/auroc/all/gradient_histograms" in metrics
     assert {"external/drift.png", "external/comparison.png", "external/xray/operating_points.csv"} <= set(files_of(run))
     assert [name for name in metrics if name.startswith(("train/", "validation/", "test/"))] == []
+    page = files_of(run)["report.html"].read_text(encoding="utf-8")
+    assert f"models:/fracture-classifier/1, judged on {run.data.tags['data']}" in page
+    assert "From its own test to here, per X-ray" in page
+    assert "-P split=external" in page
+    assert fetched(page) == []
     assert "external.synthetic.run" in chain.store.get_model_version("fracture-classifier", "1").tags
 
 

@@ -62,6 +62,12 @@ NET_BENEFIT = pd.DataFrame(
     }
 )
 
+
+def pair(caption):
+    plain, under = plots.under_map((255 * PICTURES[:1]).astype(np.uint8), np.eye(4)[None], np.full((1, 1, 4), 0.25))
+    return plain[0], under[0], caption
+
+
 FIGURES = {
     "reconstructions": lambda: plots.reconstructions(
         {"Original": PICTURES, "Masked": PICTURES, "Reconstruction": PICTURES, "Reconstruction + Visible": PICTURES},
@@ -106,6 +112,12 @@ FIGURES = {
     "one_map_without_a_box": lambda: plots.maps(
         (255 * PICTURES[:1]).astype(np.uint8), np.zeros((1, 4, 4)), ["one"], np.empty((1, 0, 4)), HEADING
     ),
+    "gallery": lambda: plots.gallery(
+        {"Missed: $a": [pair("12 $x_{$.jpg · ward\nis fractured\nnot fractured, 0.123")] * 6, "Right": [pair("a")]},
+        HEADING,
+        "map",
+    ),
+    "empty_gallery": lambda: plots.gallery({"Right": [pair("a")]}, "Gallery · test", "map"),
     "learning_curves": lambda: plots.learning_curves(HISTORY, 2, HEADING),
     "sources": lambda: plots.sources(SOURCES, HEADING),
 }
@@ -210,6 +222,20 @@ def test_sources_list_rows_without_interval_or_estimate():
     assert [text.get_text() for text in axes.get_yticklabels()] == SOURCES.index.tolist()
     texts = [text.get_text() for text in axes.child_axes[0].get_yticklabels()]
     assert texts == ["0.700 [0.600, 0.800]   99 X-rays", "0.600 [n too small]   1 X-rays", "undefined   9 X-rays"]
+
+
+def test_a_map_lies_over_its_xray_with_box_and_cross():
+    logits = np.zeros((2, 4, 4))
+    logits[0, 1, 2], logits[1] = 9, 1
+    boxes = np.array([[[0, 0.5, 0.25, 0.75], [np.nan] * 4], [[np.nan] * 4] * 2])
+    plain, under = plots.under_map(np.full((2, 8, 8), 100, np.uint8), logits, boxes, side=80)
+    assert plain.shape == under.shape == (2, 80, 80, 3)
+    green, sky = (0, 158, 115), (86, 180, 233)
+    assert tuple(plain[0, 40, 0]) == tuple(under[0, 40, 0]) == green
+    assert tuple(under[0, 30, 50]) == sky  # the middle of the patch in the second row and third column
+    assert (plain[1] == 100).all()
+    assert under[0, 22, 42].sum() > under[0, 2, 2].sum()  # hot is bright
+    assert under[1, 2, 2].sum() > under[0, 2, 2].sum()  # one scale for all
 
 
 def test_maps_speak_of_boxes_where_any_is_drawn():

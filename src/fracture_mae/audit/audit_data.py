@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
-from fracture_mae.audit import exposures, honesty, leakage, overlays, places, report
+from fracture_mae.audit import exposures, honesty, leakage, overlays, page, places, report
 from fracture_mae.config import AuditData
 from fracture_mae.data import loading
+from fracture_mae.tracking.report import Report
 from fracture_mae.tracking.runs import Run
 
 
@@ -23,23 +24,34 @@ def audit_data(config: AuditData, run: Run) -> Iterator[str]:
     run.input(copies.table, copies.name, "audit")
     run.tags(report.tags(copies, files, fingerprint))
     run.note(report.note(copies))
-    run.report(honesty.show_copies(copies, files))
+    found = honesty.show_copies(copies, files)
+    run.report(found)
     yield report.summary(copies, files)
 
-    run.report(places.show(copies.table, files))
-    yield places.sentence(copies.table)
+    told = [places.sentence(copies.table)]
+    _add(found, places.show(copies.table, files), run)
+    yield told[-1]
 
     further = exposures.find(copies.table, config.num_workers or None)
-    run.report(exposures.show(further, copies.table, copies.name, loading.read_picture))
-    yield exposures.sentence(further)
+    _add(found, exposures.show(further, copies.table, copies.name, loading.read_picture), run)
+    told.append(exposures.sentence(further))
+    yield told[-1]
 
     marks = overlays.find(copies.table, loading.read_picture, config.num_workers or None)
-    run.report(overlays.show(marks, copies.name, loading.read_picture))
-    yield overlays.sentence(marks)
+    _add(found, overlays.show(marks, copies.name, loading.read_picture), run)
+    told.append(overlays.sentence(marks))
+    yield told[-1]
 
     judged = honesty.judge(copies, files, config.n_folds, config.seed)
-    run.report(honesty.show_honesty(judged, copies))
+    _add(found, honesty.show_honesty(judged, copies), run)
     run.tags({"shortcut_warning": judged.probe.warning_or_none})
-    run.note(report.note(copies, judged))
+    run.note(f"{report.note(copies, judged)}\n\nTo read: {run.link(page.FILE)}")
     run.json(report.document(copies, files, fingerprint, further, marks, judged, config.model_dump()), "audit.json")
-    yield report.verdict(judged)
+    run.text(page.page(page.Audit(copies, files, fingerprint, judged, found, tuple(told)), config, run.id), page.FILE)
+    yield f"{report.verdict(judged)}\nto read: {run.place_of(page.FILE)}"
+
+
+def _add(found: Report, further: Report, run: Run) -> None:
+    """Log it at once, and keep it for the page."""
+    run.report(further)
+    found.add(further)

@@ -135,7 +135,7 @@ def show_honesty(honesty: Honesty, copies: FoundCopies) -> Report:
             "shortcuts.png": figures.shortcuts(probe, f"What the label can be guessed from · {preprocessed}"),
             "leaky_vs_honest.png": figures.leaky_vs_honest(
                 honesty.claims,
-                f"The same classifier, the same files, other splits · {preprocessed}",
+                f"The same classifier, the same files, other splits\n{preprocessed}",
             ),
         },
     )

@@ -1,5 +1,6 @@
 """Config fields to click options: flags, help and errors all come from `fracture_mae.config`."""
 
+import shlex
 from collections.abc import Callable
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -12,6 +13,7 @@ from fracture_mae.config import Config
 
 C = TypeVar("C", bound=Config)
 
+_ALWAYS = ("data_dir", "seed")  # in a line that repeats a run
 _BOUNDS = {
     "ge": "at least {}",
     "gt": "above {}",
@@ -99,3 +101,19 @@ def _describe(annotation: Any, metadata: list[Any]) -> str:
         if getattr(constraint, attribute, None) is not None
     ]
     return ", ".join([_TYPE_NAMES[annotation], *bounds])
+
+
+def mlflow_run(entry_point: str, config: Config, **settled: object) -> str:
+    """The line of a shell that repeats a run: its data, seed and all that is not left at its default.
+
+    settled: values to write instead of those of `config`, such as the version that an alias stood for.
+    """
+    values = config.model_dump() | settled
+    told = {
+        name: value
+        for name, value in values.items()
+        if name in (*_ALWAYS, *settled) or value != type(config).model_fields[name].default
+    }
+    return " ".join(
+        ["mlflow run .", "-e", entry_point, *(f"-P {shlex.quote(f'{name}={value}')}" for name, value in told.items())]
+    )

@@ -15,8 +15,6 @@ from fracture_mae.data.types import XRays
 from fracture_mae.evaluation.judging import Certainty, drawn, flat_metrics, with_ends
 from fracture_mae.evaluation.prediction import predict_with_maps
 from fracture_mae.metrics import place as metrics
-from fracture_mae.metrics import thresholds
-from fracture_mae.metrics.decision import Decision
 from fracture_mae.metrics.ends import Interval
 from fracture_mae.metrics.intervals import intervals
 from fracture_mae.metrics.rates import share
@@ -129,40 +127,6 @@ def digest(report: Report, place: str) -> str:
             f"  at {rates} false marks per X-ray the fracture is found in {found}; of all boxes {boxes}",
         ]
     )
-
-
-def surest(maps: Maps, decision: Decision, split: str, remark: str) -> Report:
-    """A figure of the maps of the surest answers, right and wrong ones of both kinds: one file of each X-ray."""
-    positions = _surest(maps, decision)
-    chosen = maps.subset(positions)
-    probability = decision.probability(chosen.predictions["logit"])
-    names = decision.label_names
-    captions = [
-        f"{names[label]}\nanswer: {names[answer]}, {value:.2f}"
-        for label, answer, value in zip(
-            chosen.xrays.label, thresholds.decide(probability, decision.threshold).astype(int), probability, strict=True
-        )
-    ]
-    title = f"Where it sees a fracture · surest right and wrong answers · {split}"
-    boxes = np.where(chosen.with_place[:, None, None], chosen.xrays.boxes, np.nan)
-    pictures = chosen.xrays.images(np.arange(len(chosen.xrays)))
-    title = f"{title}\n{remark}" if remark else title
-    figure = plots.maps(pictures, chosen.logit, captions, boxes, title=title, meaning=maps.meaning)
-    return Report(figures={f"{split}/maps.png": figure})
-
-
-def _surest(maps: Maps, decision: Decision) -> np.ndarray:
-    """Positions of up to `_SHOWN` files, in turn the surest of each kind: a fracture found, none seen, one missed, a false alarm."""
-    logit, label = maps.predictions["logit"].to_numpy(), maps.xrays.label
-    answer = thresholds.decide(decision.probability(logit), decision.threshold).astype(int)
-    one = is_original(maps.xrays.table)
-    kinds = []
-    for truth, said in ((1, 1), (0, 0), (1, 0), (0, 1)):
-        of_kind = np.flatnonzero(one & (label == truth) & (answer == said))
-        kinds.append(of_kind[np.argsort(-logit[of_kind] if said else logit[of_kind], kind="stable")])
-    turns = [(turn, kind, position) for kind, found in enumerate(kinds) for turn, position in enumerate(found[:_SHOWN])]
-    chosen = sorted(sorted(turns)[:_SHOWN], key=lambda each: each[1::-1])
-    return np.array([position for _, _, position in chosen], dtype=np.int64)
 
 
 def _hottest(boxed: Maps) -> pd.DataFrame:

@@ -22,8 +22,8 @@ from fracture_mae.plots.decisions import (
     threshold_sweep,
 )
 from fracture_mae.plots.pictures import reconstructions
-from fracture_mae.plots.places import froc, maps
-from fracture_mae.plots.style import heading, interval_text
+from fracture_mae.plots.places import froc, gallery, maps, under_map
+from fracture_mae.plots.style import heading, interval_text, png
 
 __all__ = [
     "confusion_matrix",
@@ -33,11 +33,13 @@ __all__ = [
     "fold_roc_curves",
     "fold_spread",
     "froc",
+    "gallery",
     "heading",
     "interval_text",
     "learning_curves",
     "maps",
     "operating_points",
+    "png",
     "precision_recall_curves",
     "reconstructions",
     "reliability",
@@ -45,4 +47,5 @@ __all__ = [
     "sources",
     "subgroups",
     "threshold_sweep",
+    "under_map",
 ]

@@ -3,8 +3,11 @@
 import textwrap
 from collections.abc import Mapping, Sequence
 
+import cv2
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -13,6 +16,8 @@ from fracture_mae.plots.style import BLUE, DPI, GREEN, INK, MARK, RED, SKY, figu
 _COLUMNS = 4  # X-rays side by side, each plain and with its map
 _CELL = 1.75  # inches
 _LETTERS = 27  # that fit below two pictures, in a line
+_SIDE = 1.1  # inches, of a picture in a gallery
+_LETTERS_BELOW = 30  # the same of a gallery
 
 
 def froc(
@@ -79,7 +84,7 @@ def maps(
         place = ((column + 0.5) / logits.shape[2], (row + 0.5) / logits.shape[1])
         under.plot(*place, marker="x", color=SKY, markersize=6, markeredgewidth=1.8)
         lines = [part for line in captions[number].splitlines() for part in textwrap.wrap(line, _LETTERS)]
-        plain.set_title("\n".join(lines), fontsize=9, color=INK, loc="left")
+        plain.set_title("\n".join(lines), fontsize=9, color=INK, loc="left", parse_math=False)
     bar = figure.colorbar(shown, ax=grid.ravel().tolist(), shrink=0.7, aspect=25, pad=0.01)
     bar.set_label(meaning, fontsize=9, color=INK)
     bar.ax.tick_params(labelsize=9)
@@ -90,3 +95,63 @@ def maps(
 def _draw_boxes(axes: Axes, boxes: np.ndarray) -> None:
     for x0, y0, x1, y1 in boxes[~np.isnan(boxes).any(axis=1)]:
         axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=GREEN, linewidth=1.3))
+
+
+def under_map(
+    pictures: np.ndarray, logits: np.ndarray, boxes: np.ndarray, side: int = 224
+) -> tuple[np.ndarray, np.ndarray]:
+    """X-rays as red, green and blue, plain and under their maps, which have one scale and a cross at the hottest patch.
+
+    pictures: uint8 [n, h, h]; logits: [n, rows, columns], of each patch; boxes: [n, M, 4], as of `maps`;
+    side: of what comes back [pixels].
+    Two arrays uint8 [n, side, side, 3].
+    """
+    low, high = np.quantile(logits, [0.05, 1]) if len(logits) else (0, 1)
+    heat = colormaps["inferno"](np.clip((logits - low) / max(high - low, 1e-12), 0, 1))[..., :3] * 255
+    plain = np.zeros((len(pictures), side, side, 3), np.uint8)
+    under = np.zeros_like(plain)
+    for number, picture in enumerate(pictures):
+        shrinks = picture.shape[0] > side
+        grey = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+        plain[number] = grey[..., None]
+        coloured = cv2.resize(heat[number], (side, side), interpolation=cv2.INTER_NEAREST)
+        under[number] = np.round(0.45 * plain[number] + 0.55 * coloured)
+        for image in (plain[number], under[number]):
+            for x0, y0, x1, y1 in boxes[number][~np.isnan(boxes[number]).any(axis=1)]:
+                corners = [(round(x * (side - 1)), round(y * (side - 1))) for x, y in ((x0, y0), (x1, y1))]
+                cv2.rectangle(image, *corners, _colour(GREEN), 1)
+        row, column = np.unravel_index(logits[number].argmax(), logits[number].shape)
+        place = (int((column + 0.5) / logits.shape[2] * side), int((row + 0.5) / logits.shape[1] * side))
+        cv2.drawMarker(under[number], place, _colour(SKY), cv2.MARKER_TILTED_CROSS, 11, 2)
+    return plain, under
+
+
+def _colour(name: str) -> tuple[int, ...]:
+    return tuple(round(255 * part) for part in to_rgb(name))
+
+
+def gallery(rows: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray, str]]], title: str, told: str) -> Figure:
+    """Draw a row of X-rays for each heading, each plain and under its map, with a caption below.
+
+    rows: heading → (plain and under its map, uint8 [h, h, 3], caption) of each; told: what maps and marks mean.
+    """
+    n_columns = max([_COLUMNS, *map(len, rows.values())])  # a title needs room
+    width, height = 2.12, 1.8  # of a pair and its caption, where a picture's side is 1
+    figure = Figure(
+        figsize=(n_columns * width * _SIDE, 0.9 + _SIDE * height * max(1, len(rows))), dpi=DPI, layout="constrained"
+    )
+    figure.suptitle(title, fontsize=11, color=INK)
+    figure.supxlabel(told, fontsize=9, color=INK)
+    axes = figure.subplots()
+    axes.set_axis_off()
+    for row, (heading, shown) in enumerate(rows.items()):
+        top = row * height
+        axes.text(0, top - 0.08, heading, fontsize=10, color=INK, weight="bold", va="bottom", parse_math=False)
+        for column, (plain, under, caption) in enumerate(shown):
+            left = column * width
+            axes.imshow(plain, extent=(left, left + 1, top + 1, top))
+            axes.imshow(under, extent=(left + 1, left + 2, top + 1, top))
+            lines = [part for line in caption.splitlines() for part in textwrap.wrap(line, _LETTERS_BELOW)]
+            axes.text(left, top + 1.04, "\n".join(lines), fontsize=9, color=INK, va="top", parse_math=False)
+    axes.set(xlim=(0, n_columns * width), ylim=(len(rows) * height, -0.3), aspect="equal")
+    return figure

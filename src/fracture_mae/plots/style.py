@@ -1,5 +1,8 @@
 """How every figure of the project looks. Colours are those of Okabe and Ito, which colour-blind readers can tell apart."""
 
+import io
+from weakref import WeakKeyDictionary
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,6 +13,8 @@ GREY, INK = "#7A7A7A", "#222222"
 REFERENCE = {"color": GREY, "linestyle": ":", "linewidth": 1.2}  # chance, or the ideal
 MARK = {"color": INK, "linestyle": "--", "linewidth": 1.2}  # what was chosen
 DPI = 120
+
+_DRAWN: WeakKeyDictionary[Figure, bytes] = WeakKeyDictionary()
 
 
 def heading(what: str, split: str = "", n_files: int | None = None, n_groups: int | None = None) -> str:
@@ -50,3 +55,12 @@ def interval_text(estimate: float, low: float, high: float, sign: str = "") -> s
     if np.isnan(estimate):
         return "undefined"
     return f"{estimate:{sign}.3f} " + ("[n too small]" if np.isnan(low) else f"[{low:{sign}.3f}, {high:{sign}.3f}]")
+
+
+def png(figure: Figure) -> bytes:
+    """A finished figure as a PNG file; drawn once, which takes most of the time, however often it is asked for."""
+    if figure not in _DRAWN:
+        file = io.BytesIO()
+        figure.savefig(file, format="png")
+        _DRAWN[figure] = file.getvalue()
+    return _DRAWN[figure]

@@ -13,6 +13,7 @@ from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import (
     accepted,
     calibration,
+    gallery,
     judging,
     operating_points,
     place,
@@ -30,7 +31,7 @@ from fracture_mae.evaluation.strata import NO_REFERENCES, Strata
 from fracture_mae.metrics.ends import FEWEST_GROUPS
 from fracture_mae.models.gate import Gate
 from fracture_mae.processes.accelerator import make_accelerator
-from fracture_mae.stages import external, inputs, promote, reconstruct
+from fracture_mae.stages import evaluation_page, external, inputs, promote, reconstruct
 from fracture_mae.stages.model_card import writing
 from fracture_mae.stages.model_card.facts import Facts
 from fracture_mae.tracking.registered_models import LoadedClassifier, open_classifier
@@ -73,12 +74,17 @@ def evaluate(config: Evaluate, run: Run) -> str:
     verdict.tags["shortcut_warning"] = warning
     run.report(verdict)
     report.add(verdict)
-    run.text(writing.write(Facts(loaded, dataset, report, run.id, run.page)), writing.FILE)
+    facts = Facts(loaded, dataset, report, run.id, run.page)
+    card = writing.write(facts)
+    run.text(card, writing.FILE)
+    run.text(evaluation_page.page(facts, config, card), evaluation_page.FILE)
+    run.add_note(f"To read: {run.link(evaluation_page.FILE)}")
     lines = [
         (external.digest if is_external else digest)(report),
         reconstruct.reconstruction_digest(report, dataset.test.name),
         f"shortcut warning: {warning}",
         str(promotion),
+        f"to read: {run.place_of(evaluation_page.FILE)}",
     ]
     return "\n".join(filter(None, lines))
 
@@ -129,7 +135,7 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
     logits: dict[str, dict[str, np.ndarray]] = {}
     for split in _PLACED:
         report.add(place.judge(maps[split], split, remark, certainty))
-        report.add(place.surest(maps[split], loaded.decision, split, remark))
+        report.add(gallery.judge(maps[split], loaded.decision, split, remark))
     if config.references:
         frozen, tags = inputs.load_reference(config, accelerator)
         report.tags |= tags

@@ -20,6 +20,7 @@ from fracture_mae.evaluation import (
     accepted,
     calibration,
     drift,
+    gallery,
     judging,
     operating_points,
     place,
@@ -77,7 +78,7 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
     report.add(operating_points.judge({SPLIT: predictions}, decision, config, remark, certainty, chosen_on))
     report.add(usefulness.judge({SPLIT: predictions}, decision, config, remark))
     report.add(place.judge(maps, SPLIT, remark, certainty))
-    report.add(place.surest(maps, decision, SPLIT, remark))
+    report.add(gallery.judge(maps, decision, SPLIT, remark))
     shown = predictions, dataset.test, Gate.load(loaded.folder), loaded.classifier, decision, certainty
     report.add(accepted.judge(*shown, **options))
     report.add(_prevalence(predictions))

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -25,6 +25,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils import name_utils
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT, MLFLOW_RUN_NAME
 
+from fracture_mae import plots
 from fracture_mae.config import Config
 from fracture_mae.data import splits, unlabelled
 from fracture_mae.data.copies import groups
@@ -55,6 +56,14 @@ class Run:
     def page(self) -> str:
         """Its place in the UI, as a link from any other page there."""
         return lineage.page_of(self._client.get_run(self.id).info.experiment_id, self.id)
+
+    def link(self, path: str) -> str:
+        """A file that it has logged, as a link in Markdown that works wherever the UI shows it."""
+        return f"[{path}]({self.page}/artifacts/{path})"
+
+    def place_of(self, path: str) -> str:
+        """Where a file that it has logged lies: a path, or an address in the store that the artifacts are in."""
+        return f"{self._client.get_run(self.id).info.artifact_uri.removeprefix('file://')}/{path}"
 
     def tags(self, tags: Mapping[str, Any]) -> None:
         self._client.log_batch(self.id, tags=[RunTag(key, str(value)) for key, value in tags.items()])
@@ -90,7 +99,11 @@ class Run:
         )
 
     def figure(self, figure: Figure, path: str) -> None:
-        mlflow.log_figure(figure, path)
+        place = PurePosixPath(path)
+        with TemporaryDirectory() as folder:
+            file = Path(folder, place.name)
+            file.write_bytes(plots.png(figure))
+            mlflow.log_artifact(str(file), None if place.parent == PurePosixPath() else str(place.parent))
 
     def table(self, table: pd.DataFrame, path: str, *, index: bool = False) -> None:
         """A table as CSV."""
@@ -208,6 +221,7 @@ class SilentRun(Run):
     config = tags = note = add_note = metrics = figure = figures = table = text = json = report = input = dataset = (
         _nothing
     )
+    link = place_of = _nothing
 
     @contextmanager
     def child(self, name: str) -> Iterator["SilentRun"]:

@@ -5,8 +5,8 @@ import pytest
 from click.testing import CliRunner
 from pydantic import Field
 
-from fracture_mae.config import Config, NumberOrWord, TrainClassifier
-from fracture_mae.config.command_line import flag, options_from, parse
+from fracture_mae.config import AuditData, Config, NumberOrWord, TrainClassifier
+from fracture_mae.config.command_line import flag, mlflow_run, options_from, parse
 
 
 class Example(Config):
@@ -93,3 +93,12 @@ def test_values_that_do_not_go_together_are_explained_by_their_flag():
     assert first.startswith("--sampler: found 'xray' beside --weight-by group, expected a sampler that draws files")
     expected = "0 or a whole number, at least 2, at most 20 or sources or both, such as 5,sources"
     assert second == f"--cross-validate: found '1', expected {expected}"
+
+
+def test_a_run_is_repeated_by_its_data_its_seed_and_what_is_not_a_default():
+    config = AuditData(data_dir="my X-rays", n_folds=3)
+    assert (
+        mlflow_run("audit_data", config) == "mlflow run . -e audit_data -P 'data_dir=my X-rays' -P seed=0 -P n_folds=3"
+    )
+    settled = mlflow_run("audit_data", AuditData(), n_folds=5)  # said whatever the default is
+    assert settled == "mlflow run . -e audit_data -P data_dir=synthetic -P seed=0 -P n_folds=5"

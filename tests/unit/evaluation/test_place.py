@@ -1,32 +1,13 @@
 import numpy as np
 import pytest
 
-from fracture_mae.data.types import XRays
 from fracture_mae.evaluation import place
 from fracture_mae.evaluation.judging import Certainty
 from fracture_mae.evaluation.place import Maps
-from fracture_mae.metrics.decision import Decision
 from fracture_mae.metrics.rates import wilson
-from tests import builders
+from tests.unit.evaluation.maps import UPPER_LEFT, maps_of
 
 CERTAINTY = Certainty(200, 0)
-DECISION = Decision(("not fractured", "fractured"))
-UPPER_LEFT = "0 0 0.5 0.5"
-
-
-def maps_of(label, boxes, hottest, group=None, logit=0.0, height=builders.SIDE):
-    """Maps of 4 x 4 patches, 1 at the hottest one and below elsewhere; boxes as texts.
-
-    Args:
-        height: of the films, which lie centred in their squares of 32 pixels.
-    """
-    made = builders.xrays("made", label, group)
-    placed = {"boxes": boxes, "height": height, "top": (builders.SIDE - height) / 2}
-    xrays = XRays(made.name, made.table.assign(**placed), made.pixels, made.rows)
-    patches = np.random.default_rng(0).uniform(-9, -8, (len(label), 4, 4))
-    for each, (row, column) in zip(patches, hottest, strict=True):
-        each[row, column] = 1
-    return Maps(xrays, xrays.table.assign(logit=logit), patches, "Logit")
 
 
 def test_copies_of_an_xray_count_as_one():
@@ -97,23 +78,6 @@ def test_the_digest_is_in_words():
     assert first.startswith("where, on test, of 2 X-rays with boxes: the hottest patch lies in a box in 0.500 [")
     assert first.endswith("(by chance: 0.250)")
     assert second.startswith("  at 0.5, 1, 2 false marks per X-ray the fracture is found in 0.000")
-
-
-def test_the_surest_answers_of_each_kind_are_shown():
-    logit = np.array([5.0, 4, -1, -3, 2, 1, -7, -6, -5, 3])
-    label = [1, 1, 1, 1, 0, 0, 0, 0, 0, 1]
-    maps = maps_of(label, [UPPER_LEFT] + [""] * 9, [(0, 0)] * 10, logit=logit)
-    # Found: 5 and 4; none seen: -7 and -6; missed: -3 and -1; false alarms: 2 and 1.
-    assert place._surest(maps, DECISION).tolist() == [0, 1, 6, 7, 3, 2, 4, 5]
-    few = maps.subset(np.array([0, 1, 9, 4]))  # of a kind that has none, others take the places
-    assert place._surest(few, DECISION).tolist() == [0, 1, 2, 3]
-    figures = place.surest(maps, DECISION, "test", "LEAKY").figures
-    assert list(figures) == ["test/maps.png"]
-
-
-def test_one_file_of_an_xray_is_shown():
-    maps = maps_of([1, 1, 0], ["", "", ""], [(0, 0)] * 3, group=[0, 0, 1], logit=np.array([2.0, 3, -1]))
-    assert len(place._surest(maps, DECISION)) == 2
 
 
 def test_maps_of_folds_are_joined_in_their_order():

@@ -111,7 +111,7 @@ def test_every_split_is_judged_and_compared_if_asked(folder, dataset, accelerato
     )
     assert why in judging.strata_digest(found, ["validation", "test"])
     assert "train/xray/auroc_within_strata" not in found.metrics
-    assert {path for path in found.figures if "maps" in path} == {"validation/maps.png", "test/maps.png"}
+    assert {path for path in found.figures if "gallery" in path} == {"validation/gallery.png", "test/gallery.png"}
     assert not any("pointing_game" in name for name in found.metrics)  # no boxes are there
     printed = evaluate.digest(found)
     assert "where, on" not in printed

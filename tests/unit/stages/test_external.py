@@ -10,10 +10,12 @@ from fracture_mae.evaluation.own_data import OwnData
 from fracture_mae.evaluation.prediction import predict
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import classifier as classifier_model
-from fracture_mae.stages import external, promote
+from fracture_mae.stages import evaluation_page, external, promote
+from fracture_mae.stages.model_card.facts import Facts
 from fracture_mae.tracking import runs
 from fracture_mae.tracking.registered_models import LoadedClassifier
 from tests import builders
+from tests.unit.pages.elements import Elements, fetched
 
 DECISION = Decision(("not fractured", "fractured"), threshold=0.47, slope=0.8)
 CONFIG = Evaluate(split="external", n_draws=100)
@@ -98,7 +100,7 @@ def test_boxes_there_say_whether_it_looks_at_the_fracture(loaded, own_test, data
     boxed = replace(there.test, table=there.test.table.assign(boxes=np.where(LABEL == 1, "0.3 0.4 0.7 0.6", "")))
     report = external.judge(loaded, replace(there, test=boxed), CONFIG, accelerator)
     assert report.metrics["external/xray/pointing_game_chance"] == pytest.approx(0.08)
-    assert {"external/maps.png", "external/places.png", "external/froc.png"} <= set(report.figures)
+    assert {"external/gallery.png", "external/places.png", "external/froc.png"} <= set(report.figures)
     assert "where, on external, of 12 X-rays with boxes: the hottest patch lies in a box in" in external.digest(report)
 
 
@@ -121,23 +123,38 @@ def test_nothing_is_fitted_or_chosen_on_them(loaded, own_test, dataset, accelera
 
 
 @pytest.mark.parametrize(("label", "rate"), [(0, "specificity"), (1, "sensitivity")])
-def test_one_class_alone_is_judged(loaded, own_test, dataset, accelerator, label, rate):
-    report = external.judge(loaded, abroad(dataset, np.full(8, label)), CONFIG, accelerator)
+def test_one_class_alone_is_judged(store, loaded, own_test, dataset, accelerator, label, rate):
+    there = abroad(dataset, np.full(8, label))
+    report = external.judge(loaded, there, CONFIG, accelerator)
     assert f"external/xray/{rate}" in report.metrics
     assert "external/xray/auroc" not in report.metrics
     assert f"external/fall/{rate}" in report.metrics
     printed = external.digest(report)
     assert "nan" not in printed.replace("PPV", "").lower().split("operating points")[0]
     assert "calibration slope (1): undefined" in printed
+    found = page_of(loaded, there, report)
+    assert "Is it of use?" not in found.of("h2")  # what flags none is not of less use where nothing is fractured
+    assert "nan" not in found.of("td")
+    assert any(text.startswith(f"On 8 X-rays of another collection, {8 * label} of them") for text in found.of("p"))
 
 
-def test_what_is_not_at_hand_is_said(loaded, dataset, accelerator, monkeypatch):
+def page_of(loaded, there, report):
+    text = evaluation_page.page(Facts(loaded, there, report, "a" * 32, ""), CONFIG, "# Card\n\nWords")
+    assert fetched(text) == []
+    return Elements(text)
+
+
+def test_what_is_not_at_hand_is_said(store, loaded, dataset, accelerator, monkeypatch):
     monkeypatch.setattr(promote, "judged_in", lambda _: None)
     (loaded.folder / "own_data.npz").unlink()
-    report = external.judge(loaded, abroad(dataset, LABEL), CONFIG, accelerator)
+    there = abroad(dataset, LABEL)
+    report = external.judge(loaded, there, CONFIG, accelerator)
     assert "external/comparison.csv" not in report.tables
     assert "external/drift.csv" not in report.tables
     assert report.tables["external/xray/operating_points.csv"]["name"].tolist() == ["own", "default"]
     printed = external.digest(report)
     assert "not at hand: this classifier keeps nothing of its own data" in printed
     assert "fall from its own test: not at hand" in printed
+    found = page_of(loaded, there, report)
+    assert "What came out" in found.of("h2")
+    assert not [text for text in found.of("p") if "its own test to here" in text]

@@ -4,84 +4,15 @@ import re
 from dataclasses import replace
 
 import pandas as pd
-import pytest
 
-from fracture_mae.config import Evaluate
 from fracture_mae.evaluation import subgroups
-from fracture_mae.metrics.decision import Decision
-from fracture_mae.models import classifier as classifier_model
-from fracture_mae.stages import evaluate
 from fracture_mae.stages.model_card import checklists, markdown, writing
-from fracture_mae.stages.model_card.facts import Facts
 from fracture_mae.stages.model_card.sections import SECTIONS
 from fracture_mae.tracking import registry
 from fracture_mae.tracking.registered_models import LoadedClassifier
 from fracture_mae.tracking.report import Report
 from tests import builders
-
-NAME = registry.CLASSIFIER
-DECISION = Decision(("not fractured", "fractured"), threshold=0.47, split_fingerprint="5" * 16)
-SOURCES = {
-    "source": ["mean of sources", "all, pooled"],
-    "auroc": [0.61, 0.7],
-    "auroc_low": [0.4, 0.6],
-    "auroc_high": [0.8, 0.8],
-}
-HELD_OUT = pd.DataFrame({"model": "classifier", **SOURCES})
-COMPARED = pd.DataFrame(
-    {
-        "model": ["classifier", "gradient histograms"],
-        "estimate": [0.5, 0.58],
-        "low": [0.4, 0.5],
-        "high": [0.6, 0.7],
-        "source": "all",
-    }
-)
-OF_MAE = {
-    "model": "preset vit-mae-nano, random weights",
-    "entry_point": "finetune_mae",
-    "recipe": "default",
-    "data": "films",
-}
-OF_CLASSIFIER = {"encoder": "models:/xray-mae/1", "entry_point": "train_classifier", "data": "films", "leakage": "0%"}
-
-
-@pytest.fixture
-def registered(store, tmp_path, monkeypatch):
-    """Version 1 of the classifier, made from an MAE that began as a preset, and judged on held-out sources."""
-    experiment = store.create_experiment("made", artifact_location=(tmp_path / "artifacts").as_uri())
-    runs = {}
-    for name, tags in (("xray-mae", OF_MAE), (NAME, OF_CLASSIFIER)):
-        run = runs[name] = store.create_run(experiment).info.run_id
-        for key, value in tags.items():
-            store.set_tag(run, key, value)
-        store.create_registered_model(name)
-        store.create_model_version(name, source="/nowhere", run_id=run)
-    store.log_param(runs[NAME], "split", "grouped")
-    store.log_param(runs[NAME], "epochs", "12")
-    store.log_metric(runs[NAME], "train/n_xrays", 700)
-    store.log_text(runs[NAME], HELD_OUT.to_csv(index=False), "held_out_sources/comparison.csv")
-    return store
-
-
-@pytest.fixture
-def network(tiny_mae):
-    return classifier_model.from_mae(tiny_mae, pool="mean", seed=0)
-
-
-@pytest.fixture
-def judged(tmp_path, dataset, network, accelerator):
-    """A classifier, the data, and what an evaluation finds."""
-    dataset.test.table["csv_age"] = ["7", "70", "7", "70", "7", "70"]
-    loaded = LoadedClassifier(f"models:/{NAME}/1", "1", network, DECISION, builders.shown([]), tmp_path)
-    report = evaluate.judge(loaded, dataset, Evaluate(n_draws=100, references=False), accelerator)
-    report.tables["test/comparison.csv"] = COMPARED
-    report.tags |= {"shortcut_warning": "none", "promotion": "not promoted: --promote never"}
-    return loaded, dataset, report
-
-
-def facts(loaded, dataset, report):
-    return Facts(loaded, dataset, report, "a" * 32, "#/experiments/1/runs/" + "a" * 32)
+from tests.unit.stages.judged import DECISION, NAME, facts
 
 
 def test_every_item_of_the_checklists_has_a_place():

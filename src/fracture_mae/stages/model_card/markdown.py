@@ -1,6 +1,7 @@
 """Tables, intervals and names as Markdown."""
 
 import html
+import re
 
 import numpy as np
 import pandas as pd
@@ -33,3 +34,9 @@ def words(metric: str) -> str:
 def run(run_id: str, page: str) -> str:
     """A link to a run's page."""
     return f"[run {run_id[:8]}]({page})"
+
+
+def code(text: str) -> str:
+    """A name as it is written, whatever signs are in it."""
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence} {text} {fence}" if len(fence) > 1 else f"`{text}`"

@@ -92,6 +92,16 @@ def points(facts: Facts) -> list[str]:
     found = facts.table("test/xray/operating_points.csv")
     if found is None:
         return [f"{NOT_MEASURED.capitalize()}."]
+    prevalence = found["prevalence"].iloc[0]
+    return [
+        f"Each X-ray once, on test, at a prevalence of {prevalence:.1%}; thresholds chosen on validation.",
+        "",
+        *table(points_table(found)),
+    ]
+
+
+def points_table(found: pd.DataFrame) -> pd.DataFrame:
+    """What a reader wants of a table `operating_points.csv`."""
     shown = pd.DataFrame({"operating point": found["name"], "threshold": found["threshold"].map("{:.3f}".format)})
     for rate in ("sensitivity", "specificity"):
         shown[rate] = [
@@ -99,12 +109,7 @@ def points(facts: Facts) -> list[str]:
         ]
     for rate, name in (("precision", "PPV"), ("negative_predictive_value", "NPV")):
         shown[name] = found[rate].map(lambda value: "undefined" if pd.isna(value) else f"{value:.3f}")
-    prevalence = found["prevalence"].iloc[0]
-    return [
-        f"Each X-ray once, on test, at a prevalence of {prevalence:.1%}; thresholds chosen on validation.",
-        "",
-        *table(shown),
-    ]
+    return shown
 
 
 def judged_subgroups(facts: Facts) -> list[str]:
@@ -124,6 +129,11 @@ def subgroups(facts: Facts, all_of_them: bool = True) -> list[str]:
         found = found[found[["sensitivity_low", "specificity_low"]].notna().any(axis=1)]
         if not len(found):
             return [warning]
+    return [*table(subgroups_table(found)), "", "No interval: fewer than ten X-rays of a class.", "", warning]
+
+
+def subgroups_table(found: pd.DataFrame) -> pd.DataFrame:
+    """What a reader wants of a table `subgroups.csv`."""
     names = {
         "sensitivity": "sensitivity",
         "specificity": "specificity",
@@ -136,11 +146,11 @@ def subgroups(facts: Facts, all_of_them: bool = True) -> list[str]:
         shown[text] = [
             plots.interval_text(*row) for row in found[[name, f"{name}_low", f"{name}_high"]].to_numpy(float)
         ]
-    return [*table(shown), "", "No interval: fewer than ten X-rays of a class.", "", warning]
+    return shown
 
 
 def looks(facts: Facts) -> list[str]:
-    failures = "The surest right and wrong answers are drawn in `test/maps.png` of the evaluation."
+    failures = "The surest wrong and right answers, and those nearest the threshold, are drawn in `test/gallery.png` of the evaluation."
     if facts.is_external or "test/place.csv" not in facts.report.tables:
         return [f"Against boxes around fractures: {NOT_MEASURED}. {failures}"]
     return [place.digest(facts.report, "test"), "", failures]
