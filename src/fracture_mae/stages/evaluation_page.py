@@ -9,6 +9,7 @@ from fracture_mae import plots
 from fracture_mae.config import Evaluate
 from fracture_mae.config.command_line import mlflow_run
 from fracture_mae.evaluation import (
+    accepted,
     calibration,
     judging,
     operating_points,
@@ -26,6 +27,7 @@ from fracture_mae.stages.model_card.markdown import code, words
 from fracture_mae.tracking import lineage
 
 FILE = "report.html"
+_OF_ALL = ["all_estimate", "all_low", "all_high"]
 _ASKED = ("seed", "n_draws", "subgroups", "prevalence", "cost_false_negative", "cost_false_positive", "assurance")
 
 
@@ -234,10 +236,30 @@ def _where(facts: Facts) -> list[Block]:
     )
 
 
+def _like_its_own(facts: Facts) -> list[Block]:
+    report, split = facts.report, _split(facts)
+    told = accepted.digest(report, split)
+    blocks: list[Block] = [Prose(told.replace("\n  ", "\n\n"))] if told else []
+    by_source = report.tables.get(f"{split}/refused_by_source.csv")
+    if by_source is not None:
+        shown = by_source.rename(columns={name: words(name) for name in by_source})
+        blocks.append(Table(shown, "Files that the gate refuses, by source"))
+    measured = report.tables.get(f"{split}/accepted.csv")
+    if measured is not None:
+        rows = {
+            "at accepted X-rays": [with_ends(row) for _, row in measured.iterrows()],
+            "at all": [plots.interval_text(*row[_OF_ALL]) for _, row in measured.iterrows()],
+        }
+        table = pd.DataFrame({"metric": measured["metric"].map(words), **rows})
+        blocks.append(Table(table, f"On {split}, per X-ray, at its own threshold"))
+    return blocks
+
+
 def _sizes(facts: Facts) -> list[Block]:
     told = str(facts.report.tags.get(f"sample_size.{_split(facts)}", ""))
     seeds = training_seeds.digest(facts.report, _split(facts))
-    return [Prose(f"{each[0].upper()}{each[1:]}.") for each in (told, seeds) if each]
+    told = [Prose(f"{each[0].upper()}{each[1:]}.") for each in (told, seeds) if each]
+    return [*told, *_pictures(facts, "xray/seeds.png")]
 
 
 def _promotion(facts: Facts) -> list[Block]:
@@ -281,6 +303,7 @@ _SECTIONS: Mapping[str, Callable[[Facts], list[Block]]] = {
     "Is it of use?": _use,
     "Subgroups": _subgroups,
     "Where it looks": _where,
+    "Is it an X-ray like its own?": _like_its_own,
     "How many X-rays": _sizes,
     "Promotion": _promotion,
 }

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from fracture_mae.config import Evaluate
@@ -26,7 +27,8 @@ def test_every_part_is_there(registered, judged):
     found = Elements(text)
     assert found.of("h2") == [
         *("What was asked", "What came out", "References", "Other sources", "Gallery", "Calibration"),
-        *("Operating points", "Is it of use?", "Subgroups", "How many X-rays", "Promotion", "Model card"),
+        *("Operating points", "Is it of use?", "Subgroups", "Is it an X-ray like its own?", "How many X-rays"),
+        *("Promotion", "Model card"),
         "How to repeat it",
     ]
     cells = found.of("td")
@@ -43,6 +45,24 @@ def test_every_part_is_there(registered, judged):
     assert found.tags.count("img") >= 8
     assert fetched(text) == []
     assert not re.search(r"\bnan\b|\d\.\d{9}", re.sub(r"base64,[^\"]*", "", text))
+
+
+def test_what_the_gate_refuses_is_told_by_source(registered, judged):
+    _, _, report = judged
+    sources = {"source": ["all", EVIL], "n_files": [6, 4], "n_refused": [1, 1], "share_of_files": [1 / 6, 0.25]}
+    report.tables["test/refused_by_source.csv"] = pd.DataFrame(sources | {"n_xrays": [6, 4], "n_xrays_refused": [1, 1]})
+    measured = {"metric": ["auroc"], "estimate": [0.8], "low": [0.7], "high": [0.9]}
+    of_all = {"all_estimate": [0.75], "all_low": [0.6], "all_high": [0.85]}
+    report.tables["test/accepted.csv"] = pd.DataFrame(measured | of_all)
+    for name in ("sensitivity", "specificity"):  # which the line tells as well
+        row = report.tables["test/accepted.csv"].iloc[[0]].assign(metric=name)
+        report.tables["test/accepted.csv"] = pd.concat([report.tables["test/accepted.csv"], row], ignore_index=True)
+    text = page(facts(*judged))
+    found = Elements(text)
+    assert "Is it an X-ray like its own?" in found.of("h2")
+    assert {"0.800 [0.700, 0.900]", "0.750 [0.600, 0.850]", EVIL} <= set(found.of("td"))
+    assert "1 of 6 files refused" in text
+    assert EVIL not in text
 
 
 def test_the_line_that_repeats_it_is_exact(registered, judged):

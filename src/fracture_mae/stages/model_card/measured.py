@@ -172,6 +172,8 @@ def limits(facts: Facts) -> list[str]:
         lines.append(f"- {warning[0].upper()}{warning[1:]}.")
     if facts.dataset.leakage:
         lines.append(f"- LEAKY: {facts.dataset.leakage}.")
+    gate = "gate.external" if facts.is_external else "gate.test"
+    lines.append(f"- Gate against pictures that are unlike its X-rays: {facts.tag(gate)}.")
     lines.append("- Labels are taken as they were given; how far readers would agree on them is not known.")
     return lines
 
