@@ -125,7 +125,8 @@ def test_files_become_squares_on_their_way_through_the_cache(tmp_path, monkeypat
 
 
 def test_a_served_classifier_answers_as_in_evaluation(tiny_mae, tmp_path, accelerator, monkeypatch):
-    from fracture_mae.serving.models import _answers
+    from fracture_mae.serving.limits import Limits
+    from fracture_mae.serving.models import _answers, _pixels
 
     monkeypatch.setenv("FRACTURE_MAE_CACHE", str(tmp_path / "cache"))
     tiny_mae.preprocess = "film_squares"
@@ -141,5 +142,6 @@ def test_a_served_classifier_answers_as_in_evaluation(tiny_mae, tmp_path, accele
     )
     expected = predict(classifier, dataset.train, batch_size=4, accelerator=accelerator)
     images = pd.Series([base64.b64encode(Path(path).read_bytes()).decode() for path in expected["path"]])
-    assert_allclose(_answers(classifier, classifier, images), expected["logit"], atol=1e-5)
-    assert len(_answers(classifier, classifier, pd.Series([], dtype=object))) == 0
+    for column, logit in ((images, expected["logit"]), (images[:0], [])):
+        pixels = _pixels(column, classifier, Limits.from_environment())
+        assert_allclose(_answers(lambda batch: classifier(batch)[:, None], pixels)[:, 0], logit, atol=1e-5)
