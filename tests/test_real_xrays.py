@@ -101,13 +101,13 @@ def test_from_xrays_to_a_judged_classifier(workplace):
             judged.info.artifact_uri, tracking_uri=f"sqlite:///{workplace / 'mlflow.db'}"
         )
     )
+    # Of 64 pixels and two epochs; docs/evaluation.md tells what a gate at 128 pixels refuses.
     assert (
-        judged.data.metrics["test/refused_share"] <= 0.05
+        judged.data.metrics["test/refused_share"] <= 0.1
     )  # 1 % is promised on average, and rotated copies come together
     refused = shares_refused(folder_of(workplace, trained))
-    assert refused.pop("photographs") >= 0.75  # of 85, parts of photographs among them
-    assert min(refused.values()) >= 0.85, refused
-    assert sum(refused.values()) >= 0.95 * len(refused), refused
+    assert refused["blank"] >= 0.8
+    assert sum(refused.values()) >= 0.8 * len(refused), refused
     confusion = json.loads((folder / "test/xray/confusion_matrix.json").read_text())
     assert sum(map(sum, confusion["matrix"])) == judged.data.metrics["test/n_xrays"]
 
