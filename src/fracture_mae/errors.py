@@ -1,5 +1,10 @@
 """The error that a user can mend."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from zipfile import BadZipFile
+
 
 class FractureMaeError(Exception):
     """Something the user gave or has cannot be used: says what was found, what was expected and what to do.
@@ -15,3 +20,21 @@ class NonFiniteError(FractureMaeError):
 def first_line(error: BaseException) -> str:
     """The first line of what an error says, without a full stop, to stand in a sentence; its type where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+@contextmanager
+def damage_of(file: Path, what: str) -> Iterator[None]:
+    """Where an .npz file that a classifier keeps is read: whatever NumPy raises at a damaged one becomes a sentence.
+
+    Args:
+        what: it is for, such as "by which …".
+
+    Raises:
+        FractureMaeError: it is damaged.
+    """
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+        raise FractureMaeError(
+            f"{file}, {what}, is damaged: {first_line(error)}. Register the classifier anew, or take another."
+        ) from error

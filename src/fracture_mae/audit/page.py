@@ -46,9 +46,9 @@ def page(audit: Audit, config: AuditData, run_id: str) -> str:
         Section("What a leaky split would claim", _claims(audit)),
         Section("What the label can be guessed from", _shortcuts(audit)),
         Section("Boxes, markers and overlays", _marks(audit)),
-        Section("Links to be checked by eye", _links(audit)),
+        Section("Links to be checked by eye", _pictures(audit, "linked_pairs.png")),
         Section("Rejected files", [_longest(audit, "rejected.csv", "Files that could not be used")]),
-        Section("How to repeat it", _repeated(config, run_id)),
+        Section("How to repeat it", [Prose(lineage.repeated(run_id, mlflow_run("audit_data", config)))]),
     ]
     return render(f"Audit of {audit.copies.name}", report.note(audit.copies, audit.honesty), sections)
 
@@ -134,20 +134,6 @@ def _marks(audit: Audit) -> list[Block]:
         Table(_named(audit.found.tables.get("overlays_by_source.csv", pd.DataFrame())), "Overlays by label and source"),
         *_pictures(audit, "overlays.png"),
     ]
-
-
-def _links(audit: Audit) -> list[Block]:
-    return [*_pictures(audit, "linked_pairs.png")]
-
-
-def _repeated(config: AuditData, run_id: str) -> list[Block]:
-    run = lineage.logged(run_id)
-    commit = run.tags.get(lineage.COMMIT) if run else None
-    at = f", at commit `{commit}`" if commit else ""
-    told = (
-        f"In the project's folder{at}; all else was left at its default, and `config.yaml` of the run has every value."
-    )
-    return [Prose(f"{told}\n\n```sh\n{mlflow_run('audit_data', config)}\n```")]
 
 
 def _longest(audit: Audit, path: str, what: str, without: list[str] | None = None) -> Table:

@@ -7,7 +7,6 @@ X-rays of the classifier, the references are fitted on its training X-rays, and 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,7 @@ from sklearn.pipeline import Pipeline
 
 from fracture_mae.data.copies.originals import one_of_each
 from fracture_mae.data.types import Dataset, XRays
-from fracture_mae.errors import FractureMaeError, first_line
+from fracture_mae.errors import damage_of
 from fracture_mae.evaluation import properties, references
 from fracture_mae.evaluation.chosen_on import VALIDATION, ChosenOn
 from fracture_mae.evaluation.frozen_network import FrozenNetwork
@@ -135,9 +134,9 @@ class OwnData:
         """
         if not (folder / _FILE).exists():
             return None
-        try:
-            with np.load(folder / _FILE, allow_pickle=False) as stored:
-                kept = dict(stored)
+        told = damage_of(folder / _FILE, "what the classifier keeps of its own data")
+        with told, np.load(folder / _FILE, allow_pickle=False) as stored:
+            kept = dict(stored)
             predicted = {name: kept.pop(f"validation_{name}") for name in _PREDICTED}
             if _PATIENT in kept:  # unknown of classifiers of earlier versions, as is the place
                 predicted["patient"] = kept.pop(_PATIENT)
@@ -146,11 +145,6 @@ class OwnData:
             columns = [*properties.SIZE, *properties.ENCODING, *properties.BORDER]
             of_files = pd.DataFrame(kept.pop("properties"), columns=columns)
             return cls(validation=pd.DataFrame(predicted), properties=of_files, **kept)
-        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-            raise FractureMaeError(
-                f"{folder / _FILE}, what the classifier keeps of its own data, is damaged: {first_line(error)}. Register the "
-                "classifier anew, or take another."
-            ) from error
 
     def keeps(self, frozen: FrozenNetwork) -> bool:
         """Whether the reference on this network's features was fitted."""

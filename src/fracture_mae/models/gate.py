@@ -8,13 +8,12 @@ the machine's constant alone, and is refused too, unless X-rays are so few that 
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from scipy.spatial.distance import cdist
 from sklearn.metrics.pairwise import rbf_kernel
 
-from fracture_mae.errors import FractureMaeError, first_line
+from fracture_mae.errors import damage_of
 from fracture_mae.models import gate_statistics
 
 REFUSED = 0.01  # share of X-rays like its own that may be refused
@@ -119,16 +118,11 @@ class Gate:
         """
         if not (folder / _FILE).exists():
             return None
-        try:
-            with np.load(folder / _FILE, allow_pickle=False) as stored:
-                kept = {each.name: stored[each.name] for each in fields(cls)}
+        told = damage_of(folder / _FILE, "by which the classifier tells X-rays from other pictures")
+        with told, np.load(folder / _FILE, allow_pickle=False) as stored:
+            kept = {each.name: stored[each.name] for each in fields(cls)}
             numbers = {name: float(kept[name]) for name in ("constant", "gamma")}
             return cls(**(kept | numbers | {"where": str(kept["where"])}))
-        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-            raise FractureMaeError(
-                f"{folder / _FILE}, by which the classifier tells X-rays from other pictures, is damaged: {first_line(error)}. "
-                "Register the classifier anew, or take another."
-            ) from error
 
 
 def describe(squares: np.ndarray, features: np.ndarray, how: str) -> np.ndarray:

@@ -268,14 +268,8 @@ def _promotion(facts: Facts) -> list[Block]:
 
 
 def _repeated(facts: Facts, config: Evaluate) -> list[Block]:
-    run = lineage.logged(facts.run_id)
-    commit = run.tags.get(lineage.COMMIT) if run else None
     line = mlflow_run("evaluate", config, classifier=facts.loaded.name)
-    at = f", at commit {code(commit)}" if commit else ""
-    told = (
-        f"In the project's folder{at}; all else was left at its default, and `config.yaml` of the run has every value."
-    )
-    return [Prose(f"{told}\n\n```sh\n{line}\n```"), Prose("\n".join(origin.software(facts)))]
+    return [Prose(lineage.repeated(facts.run_id, line)), Prose("\n".join(origin.software(facts)))]
 
 
 def _pictures(facts: Facts, *names: str) -> list[Block]:

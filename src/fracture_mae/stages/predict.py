@@ -49,15 +49,15 @@ def predict(config: Predict, run: Run) -> str:
     """Answer for all files, or those of the shard; what came of it, to print."""
     accelerator = make_accelerator(config.precision, config.device)
     loaded = open_classifier(config.classifier)
-    decision = _decision(loaded, config)
+    gate, decision = Gate.load(loaded.folder), _decision(loaded, config)
     files = _files(config)
     run.tags({"classifier": loaded.name, "threshold": decision.threshold, "data": config.data_dir})
     with _journal(loaded, config) as journal:
         started = time.perf_counter()
-        n_new = _answer(loaded, files, journal, config, accelerator)
+        n_new = _answer(loaded.classifier, gate, files, journal, config, accelerator)
         seconds = time.perf_counter() - started
         table = _told(files, journal)
-        report = _report(table, loaded, decision, config, accelerator)
+        report = _report(table, loaded, gate, decision, config, accelerator)
         if n_new:
             report.metrics["files_per_second"] = n_new / seconds
         run.report(report)
@@ -131,10 +131,14 @@ def _journal(loaded: LoadedClassifier, config: Predict) -> Journal:
 
 
 def _answer(
-    loaded: LoadedClassifier, files: pd.DataFrame, journal: Journal, config: Predict, accelerator: Accelerator
+    classifier: FractureClassifier,
+    gate: Gate | None,
+    files: pd.DataFrame,
+    journal: Journal,
+    config: Predict,
+    accelerator: Accelerator,
 ) -> int:
     """Add what network and gate say of the files that the journal does not know; how many these were."""
-    classifier, gate = loaded.classifier, Gate.load(loaded.folder)
     known = _told(files, journal)["sha256"].fillna("") != ""  # what could not be read is tried again
     new = files[~known.to_numpy()]
     bar = tqdm(total=len(files), initial=int(known.sum()), desc="Classifying X-rays", unit="file")
@@ -196,7 +200,12 @@ def _told(files: pd.DataFrame, journal: Journal) -> pd.DataFrame:
 
 
 def _report(
-    table: pd.DataFrame, loaded: LoadedClassifier, decision: Decision, config: Predict, accelerator: Accelerator
+    table: pd.DataFrame,
+    loaded: LoadedClassifier,
+    gate: Gate | None,
+    decision: Decision,
+    config: Predict,
+    accelerator: Accelerator,
 ) -> Report:
     """predictions.csv, rejected.csv, contact sheets, and numbers of files."""
     answered = table[table["logit"].notna()]
@@ -207,7 +216,7 @@ def _report(
         label=np.array(decision.label_names)[fractured.astype(int)],
         probability=probability,
         threshold=decision.threshold,
-        **_gated(answered["distance"].to_numpy(), Gate.load(loaded.folder)),
+        **_gated(answered["distance"].to_numpy(), gate),
         model_version=loaded.name,
     )
     n_refused = len(predictions) - int(predictions["accepted"].sum())

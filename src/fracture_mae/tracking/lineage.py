@@ -50,6 +50,17 @@ def logged(run_id: str) -> Logged | None:
     return Logged(run_id, found.info.experiment_id, dict(data.params), dict(data.tags), dict(data.metrics))
 
 
+def repeated(run_id: str, line: str) -> str:
+    """How a run is repeated by a line of the shell, Markdown."""
+    run = logged(run_id)
+    commit = run.tags.get(COMMIT) if run else None
+    at = f", at commit `{commit}`" if commit else ""
+    told = (
+        f"In the project's folder{at}; all else was left at its default, and `config.yaml` of the run has every value."
+    )
+    return f"{told}\n\n```sh\n{line}\n```"
+
+
 def page_of(experiment_id: str, run_id: str) -> str:
     """The place of a run in the UI."""
     return f"#/experiments/{experiment_id}/runs/{run_id}"
