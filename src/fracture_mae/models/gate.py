@@ -18,7 +18,7 @@ from fracture_mae.models import gate_statistics
 
 REFUSED = 0.01  # share of X-rays like its own that may be refused
 _MOST_REFUSED = 0.02  # for the sake of what is like nothing known
-_FILE = "gate.npz"
+FILE = "gate.npz"
 _KNOWS_LITTLE = "; made from too few X-rays to refuse what is like nothing it knows"
 _MOST = 8.0  # standard deviations; beyond, a number says no more
 
@@ -107,7 +107,7 @@ class Gate:
 
     def save(self, folder: Path) -> None:
         """Write it beside the classifier."""
-        np.savez_compressed(folder / _FILE, **{name: np.array(value) for name, value in asdict(self).items()})
+        np.savez_compressed(folder / FILE, **{name: np.array(value) for name, value in asdict(self).items()})
 
     @classmethod
     def load(cls, folder: Path) -> "Gate | None":
@@ -116,10 +116,10 @@ class Gate:
         Raises:
             FractureMaeError: it is damaged.
         """
-        if not (folder / _FILE).exists():
+        if not (folder / FILE).exists():
             return None
-        told = damage_of(folder / _FILE, "by which the classifier tells X-rays from other pictures")
-        with told, np.load(folder / _FILE, allow_pickle=False) as stored:
+        told = damage_of(folder / FILE, "by which the classifier tells X-rays from other pictures")
+        with told, np.load(folder / FILE, allow_pickle=False) as stored:
             kept = {each.name: stored[each.name] for each in fields(cls)}
             numbers = {name: float(kept[name]) for name in ("constant", "gamma")}
             return cls(**(kept | numbers | {"where": str(kept["where"])}))

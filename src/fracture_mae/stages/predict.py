@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from fracture_mae import plots
 from fracture_mae.config import Predict
-from fracture_mae.data.reading import index, streaming
+from fracture_mae.data.reading import decoding, index, preprocessing, streaming
 from fracture_mae.data.reading.cache import cache_root
 from fracture_mae.data.reading.identities import real_path
 from fracture_mae.data.reading.streaming import Read
@@ -28,6 +28,7 @@ from fracture_mae.metrics import thresholds
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import gate_statistics
 from fracture_mae.models.classifier import FractureClassifier
+from fracture_mae.models.gate import FILE as GATE_FILE
 from fracture_mae.models.gate import Gate, with_features
 from fracture_mae.models.pixels import to_unit
 from fracture_mae.models.pooling import MEANING
@@ -122,10 +123,13 @@ def _status(path: str) -> tuple[int, int]:
 
 
 def _journal(loaded: LoadedClassifier, config: Predict) -> Journal:
-    """Of this network on these files: thresholds, and how many X-rays are shown, change nothing of what it says."""
-    with (loaded.folder / "model.safetensors").open("rb") as file:
-        network = hashlib.file_digest(file, "sha256").hexdigest()
-    told = (_VERSION, network, loaded.classifier.preprocess, config.precision, config.data_dir, config.shard)
+    """Of this network and gate on these files: thresholds, and how many X-rays are shown, change nothing of what they say."""
+    made = [
+        hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else ""
+        for file in (loaded.folder / "model.safetensors", loaded.folder / GATE_FILE)
+    ]
+    pixels = decoding.VERSION, loaded.classifier.preprocess, preprocessing.suffix(loaded.classifier.preprocess)
+    told = (_VERSION, made, pixels, config.precision, str(index.root_of(config.data_dir)), config.shard)
     name = hashlib.sha256(repr(told).encode()).hexdigest()[:24]
     return Journal(cache_root() / "predictions" / f"{name}.jsonl", resume=config.resume == "auto")
 

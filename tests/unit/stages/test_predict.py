@@ -1,5 +1,6 @@
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -174,6 +175,23 @@ def test_files_that_changed_since_are_answered_anew(predicted, folder, monkeypat
     tables, _, _ = predicted(n_shown=0)
     assert asked[1] == [str(changed)]
     assert len(tables[stage.PREDICTIONS]) == N
+
+
+def test_another_network_gate_or_folder_is_another_work(network, folder, tmp_path, monkeypatch):
+    loaded = SimpleNamespace(folder=tmp_path / "classifier", classifier=network)
+
+    def work(**options):
+        return stage._journal(loaded, Predict(**{"data_dir": str(folder)} | options))._path
+
+    first = work()
+    assert work(threshold=0.9, prevalence=0.1, n_shown=0) == first
+    monkeypatch.chdir(folder.parent)
+    assert work(data_dir="archive") == first
+    assert len({first, work(data_dir=str(folder / "patient 0")), work(shard="1/2"), work(precision="fp32")}) == 4
+    (loaded.folder / "gate.npz").write_bytes(b"another")
+    with_gate = work()
+    (loaded.folder / "model.safetensors").write_bytes(b"another")
+    assert len({first, with_gate, work()}) == 3
 
 
 def test_a_sheet_shows_the_most_probable_first(predicted, store, monkeypatch):
