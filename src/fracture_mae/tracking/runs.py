@@ -388,3 +388,5 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message=".*input example was not provided")
     for name in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # With the traceback of whatever ended a query, Ctrl-C too, which is raised besides.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)

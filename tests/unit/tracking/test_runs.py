@@ -2,6 +2,7 @@ import dataclasses
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ import mlflow
 import pandas as pd
 import psutil
 import pytest
+import sqlalchemy
 import yaml
 
 from fracture_mae.config import Evaluate, FinetuneMae
@@ -352,3 +354,37 @@ def test_how_steps_were_computed_stands_in_the_tags(store):
         )
     tags = only_run(store).data.tags
     assert (tags["step.attention"], tags["step.compile"]) == ("sdpa", "false")
+
+
+class InterruptedCursor(sqlite3.Cursor):
+    """Ctrl-C while its rows are fetched, by which its connection is lost."""
+
+    interrupted = False
+
+    def fetchall(self):
+        self.interrupted = True
+        raise KeyboardInterrupt
+
+    def close(self):
+        if self.interrupted:
+            raise sqlite3.ProgrammingError("Cannot operate on a closed database.")
+
+
+class InterruptedConnection(sqlite3.Connection):
+    def cursor(self, factory=InterruptedCursor):
+        return super().cursor(factory)
+
+
+def interrupted_query():
+    database = sqlalchemy.create_engine(
+        "sqlite://", creator=lambda: sqlite3.connect(":memory:", factory=InterruptedConnection)
+    )
+    with database.connect() as connection, connection.execute(sqlalchemy.text("SELECT 1")) as rows:
+        rows.all()
+
+
+def test_ctrl_c_within_a_query_shows_no_traceback(store, caplog):
+    with pytest.raises(KeyboardInterrupt), runs.run("finetune_mae", FinetuneMae()):
+        interrupted_query()
+    assert "Traceback" not in caplog.text
+    assert only_run(store).data.tags[REASON] == "KeyboardInterrupt: interrupted"
