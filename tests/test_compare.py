@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    return Workplace(tmp_path_factory.mktemp("compare") / "project").create()
+    return Workplace(tmp_path_factory.mktemp("compare") / "project", draws=True).create()
 
 
 def test_encoders_side_by_side(workplace):

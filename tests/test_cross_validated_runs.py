@@ -41,7 +41,9 @@ def killed(workplace):
 
 @pytest.fixture(scope="module")
 def finished(workplace, killed):
+    workplace.draws = True
     done = workplace.python("train_classifier", **PARAMETERS)
+    workplace.draws = False
     assert done.returncode == 0, done.stderr
     (run,) = [
         run

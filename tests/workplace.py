@@ -10,10 +10,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
+
+from tests.lighter import undrawn
 
 PROJECT = Path(__file__).resolve().parents[1]
 DATA = "synthetic:n_xrays=60,size=96"
@@ -31,11 +34,17 @@ def _heed_interrupts() -> None:
 
 
 class Workplace:
-    """The files that `mlflow run` needs, in a folder that git knows nothing of."""
+    """The files that `mlflow run` needs, in a folder that git knows nothing of.
 
-    def __init__(self, root: Path):
-        self.root = root
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PYTEST_"))}
+    Args:
+        draws: whether figures are drawn where no `mlflow run` is asked for, see `lighter`.
+    """
+
+    def __init__(self, root: Path, *, draws: bool = False):
+        self.root, self.draws = root, draws
+        # Without bytecode every command would compile the copy of the project anew.
+        left_out = ("MLFLOW_", "PYTEST_", "PYTHONDONTWRITEBYTECODE")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
         self.environment = inherited | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "OMP_NUM_THREADS": "1",
@@ -93,7 +102,9 @@ class Workplace:
             )
 
     def _fork(self, command: list[str], outputs: Sequence[Path]) -> "Forked":
-        process = _WARM.Process(target=_run_module, args=(command[2:], self.root, self.environment, outputs))
+        process = _WARM.Process(
+            target=_run_module, args=(command[2:], self.root, self.environment, outputs, self.draws)
+        )
         process.start()
         return Forked(process)
 
@@ -126,7 +137,9 @@ class Forked:
         os.kill(self.pid, number)
 
 
-def _run_module(arguments: list[str], cwd: Path, environment: Mapping[str, str], outputs: Sequence[Path]) -> None:
+def _run_module(
+    arguments: list[str], cwd: Path, environment: Mapping[str, str], outputs: Sequence[Path], draws: bool
+) -> None:
     """Become `python -m MODULE …` in `cwd`, in a process group of its own, with these variables and outputs."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -138,7 +151,10 @@ def _run_module(arguments: list[str], cwd: Path, environment: Mapping[str, str],
     for name in [each for each in sys.modules if each.partition(".")[0] == "fracture_mae"]:
         del sys.modules[name]  # MLflow has read it, as its plugin, from where it is installed
     module, *sys.argv[1:] = arguments
-    sys.path.insert(0, str(cwd))
+    sys.path[:0] = [str(cwd), str(cwd / "src")]
+    sys.dont_write_bytecode = False  # the next command in this workplace need not compile it again
+    if not draws:
+        import_module("fracture_mae.plots").png = undrawn
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 

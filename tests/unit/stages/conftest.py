@@ -9,8 +9,15 @@ from fracture_mae.stages import evaluate
 from fracture_mae.tracking.registered_models import LoadedClassifier
 from tests import builders
 from tests.builders import LABEL
+from tests.lighter import lighter
 from tests.unit.stages.judged import COMPARED, DECISION, DIFFERENCES, HELD_OUT, NAME, OF_CLASSIFIER, OF_MAE
 from tests.unit.stages.versions import Registry
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _lighter():
+    with lighter():
+        yield
 
 
 @pytest.fixture

@@ -1,0 +1,34 @@
+"""What tests leave out that are of something else: drawing figures and making pictures for gates take half of their time.
+
+What figures look like is tested by itself (`test_plots.py`), and so is what a gate refuses (`test_gate_fitting.py`, `test_gate.py`);
+that all of it can be drawn and fitted, by whole runs of `mlflow run`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import cv2
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+WHITE = cv2.imencode(".png", np.full((8, 8), 255, np.uint8))[1].tobytes()
+_FOREIGN = 30  # pictures that are no X-rays
+
+
+def undrawn(figure: Figure) -> bytes:
+    """In place of `plots.png`: a small white PNG file."""
+    assert isinstance(figure, Figure)
+    return WHITE
+
+
+@contextmanager
+def lighter() -> Iterator[None]:
+    from fracture_mae import plots
+    from fracture_mae.evaluation import gate_fitting
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(plots, "png", undrawn)
+        monkeypatch.setattr(gate_fitting, "_FEWEST_FOREIGN", _FOREIGN)
+        monkeypatch.setattr(gate_fitting, "_MOST_FOREIGN", _FOREIGN)
+        yield
