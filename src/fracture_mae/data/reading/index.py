@@ -1,7 +1,9 @@
 """From a folder, a CSV or the word `synthetic` to a table of files; what the labels mean is decided here alone."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -173,8 +175,9 @@ def root_of(data_dir: str, option: str = "data_dir") -> Path:
     return root
 
 
-def _synthetic_options(text: str) -> dict[str, float]:
-    kinds = {"n_xrays": int, "copies": float, "seed": int, "size": int}
+def _synthetic_options(text: str) -> dict[str, Any]:
+    kinds: dict[str, Callable[[str], Any]] = {"n_xrays": int, "copies": float, "seed": int, "size": int}
+    kinds["boxes"] = {"true": True, "false": False}.__getitem__
     try:
         pairs = (pair.split("=") for pair in text.split(",") if pair)
         return {name: kinds[name](value) for name, value in pairs}

@@ -10,22 +10,28 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 from filelock import FileLock
 from tqdm import tqdm
 
-from fracture_mae.data.synthetic.xray import xray
+from fracture_mae.data.synthetic.xray import xray_and_place
 from fracture_mae.errors import FractureMaeError
 
-__all__ = ["GROUPS_FILE", "materialise", "xray"]
-
 FORMAT = 1  # raise it when the same arguments give other files
-GROUPS_FILE = "groups.csv"
+GROUPS_FILE, BOXES_FILE = "groups.csv", "boxes.csv"
 LABELS = ("fractured", "not fractured")  # X-rays take turns
 SPLITS, SPLIT_SHARES = ("train", "val", "test"), (0.8, 0.1, 0.1)
 
 
 def materialise(
-    root: Path, *, n_xrays: int = 1000, copies: float = 0.3, seed: int = 0, size: int = 256, progress: bool = True
+    root: Path,
+    *,
+    n_xrays: int = 1000,
+    copies: float = 0.3,
+    seed: int = 0,
+    size: int = 256,
+    boxes: bool = False,
+    progress: bool = True,
 ) -> Path:
     """Write the data set under `root`, unless it is there already.
 
@@ -38,17 +44,20 @@ def materialise(
         copies: Expected number of further files made from an X-ray, 0 to 5. Most X-rays have none, a few have many.
         seed: Not negative.
         size: Longer side of a picture in pixels, at least 64.
+        boxes: Say where the fractures are.
         progress: Show a progress bar.
 
     Returns:
         A folder `{train,val,test}/{fractured,not fractured}/NAME`. In it, `groups.csv` tells the X-ray (column `xray`)
-        that each file (column `path`, relative to the folder) was made from.
+        that each file (column `path`, relative to the folder) was made from; where asked for, `boxes.csv` the box around the fracture
+        of each fractured file, x0, y0, x1, y1 in pixels.
 
     Raises:
         FractureMaeError: An argument is out of its range.
     """
     _check_arguments(n_xrays, copies, seed, size)
-    root, name = Path(root), f"synthetic-v{FORMAT}-n{n_xrays}-copies{copies:g}-seed{seed}-size{size}"
+    name = f"synthetic-v{FORMAT}-n{n_xrays}-copies{copies:g}-seed{seed}-size{size}{'-boxes' if boxes else ''}"
+    root = Path(root)
     folder, unfinished = root / name, root / f".{name}.unfinished"
     if folder.is_dir():
         return folder
@@ -57,7 +66,7 @@ def materialise(
         if not folder.is_dir():  # else another process made it while this one waited
             if unfinished.is_dir():  # a process was killed
                 shutil.rmtree(unfinished)
-            _write(unfinished, n_xrays, copies, seed, size, progress)
+            _write(unfinished, n_xrays, copies, seed, size, boxes, progress)
             unfinished.rename(folder)
     return folder
 
@@ -74,37 +83,43 @@ def _check_arguments(n_xrays: int, copies: float, seed: int, size: int) -> None:
             raise FractureMaeError(f"synthetic X-rays: {name}={value}, expected {expected}; choose another {name}")
 
 
-def _write(folder: Path, n_xrays: int, copies: float, seed: int, size: int, progress: bool) -> None:
+def _write(folder: Path, n_xrays: int, copies: float, seed: int, size: int, with_boxes: bool, progress: bool) -> None:
     for split in SPLITS:
         for label in LABELS:
             (folder / split / label).mkdir(parents=True)
     write_xray = partial(_write_xray, folder, copies, size)
     seeds = np.random.SeedSequence(seed).spawn(n_xrays)
     with open(folder / GROUPS_FILE, "w", newline="", encoding="utf-8") as file, ThreadPoolExecutor() as pool:
-        groups = csv.writer(file)
+        groups, boxes = csv.writer(file), []
         groups.writerow(["path", "xray"])
         written = pool.map(write_xray, range(n_xrays), seeds)
         hidden = None if progress else True  # None: where stderr is no terminal
-        for rows in tqdm(written, total=n_xrays, desc="synthetic X-rays", unit="X-ray", disable=hidden):
+        for rows, boxed in tqdm(written, total=n_xrays, desc="synthetic X-rays", unit="X-ray", disable=hidden):
             groups.writerows(rows)
+            boxes += boxed
+    if with_boxes:
+        table = pd.DataFrame(boxes, columns=["path", "x0", "y0", "x1", "y1"])
+        table.to_csv(folder / BOXES_FILE, index=False, float_format="%.1f")
 
 
 def _write_xray(
     folder: Path, copies: float, size: int, index: int, seed: np.random.SeedSequence
-) -> list[tuple[str, str]]:
-    """Write the files of one X-ray; returns a row of the groups file for each."""
+) -> tuple[list[tuple[str, str]], list[tuple]]:
+    """Write the files of one X-ray; returns a row of the groups file for each, and of the boxes file if it is fractured."""
     picture_rng, rng = (np.random.default_rng(child) for child in seed.spawn(2))
     label, number = LABELS[index % 2], index // 2 + 1  # each label folder counts for itself
-    picture = xray(picture_rng, fractured=label == "fractured", size=size)
-    rows = []
-    for name, content in _files(rng, str(number), picture, _number_of_copies(rng, copies)):
+    picture, box = xray_and_place(picture_rng, fractured=label == "fractured", size=size)
+    rows, boxes = [], []
+    for name, content, place in _files(rng, str(number), picture, box, _number_of_copies(rng, copies)):
         # The first X-rays see to it that no split lacks a label.
         first = not rows and number <= len(SPLITS)
         split = SPLITS[number - 1] if first else SPLITS[rng.choice(len(SPLITS), p=SPLIT_SHARES)]
         path = f"{split}/{label}/{name}"
         (folder / path).write_bytes(content)
         rows.append((path, f"{label} {number}"))
-    return rows
+        if label == "fractured":
+            boxes.append((path, *place))
+    return rows, boxes
 
 
 def _number_of_copies(rng: np.random.Generator, mean: float) -> int:
@@ -115,28 +130,32 @@ def _number_of_copies(rng: np.random.Generator, mean: float) -> int:
     return int(rng.integers(1, 5)) if draw < 0.28 * share else 0
 
 
-def _files(rng: np.random.Generator, stem: str, picture: np.ndarray, n_copies: int) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of an X-ray's files: the first, then exact copies and rotations of those that are there."""
-    versions = [(stem, picture, *_encode(rng, picture))]
+def _files(
+    rng: np.random.Generator, stem: str, picture: np.ndarray, box: np.ndarray, n_copies: int
+) -> Iterator[tuple[str, bytes, np.ndarray]]:
+    """Names, contents and boxes of an X-ray's files: the first, then exact copies and rotations of those that are there."""
+    versions = [(stem, picture, box, *_encode(rng, picture))]
     made = Counter()
-    yield f"{stem}{versions[0][2]}", versions[0][3]
+    yield f"{stem}{versions[0][3]}", versions[0][4], box
     for _ in range(n_copies):
-        parent, pixels, suffix, content = versions[rng.integers(len(versions))]
+        parent, pixels, box, suffix, content = versions[rng.integers(len(versions))]
         kind = "copy" if rng.random() < 0.4 or parent.count("-rotated") == 3 else "rotation"
         made[parent, kind] += 1
         if kind == "copy":
-            yield f"{parent} ({made[parent, kind]}) - Copy{suffix}", content
+            yield f"{parent} ({made[parent, kind]}) - Copy{suffix}", content, box
         else:
-            pixels = _rotated(rng, pixels)
-            versions.append((f"{parent}-rotated{made[parent, kind]}", pixels, *_encode(rng, pixels)))
-            yield f"{versions[-1][0]}{versions[-1][2]}", versions[-1][3]
+            pixels, box = _rotated(rng, pixels, box)
+            versions.append((f"{parent}-rotated{made[parent, kind]}", pixels, box, *_encode(rng, pixels)))
+            yield f"{versions[-1][0]}{versions[-1][3]}", versions[-1][4], box
 
 
-def _rotated(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
-    """Turned by a few degrees on the same canvas: corners become black."""
+def _rotated(rng: np.random.Generator, picture: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Turned by a few degrees on the same canvas: corners become black; the box holds that from before."""
     height, width = picture.shape
     turn = cv2.getRotationMatrix2D((width / 2, height / 2), rng.choice([-1, 1]) * rng.uniform(3, 15), 1.0)
-    return cv2.warpAffine(picture, turn, (width, height), flags=cv2.INTER_LINEAR)
+    corners = box[[[0, 1], [2, 1], [2, 3], [0, 3]]] @ turn[:, :2].T + turn[:, 2]
+    around = np.concatenate([corners.min(axis=0), corners.max(axis=0)]).clip(0, [width, height] * 2)
+    return cv2.warpAffine(picture, turn, (width, height), flags=cv2.INTER_LINEAR), around
 
 
 def _encode(rng: np.random.Generator, picture: np.ndarray) -> tuple[str, bytes]:

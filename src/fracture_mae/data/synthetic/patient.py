@@ -1,22 +1,37 @@
 """Patients: limbs with proportions, age and findings of their own, and the site that is X-rayed."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fracture_mae.data.synthetic.anatomy import LIMBS, Bend, Bone, Break, Bulge, Limb, Line, Point, sideways
+from fracture_mae.data.synthetic.projection import outer_radius
 
 # How often which kind of fracture: sets how hard the pictures are to tell apart.
 FRACTURES = {"hairline": 0.15, "crack": 0.15, "displaced": 0.7}
 
 
-def sample(rng: np.random.Generator, *, fractured: bool) -> tuple[Limb, Point, float]:
+@dataclass(frozen=True)
+class View:
+    """What of a limb a picture shows.
+
+    Attributes:
+        aim: the limb's point at the picture's centre.
+        extent: how much of the limb the picture's longer side shows.
+        site: the limb's point that hurts, where it is broken if it is.
+        reach: as far from there a fracture is seen.
+    """
+
+    aim: Point
+    extent: float
+    site: Point
+    reach: float
+
+
+def sample(rng: np.random.Generator, *, fractured: bool) -> tuple[Limb, View]:
     """A random limb and the view of it.
 
     The picture is aimed at the site of a complaint, drawn alike for both labels; only a fractured limb is broken there.
-
-    Returns:
-        The limb, its point at which the picture is aimed, and how much of the limb the picture's longer side shows.
     """
     limb = _individual(rng, LIMBS[rng.integers(len(LIMBS))](rng))
     index, position = _complaint(rng, limb)
@@ -27,7 +42,14 @@ def sample(rng: np.random.Generator, *, fractured: bool) -> tuple[Limb, Point, f
     if fractured:
         limb = _fractured(rng, limb, index, position)
     x = float(site[0] + sideways(limb.bends, np.array(site[1])))
-    return limb, (x + rng.normal(0, 0.05) * extent, site[1] + rng.normal(0, 0.05) * extent), extent
+    aim = (x + rng.normal(0, 0.05) * extent, site[1] + rng.normal(0, 0.05) * extent)
+    return limb, View(aim, extent, (x, site[1]), _reach(limb.bones[index], position))
+
+
+def _reach(bone: Bone, position: float) -> float:
+    """How far from the axis a fracture at this fraction of the length is seen: beyond the walls, as far as the fragments are moved."""
+    moved = max(abs(bone.broken.step), abs(bone.broken.gap)) if bone.broken else 0.0
+    return 1.3 * outer_radius(bone, position) + moved * bone.radius
 
 
 def _individual(rng: np.random.Generator, limb: Limb) -> Limb:

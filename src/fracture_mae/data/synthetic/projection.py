@@ -114,6 +114,11 @@ def _steps(bone: Bone, along: np.ndarray) -> np.ndarray:
     return np.clip(along * ((STEPS - 1) / bone.length) + 0.5, 0, STEPS - 1).astype(np.int32)
 
 
+def outer_radius(bone: Bone, position: float) -> float:
+    """Of a bone at this fraction of its length."""
+    return float(np.interp(position, ALONG, _profile(bone)[0]))
+
+
 def _profile(bone: Bone) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Tables [STEPS] along the bone: outer radius, inner radius, share of the inside that is spongy bone."""
     reach = min(0.16, 3.5 * bone.radius / bone.length)

@@ -15,8 +15,13 @@ def xray(rng: np.random.Generator, *, fractured: bool, size: int) -> np.ndarray:
     Returns:
         uint8 [height, width], the longer side has `size` pixels: 0 is no attenuation, bone is bright.
     """
-    limb, aim, extent = patient.sample(rng, fractured=fractured)
-    frame = _place(rng, size, aim, extent)
+    return xray_and_place(rng, fractured=fractured, size=size)[0]
+
+
+def xray_and_place(rng: np.random.Generator, *, fractured: bool, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """An X-ray, as `xray` makes it, and the box around what hurts, where the bone is broken if it is: x0, y0, x1, y1 [pixels]."""
+    limb, view = patient.sample(rng, fractured=fractured)
+    frame = _place(rng, size, view.aim, view.extent)
     attenuation = _attenuation(rng, limb, frame)
     picture = film.expose(rng, attenuation)
     film.add_scratches(rng, picture)
@@ -24,7 +29,12 @@ def xray(rng: np.random.Generator, *, fractured: bool, size: int) -> np.ndarray:
         film.add_marker(rng, picture)
     if rng.random() < 0.4:
         film.collimate(rng, picture)
-    return np.clip(picture * 255, 0, 255).astype(np.uint8)
+    return np.clip(picture * 255, 0, 255).astype(np.uint8), _box(view, frame)
+
+
+def _box(view: patient.View, frame: projection.Frame) -> np.ndarray:
+    centre, half = frame.to_pixels(np.array(view.site)), view.reach * frame.scale
+    return np.concatenate([centre - half, centre + half]).clip(0, np.tile(frame.shape[::-1], 2))
 
 
 def _place(rng: np.random.Generator, size: int, aim: Point, extent: float) -> projection.Frame:

@@ -5,6 +5,7 @@ from collections import Counter
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
@@ -78,7 +79,7 @@ def test_a_copy_holds_the_bytes_of_what_it_copies(folder):
 
 def test_a_rotated_file_has_black_corners_and_the_middle_of_its_parent():
     picture = np.full((100, 100), 200, np.uint8)
-    rotated = dataset._rotated(np.random.default_rng(0), picture)
+    rotated = dataset._rotated(np.random.default_rng(0), picture, np.array([40.0, 40.0, 60.0, 60.0]))[0]
     assert [rotated[corner] for corner in ((0, 0), (0, -1), (-1, 0), (-1, -1))] == [0, 0, 0, 0]
     np.testing.assert_array_equal(rotated[30:70, 30:70], 200)
 
@@ -166,3 +167,30 @@ def test_neither_brightness_nor_file_size_nor_shape_tells_the_label():
     ):
         # The AUROC of noise has a standard deviation of sqrt(301 / (12 * 150 * 150)) = 0.033.
         assert roc_auc_score(labels, [feature(picture) for picture in pictures]) == pytest.approx(0.5, abs=0.1)
+
+
+def test_boxes_hold_the_fracture_and_turn_with_it(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset, "xray_and_place", lambda *_, fractured, size: drawn(fractured))
+    root = dataset.materialise(tmp_path, **SMALL, boxes=True)
+    table = pd.read_csv(root / dataset.BOXES_FILE)
+    assert set(table["path"]) == {path for path in groups(root) if "/fractured/" in path}
+    assert any("rotated" in path for path in table["path"])
+    for path, x0, y0, x1, y1 in table.itertuples(index=False):
+        rows, columns = np.nonzero(cv2.imread(str(root / path), cv2.IMREAD_UNCHANGED) > 128)
+        assert (x0 - 1 <= columns).all()
+        assert (columns <= x1 + 1).all()
+        assert (y0 - 1 <= rows).all()
+        assert (rows <= y1 + 1).all()
+
+
+def drawn(fractured):
+    """A white square where the box is."""
+    picture, box = np.zeros((64, 48), np.uint8), np.array([8.0, 30.0, 20.0, 40.0])
+    picture[30:40, 8:20] = 255 * fractured
+    return picture, box
+
+
+def test_with_boxes_or_without_the_pictures_are_the_same(folder, tmp_path):
+    boxed = contents(dataset.materialise(tmp_path, **SMALL, boxes=True))
+    boxed.pop(dataset.BOXES_FILE)
+    assert boxed == contents(folder)
