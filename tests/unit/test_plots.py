@@ -8,6 +8,7 @@ from matplotlib.text import Text
 from fracture_mae import plots
 from fracture_mae.metrics import scores
 from fracture_mae.metrics.agreement import smooth_curve
+from fracture_mae.models import map_pictures
 
 RNG = np.random.default_rng(0)
 LABEL = np.arange(300) % 3 == 0
@@ -64,7 +65,9 @@ NET_BENEFIT = pd.DataFrame(
 
 
 def pair(caption):
-    plain, under = plots.under_map((255 * PICTURES[:1]).astype(np.uint8), np.eye(4)[None], np.full((1, 1, 4), 0.25))
+    plain, under = map_pictures.under_map(
+        (255 * PICTURES[:1]).astype(np.uint8), np.eye(4)[None], np.full((1, 1, 4), 0.25)
+    )
     return plain[0], under[0], caption
 
 
@@ -228,7 +231,7 @@ def test_a_map_lies_over_its_xray_with_box_and_cross():
     logits = np.zeros((2, 4, 4))
     logits[0, 1, 2], logits[1] = 9, 1
     boxes = np.array([[[0, 0.5, 0.25, 0.75], [np.nan] * 4], [[np.nan] * 4] * 2])
-    plain, under = plots.under_map(np.full((2, 8, 8), 100, np.uint8), logits, boxes, side=80)
+    plain, under = map_pictures.under_map(np.full((2, 8, 8), 100, np.uint8), logits, boxes, side=80)
     assert plain.shape == under.shape == (2, 80, 80, 3)
     green, sky = (0, 158, 115), (86, 180, 233)
     assert tuple(plain[0, 40, 0]) == tuple(under[0, 40, 0]) == green

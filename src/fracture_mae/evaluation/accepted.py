@@ -85,11 +85,11 @@ def digest(report: Report, split: str) -> str:
     by_source = report.tables[f"{split}/refused_by_source.csv"]
     total, *others = by_source.to_dict("records")
     sources = [row for row in others if row["n_refused"]]
-    where = "; ".join(f"{row['source']} {row['n_refused']:,} of {row['n_files']:,}" for row in sources)
+    where = "; ".join(f"source {row['source']}: {row['n_refused']:,} of {row['n_files']:,}" for row in sources)
     line = (
         f"gate, {split}: {total['n_refused']:,} of {total['n_files']:,} files refused ({total['share_of_files']:.1%})"
     )
-    lines = [f"{line}: {where}" if where and len(others) > 1 else line]
+    lines = [f"{line}; {where}" if where and len(others) > 1 else line]
     if total["n_refused"] and f"{split}/accepted.csv" in report.tables:
         table = report.tables[f"{split}/accepted.csv"].set_index("metric")
         figures = ", ".join(f"{_words(name)} {with_ends(table.loc[name])}" for name in _SHOWN)

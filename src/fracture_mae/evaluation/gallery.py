@@ -1,15 +1,19 @@
 """X-rays to look at: the surest wrong and right answers of each kind, and those nearest the threshold, each with its map."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from fracture_mae import plots
 from fracture_mae.data.copies.originals import is_original
+from fracture_mae.data.types import XRays
+from fracture_mae.evaluation.neighbours import Neighbour
 from fracture_mae.evaluation.place import Maps
 from fracture_mae.metrics import thresholds
 from fracture_mae.metrics.decision import Decision
+from fracture_mae.models import map_pictures
 from fracture_mae.pages import Card, Cards, Picture
 from fracture_mae.tracking.report import Report
 
@@ -17,25 +21,40 @@ MOST = 6  # X-rays of a kind
 _LONGEST = 30  # letters of a line below a picture in the figure
 
 
-def judge(maps: Maps, decision: Decision, split: str, remark: str) -> Report:
+def judge(
+    xrays: XRays,
+    predictions: pd.DataFrame,
+    decision: Decision,
+    split: str,
+    remark: str,
+    look: Callable[[XRays], Maps],
+    near: Callable[[XRays], list[Sequence[Neighbour]]],
+) -> Report:
     """Up to MOST X-rays of each kind, one file of each: the figure SPLIT/gallery.png, and cards for the page.
 
     Args:
+        predictions: of `xrays`, in their order.
         remark: stands in the title; may be empty.
+        look: files → their maps; asked for those shown alone.
+        near: files → the training X-rays most like each.
     """
-    probability = decision.probability(maps.predictions["logit"])
-    kinds = {title: found for title, found in _kinds(maps, decision, probability) if len(found)}
-    wanted = np.concatenate([*kinds.values(), np.array([], np.int64)])
-    chosen = maps.subset(wanted)
-    boxes = np.where(chosen.with_place[:, None, None], chosen.xrays.boxes, np.nan)
-    pictures = plots.under_map(chosen.xrays.images(np.arange(len(wanted))), chosen.logit, boxes)
-    pairs = iter(zip(wanted, *pictures, strict=True))
+    probability = decision.probability(predictions["logit"])
+    kinds = {title: found for title, found in _kinds(xrays, decision, probability) if len(found)}
+    if not kinds:
+        return Report()
+    shown = np.unique(np.concatenate(list(kinds.values())))
+    chosen = xrays.subset(shown)
+    maps, neighbours = look(chosen), dict(zip(shown, near(chosen), strict=True))
+    boxes = np.where(maps.with_place[:, None, None], maps.xrays.boxes, np.nan)
+    pictures = map_pictures.under_map(maps.xrays.images(np.arange(len(shown))), maps.heat, boxes)
+    pairs = dict(zip(shown, zip(*pictures, strict=True), strict=True))
     rows: dict[str, list[tuple[np.ndarray, np.ndarray, str]]] = {}
     cards = []
     for title, found in kinds.items():
-        told = [(*next(pairs)[1:], _told(maps, decision, probability, position)) for position in found]
-        rows[title] = [(plain, under, "\n".join(_short(words))) for plain, under, words in told]
-        cards.append(Cards(title, tuple(_card(*each) for each in told)))
+        told = {position: _told(predictions, decision, probability, position) for position in found}
+        rows[title] = [(*pairs[position], "\n".join(_short(words))) for position, words in told.items()]
+        made = (_card(*pairs[each], words, neighbours[each], decision.label_names) for each, words in told.items())
+        cards.append(Cards(title, tuple(made)))
     heading = f"Gallery · {split}"
     figure = plots.gallery(rows, f"{heading}\n{remark}" if remark else heading, explained(maps))
     return Report(figures={f"{split}/gallery.png": figure}, galleries={split: cards})
@@ -47,10 +66,10 @@ def explained(maps: Maps) -> str:
     return f"{marks} · green: a box around a fracture" if maps.with_place.any() else marks
 
 
-def _kinds(maps: Maps, decision: Decision, probability: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+def _kinds(xrays: XRays, decision: Decision, probability: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """Yield what a row shows and the positions of its X-rays, the first the one that a reader wants to see most."""
     negative, positive = decision.label_names
-    label, one = maps.xrays.label, is_original(maps.xrays.table)
+    label, one = xrays.label, is_original(xrays.table)
     answer = thresholds.decide(probability, decision.threshold).astype(int)
     away = np.abs(probability - decision.threshold)
 
@@ -66,8 +85,8 @@ def _kinds(maps: Maps, decision: Decision, probability: np.ndarray) -> Iterator[
     yield "Least sure: nearest the threshold", np.flatnonzero(one)[np.argsort(away[one], kind="stable")][:MOST]
 
 
-def _told(maps: Maps, decision: Decision, probability: np.ndarray, position: int) -> dict[str, str]:
-    names, row = decision.label_names, maps.predictions.iloc[position]
+def _told(predictions: pd.DataFrame, decision: Decision, probability: np.ndarray, position: int) -> dict[str, str]:
+    names, row = decision.label_names, predictions.iloc[position]
     value = probability[position]
     answer = names[int(thresholds.decide(value, decision.threshold))]
     return {
@@ -89,9 +108,22 @@ def _shortened(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
-def _card(plain: np.ndarray, under: np.ndarray, told: dict[str, str]) -> Card:
+def _card(
+    plain: np.ndarray,
+    under: np.ndarray,
+    told: dict[str, str],
+    neighbours: Sequence[Neighbour],
+    label_names: Sequence[str],
+) -> Card:
     pictures = (
         Picture.of_pixels(plain, f"X-ray {told['File']}"),
         Picture.of_pixels(under, f"{told['File']} under its map"),
     )
-    return Card(pictures, told)
+    near = tuple(
+        Picture.of_pixels(map_pictures.thumbnail(each.pixels), f"Training X-ray {each.name}: {label_names[each.label]}")
+        for each in neighbours
+    )
+    if near:
+        labels = ", ".join(label_names[each.label] for each in neighbours)
+        told = told | {"Nearest training X-rays": labels}
+    return Card(pictures, told, near)

@@ -19,8 +19,8 @@ from fracture_mae.metrics.ends import Interval
 from fracture_mae.metrics.intervals import intervals
 from fracture_mae.metrics.rates import share
 from fracture_mae.metrics.scores import equal_group_weight
+from fracture_mae.models import explanation
 from fracture_mae.models.classifier import FractureClassifier
-from fracture_mae.models.pooling import MEANING
 from fracture_mae.tracking.report import Report
 
 RATES = (0.5, 1, 2)  # false marks per X-ray at which it is told how many fractures are found
@@ -29,27 +29,27 @@ _SHOWN = 8  # X-rays in a figure
 
 @dataclass(frozen=True)
 class Maps:
-    """What a classifier says of each patch of X-ray files.
+    """Where on X-ray files a classifier sees a fracture.
 
     Attributes:
         xrays: the files; of one that became several squares, the square with the hottest patch.
         predictions: of these, in their order: path, label, group, patient and logit.
-        logit: float32 [n, rows, columns], of each patch of it.
-        meaning: what such a logit is, in words.
+        heat: float32 [n, rows, columns], of each patch of it, see `explanation.maps`.
+        meaning: what such a number is, in words.
     """
 
     xrays: XRays
     predictions: pd.DataFrame
-    logit: np.ndarray
+    heat: np.ndarray
     meaning: str
 
     @classmethod
-    def of(cls, xrays: XRays, predictions: pd.DataFrame, logit: np.ndarray, meaning: str) -> "Maps":
-        """From what each patch of all k squares of the files says, [n, k, rows, columns]."""
-        hottest = logit.max(axis=(2, 3)).argmax(axis=1)
-        number = np.arange(len(logit))
-        shown = xrays.squares().subset(number * logit.shape[1] + hottest)
-        return cls(shown, predictions, logit[number, hottest], meaning)
+    def of(cls, xrays: XRays, predictions: pd.DataFrame, heat: np.ndarray, meaning: str) -> "Maps":
+        """From the maps of all k squares of the files, [n, k, rows, columns]."""
+        hottest = heat.max(axis=(2, 3)).argmax(axis=1)
+        number = np.arange(len(heat))
+        shown = xrays.squares().subset(number * heat.shape[1] + hottest)
+        return cls(shown, predictions, heat[number, hottest], meaning)
 
     @property
     def with_place(self) -> np.ndarray:
@@ -58,13 +58,19 @@ class Maps:
 
     def subset(self, positions: np.ndarray) -> "Maps":
         rows = self.predictions.iloc[positions].reset_index(drop=True)
-        return Maps(self.xrays.subset(positions), rows, self.logit[positions], self.meaning)
+        return Maps(self.xrays.subset(positions), rows, self.heat[positions], self.meaning)
 
 
 def maps_of(classifier: FractureClassifier, xrays: XRays, *, batch_size: int, accelerator: Accelerator) -> Maps:
-    """The maps of a classifier, with its predictions."""
-    predictions, logit = predict_with_maps(classifier, xrays, batch_size=batch_size, accelerator=accelerator)
-    return Maps.of(xrays, predictions, logit, MEANING[classifier.pool])
+    """The maps of a classifier, with its predictions; there must be X-rays."""
+    predictions, heat = predict_with_maps(classifier, xrays, batch_size=batch_size, accelerator=accelerator)
+    return Maps.of(xrays, predictions, heat, explanation.meaning(classifier))
+
+
+def to_judge(xrays: XRays) -> XRays:
+    """The files whose maps `judge` reads: fractured ones of which it is known where, and where there are any, all without fracture."""
+    known = xrays.place_is_known & (xrays.label == 1)
+    return xrays.subset(np.flatnonzero(known | (xrays.label == 0) if known.any() else known))
 
 
 def joined(parts: Sequence[Maps]) -> Maps:
@@ -75,7 +81,7 @@ def joined(parts: Sequence[Maps]) -> Maps:
     return Maps(
         XRays("held out", table, xrays[0].pixels, rows),
         pd.concat([part.predictions for part in parts], ignore_index=True),
-        np.concatenate([part.logit for part in parts]),
+        np.concatenate([part.heat for part in parts]),
         parts[0].meaning,
     )
 
@@ -131,11 +137,11 @@ def digest(report: Report, place: str) -> str:
 
 def _hottest(boxed: Maps) -> pd.DataFrame:
     """A row per file: path, group, x and y of the hottest patch's centre in shares of the square, inside, chance."""
-    rows, columns = boxed.logit.shape[1:]
+    rows, columns = boxed.heat.shape[1:]
     x, y = (each.ravel() for each in metrics.centres(rows, columns))
-    hottest = boxed.logit.reshape(len(boxed.logit), -1).argmax(axis=1)
+    hottest = boxed.heat.reshape(len(boxed.heat), -1).argmax(axis=1)
     boxes = boxed.xrays.boxes
-    inside, chance = metrics.hottest_inside(boxed.logit, boxes), metrics.covered(boxes, film_of(boxed.xrays))
+    inside, chance = metrics.hottest_inside(boxed.heat, boxes), metrics.covered(boxes, film_of(boxed.xrays))
     told = {"x": x[hottest], "y": y[hottest], "inside": inside, "chance": chance}
     return boxed.predictions[["path", "group"]].assign(**told)
 
@@ -177,7 +183,7 @@ def _free_response(counted: Maps, certainty: Certainty) -> pd.DataFrame:
 
 def _marks(counted: Maps) -> metrics.Marks:
     boxes = np.where(counted.with_place[:, None, None], counted.xrays.boxes, np.nan)
-    return metrics.Marks.of(counted.logit, boxes)
+    return metrics.Marks.of(counted.heat, boxes)
 
 
 def _froc_figure(counted: Maps, table: pd.DataFrame, title: str) -> Figure:
@@ -194,7 +200,7 @@ def _froc_figure(counted: Maps, table: pd.DataFrame, title: str) -> Figure:
 
 def _places_figure(boxed: Maps, by_file: pd.DataFrame, table: pd.DataFrame, title: str) -> Figure:
     """Of the hottest patches that lie in a box, and of those that do not, the hottest ones, half and half where both are."""
-    hottest = boxed.logit.max(axis=(1, 2))
+    hottest = boxed.heat.max(axis=(1, 2))
     one = is_original(boxed.xrays.table)
     right, wrong = (
         sorted(np.flatnonzero(one & hit), key=lambda position: -hottest[position])
@@ -207,4 +213,4 @@ def _places_figure(boxed: Maps, by_file: pd.DataFrame, table: pd.DataFrame, titl
     captions = [f"{Path(path).stem[:28]}\n{word}" for path, word in zip(shown.predictions["path"], words, strict=True)]
     pictures = shown.xrays.images(np.arange(len(chosen)))
     heading = f"Hottest patch in a box: {with_ends(table.loc['pointing_game'])} · {title}"
-    return plots.maps(pictures, shown.logit, captions, shown.xrays.boxes, title=heading, meaning=boxed.meaning)
+    return plots.maps(pictures, shown.heat, captions, shown.xrays.boxes, title=heading, meaning=boxed.meaning)

@@ -1,5 +1,8 @@
 """Logits of a classifier for X-rays."""
 
+from collections.abc import Callable
+from itertools import chain
+
 import numpy as np
 import pandas as pd
 import torch
@@ -9,6 +12,7 @@ from fracture_mae.config import CopyOptions
 from fracture_mae.data.copies.originals import is_original
 from fracture_mae.data.types import PREDICTED, XRays
 from fracture_mae.metrics.scores import equal_group_weight
+from fracture_mae.models import explanation
 from fracture_mae.models.classifier import FractureClassifier
 from fracture_mae.processes import collectives
 from fracture_mae.training.batches import in_batches, to_device
@@ -20,25 +24,44 @@ def predict(classifier: FractureClassifier, xrays: XRays, *, batch_size: int, ac
     Where a file became several squares, its logit is the mean of theirs. Several processes share the files, and each gets the whole
     table.
     """
-    return predict_with_maps(classifier, xrays, batch_size=batch_size, accelerator=accelerator)[0]
+    told = f"Classifying {xrays.name}"
+    (logit,) = _asked(lambda pixels: (classifier(pixels),), classifier, xrays, told, batch_size, accelerator)
+    return _table(xrays, logit)
 
 
-@torch.inference_mode()
 def predict_with_maps(
     classifier: FractureClassifier, xrays: XRays, *, batch_size: int, accelerator: Accelerator
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """As `predict`, and what each patch of each of a file's k squares says: float32 [n, k, rows, columns]."""
+    """As `predict`, and the maps of each of a file's k squares, see `explanation.maps`: float32 [n, k, rows, columns]."""
+    told = f"Maps of {xrays.name}"
+    logit, maps = _asked(
+        lambda pixels: explanation.maps(classifier, pixels), classifier, xrays, told, batch_size, accelerator
+    )
+    return _table(xrays, logit), maps.reshape(len(xrays), -1, *maps.shape[1:])
+
+
+@torch.inference_mode()
+def _asked(
+    ask: Callable[[torch.Tensor], tuple[torch.Tensor, ...]],
+    classifier: FractureClassifier,
+    xrays: XRays,
+    told: str,
+    batch_size: int,
+    accelerator: Accelerator,
+) -> list[np.ndarray]:
+    """What comes of all squares of the files, asked in batches: of each answer [n · k, …]."""
     to_device(classifier, accelerator.device).eval()
     own = xrays.subset(collectives.share(len(xrays))).squares()
     parts = []
-    for batch in in_batches(own, batch_size, accelerator.device, f"Classifying {xrays.name}"):
+    for batch in in_batches(own, batch_size, accelerator.device, told):
         with accelerator.autocast():
-            logit, maps = classifier.places(batch.pixels)
-        parts.append((logit.cpu().numpy(), maps.cpu().numpy()))
-    logits, maps = zip(*(part for own in collectives.gather(parts) for part in own), strict=True)
-    logit, whole = np.concatenate(logits).astype(np.float64), np.concatenate(maps)
-    predictions = xrays.table[PREDICTED].assign(logit=logit.reshape(len(xrays), -1).mean(axis=1))
-    return predictions, whole.reshape(len(xrays), -1, *whole.shape[1:])
+            parts.append([answer.cpu().numpy() for answer in ask(batch.pixels)])
+    return [np.concatenate(part) for part in zip(*chain.from_iterable(collectives.gather(parts)), strict=True)]
+
+
+def _table(xrays: XRays, logit: np.ndarray) -> pd.DataFrame:
+    """Predictions from the logits of all squares."""
+    return xrays.table[PREDICTED].assign(logit=logit.astype(np.float64).reshape(len(xrays), -1).mean(axis=1))
 
 
 @torch.inference_mode()

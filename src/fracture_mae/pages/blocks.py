@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import cv2
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from fracture_mae import plots
+from fracture_mae.models import map_pictures
 
 _WIDE = 900  # pixels
 
@@ -55,7 +55,7 @@ class Picture:
     @classmethod
     def of_pixels(cls, pixels: np.ndarray, text: str) -> "Picture":
         """From red, green and blue, uint8 [h, w, 3]."""
-        return cls(cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1].tobytes(), text)
+        return cls(map_pictures.png(pixels), text)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -75,10 +75,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Card:
-    """One X-ray: pictures side by side, two in a row, and below them name → text."""
+    """One X-ray: pictures side by side, two in a row, below them smaller ones in a row, and below these name → text."""
 
     pictures: tuple[Picture, ...]
     told: Mapping[str, str]
+    small: tuple[Picture, ...] = ()
 
 
 @dataclass(frozen=True)

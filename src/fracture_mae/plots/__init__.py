@@ -22,7 +22,7 @@ from fracture_mae.plots.decisions import (
     threshold_sweep,
 )
 from fracture_mae.plots.pictures import reconstructions
-from fracture_mae.plots.places import froc, gallery, maps, under_map
+from fracture_mae.plots.places import froc, gallery, maps
 from fracture_mae.plots.style import heading, interval_text, png
 
 __all__ = [
@@ -47,5 +47,4 @@ __all__ = [
     "sources",
     "subgroups",
     "threshold_sweep",
-    "under_map",
 ]

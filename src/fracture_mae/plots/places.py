@@ -3,11 +3,8 @@
 import textwrap
 from collections.abc import Mapping, Sequence
 
-import cv2
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -95,39 +92,6 @@ def maps(
 def _draw_boxes(axes: Axes, boxes: np.ndarray) -> None:
     for x0, y0, x1, y1 in boxes[~np.isnan(boxes).any(axis=1)]:
         axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=GREEN, linewidth=1.3))
-
-
-def under_map(
-    pictures: np.ndarray, logits: np.ndarray, boxes: np.ndarray, side: int = 224
-) -> tuple[np.ndarray, np.ndarray]:
-    """X-rays as red, green and blue, plain and under their maps, which have one scale and a cross at the hottest patch.
-
-    pictures: uint8 [n, h, h]; logits: [n, rows, columns], of each patch; boxes: [n, M, 4], as of `maps`;
-    side: of what comes back [pixels].
-    Two arrays uint8 [n, side, side, 3].
-    """
-    low, high = np.quantile(logits, [0.05, 1]) if len(logits) else (0, 1)
-    heat = colormaps["inferno"](np.clip((logits - low) / max(high - low, 1e-12), 0, 1))[..., :3] * 255
-    plain = np.zeros((len(pictures), side, side, 3), np.uint8)
-    under = np.zeros_like(plain)
-    for number, picture in enumerate(pictures):
-        shrinks = picture.shape[0] > side
-        grey = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-        plain[number] = grey[..., None]
-        coloured = cv2.resize(heat[number], (side, side), interpolation=cv2.INTER_NEAREST)
-        under[number] = np.round(0.45 * plain[number] + 0.55 * coloured)
-        for image in (plain[number], under[number]):
-            for x0, y0, x1, y1 in boxes[number][~np.isnan(boxes[number]).any(axis=1)]:
-                corners = [(round(x * (side - 1)), round(y * (side - 1))) for x, y in ((x0, y0), (x1, y1))]
-                cv2.rectangle(image, *corners, _colour(GREEN), 1)
-        row, column = np.unravel_index(logits[number].argmax(), logits[number].shape)
-        place = (int((column + 0.5) / logits.shape[2] * side), int((row + 0.5) / logits.shape[1] * side))
-        cv2.drawMarker(under[number], place, _colour(SKY), cv2.MARKER_TILTED_CROSS, 11, 2)
-    return plain, under
-
-
-def _colour(name: str) -> tuple[int, ...]:
-    return tuple(round(255 * part) for part in to_rgb(name))
 
 
 def gallery(rows: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray, str]]], title: str, told: str) -> Figure:

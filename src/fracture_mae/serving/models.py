@@ -1,6 +1,7 @@
 """What answers in `mlflow models serve`: X-rays as base64 text in, a row of answers for each out."""
 
 import sys
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from fracture_mae.data.reading.decoding import UnreadableImage, decode
 from fracture_mae.data.reading.preprocessing import preprocess
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics import thresholds
-from fracture_mae.models import autoencoder, classifier, gate
+from fracture_mae.models import autoencoder, classifier, explanation, gate, map_pictures
 from fracture_mae.models.gate import Gate
 from fracture_mae.models.pixels import to_unit
 from fracture_mae.serving import server
@@ -27,7 +28,7 @@ from fracture_mae.serving.requests import check_params, image_column
 
 _BATCH = 16
 _NETWORK = "network"
-_PARAMS = ("threshold", "prevalence")
+_PARAMS = {"threshold": float, "prevalence": float, "explain": bool}
 
 
 class ServedClassifier(PythonModel):
@@ -37,7 +38,8 @@ class ServedClassifier(PythonModel):
     nearer to those it was fitted on. A version without a gate accepts all, with farther_than null.
 
     Parameters of a request: threshold, on the probability that is answered, in place of the model's own; prevalence, the share of
-    fractured X-rays where it is used, in place of that on the X-rays that its probabilities were fitted to.
+    fractured X-rays where it is used, in place of that on the X-rays that its probabilities were fitted to; explain, whether `map` is
+    answered besides: the X-ray under its map, see `explanation`, a PNG in base64.
     """
 
     def load_context(self, context: PythonModelContext) -> None:
@@ -68,6 +70,7 @@ class ServedClassifier(PythonModel):
                 "threshold": limit,
                 "model_id": self.model_id,
                 **self._gated(pixels, features),
+                **({"map": _maps(self.classifier, pixels)} if params.get("explain") else {}),
             }
         )
 
@@ -107,7 +110,7 @@ class ServedFeatures(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict | None = None
     ) -> pd.DataFrame:
-        check_params(params, ())
+        check_params(params, {})
         pixels = _pixels(image_column(model_input), self.encoder, self.limits)
         return pd.DataFrame({"features": _answers(self.encoder.features, pixels).tolist()})
 
@@ -116,6 +119,19 @@ def _answers(network: Callable[[torch.Tensor], torch.Tensor], pixels: np.ndarray
     """What the network says of each image, float64 [n, d]: the mean over its squares, uint8 [n, k, image_size, image_size]."""
     of_squares = _in_batches(network, pixels.reshape(-1, *pixels.shape[2:]))
     return of_squares.reshape(len(pixels), pixels.shape[1], *of_squares.shape[1:]).mean(axis=1)
+
+
+def _maps(network: classifier.FractureClassifier, pixels: np.ndarray) -> list[str]:
+    """Each image under its map, of its square with the hottest patch: PNG files in base64."""
+    squares = pixels.reshape(-1, *pixels.shape[2:])
+    heat = _in_batches(lambda batch: explanation.maps(network, batch)[1], squares)
+    heat = heat.reshape(*pixels.shape[:2], *heat.shape[1:])
+    found = []
+    for image, of_squares in zip(pixels, heat, strict=True):
+        hottest = of_squares.max(axis=(1, 2)).argmax()
+        _, (under,) = map_pictures.under_map(image[[hottest]], of_squares[[hottest]])
+        found.append(b64encode(map_pictures.png(under)).decode())
+    return found
 
 
 def _limits() -> Limits:

@@ -61,11 +61,14 @@ def read(body: bytes, content_type: str | None, limits: Limits) -> Request:
     return request
 
 
-def check_params(params: Any, known: Collection[str]) -> dict[str, float | None]:
-    """Numbers by their names; None, as if it were not there.
+def check_params(params: Any, known: Mapping[str, type]) -> dict[str, float | bool | None]:
+    """Values by their names; None, as if it were not there.
+
+    Args:
+        known: names, and of each float or bool.
 
     Raises:
-        BadRequest: a name that is not known, or a value that is no number.
+        BadRequest: a name that is not known, or a value that is no number, or neither true nor false.
     """
     names = ", ".join(known) or "none"
     if params is None:
@@ -79,7 +82,7 @@ def check_params(params: Any, known: Collection[str]) -> dict[str, float | None]
         raise refuse(
             f"{_PARAMS}: found {', '.join(found(name) for name in unknown)}, which this model does not know (known: {names})"
         )
-    return {name: _number(name, value) for name, value in params.items()}
+    return {name: (_flag if known[name] is bool else _number)(name, value) for name, value in params.items()}
 
 
 def _number(name: str, value: Any) -> float | None:
@@ -91,6 +94,12 @@ def _number(name: str, value: Any) -> float | None:
         return float(value)
     except (TypeError, ValueError, OverflowError):
         raise refuse(f"{name}: found {found(value)}, expected a number") from None
+
+
+def _flag(name: str, value: Any) -> bool | None:
+    if not isinstance(value, bool | None):
+        raise refuse(f"{name}: found {found(value)}, expected true or false")
+    return value
 
 
 def image_column(table: pd.DataFrame) -> pd.Series:

@@ -63,7 +63,8 @@ def answer(
     try:
         request = requests.read(body, content_type, limits)
         schema = model.metadata.get_params_schema()
-        params = requests.check_params(request.params, [param.name for param in schema.params] if schema else [])
+        known = {param.name: param.dtype.to_python() for param in schema.params} if schema else {}
+        params = requests.check_params(request.params, known)
         table = pd.DataFrame({requests.IMAGE: pd.Series(request.cells, dtype=object)})
         said = io.StringIO()
         scoring_server.predictions_to_json(model.predict(table, params=params), said)

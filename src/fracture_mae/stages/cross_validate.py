@@ -18,12 +18,12 @@ from fracture_mae.evaluation.frozen_network import FrozenNetwork
 from fracture_mae.evaluation.held_out_sources import Answers
 from fracture_mae.evaluation.judging import CLASSIFIER, Certainty
 from fracture_mae.evaluation.place import Maps
-from fracture_mae.evaluation.prediction import predict_with_maps, weighed
+from fracture_mae.evaluation.prediction import predict, predict_with_maps, weighed
 from fracture_mae.evaluation.strata import Strata
 from fracture_mae.metrics.decision import Decision
+from fracture_mae.models import explanation
 from fracture_mae.models.autoencoder import PRESETS
 from fracture_mae.models.encoders import Encoder
-from fracture_mae.models.pooling import MEANING
 from fracture_mae.processes import collectives, ranks
 from fracture_mae.stages import classifier as classifier_stage
 from fracture_mae.tracking.report import Report
@@ -282,16 +282,20 @@ def _train_fold(start: Encoder, data: Dataset, config: TrainClassifier, accelera
             if choice.matching and ranks.is_first():
                 run.report(choice.matching.report())
             options = {"batch_size": config.batch_size, "accelerator": accelerator}
-            held_out, maps = predict_with_maps(classifier, data.test, **options)
+            maps = None
+            if _has_boxes(data):
+                held_out, maps = predict_with_maps(classifier, data.test, **options)
+            else:
+                held_out = predict(classifier, data.test, **options)
             accelerator.free_memory()  # or the next fold's checkpoints would hold this one's model too
             finished = {
                 "validation": _logits(choice.predictions),
                 "held_out": _logits(held_out),
                 "progress": asdict(choice.progress),
             }
-            if _has_boxes(data):
-                logits = maps.astype(np.float64).round(4).tolist()
-                finished["maps"] = dict(zip(data.test.table["sha256"], logits, strict=True))
+            if maps is not None:
+                heat = maps.astype(np.float64).round(8).tolist()
+                finished["maps"] = dict(zip(data.test.table["sha256"], heat, strict=True))
             checkpoints.finish(finished)
         else:
             finished["progress"]["run_ids"].append(run.id)
@@ -300,7 +304,7 @@ def _train_fold(start: Encoder, data: Dataset, config: TrainClassifier, accelera
     held_out = weighed(_predictions(data.test, finished["held_out"]), data.test, config)
     # Chosen here, because a later run may go on from the same training with another wish for the threshold.
     decision = classifier_stage.decide(_predictions(data.validation, finished["validation"]), config, data)
-    maps = _maps(data.test, held_out, finished.get("maps"), config)
+    maps = _maps(data.test, held_out, finished.get("maps"), explanation.meaning(classifier))
     return Fold(held_out, decision, Progress(**finished["progress"]), checkpoints, maps)
 
 
@@ -309,18 +313,19 @@ def _has_boxes(data: Dataset) -> bool:
 
 
 def _maps(
-    xrays: XRays, held_out: pd.DataFrame, kept: Mapping[str, list[list[list[float]]]] | None, config: TrainClassifier
+    xrays: XRays, held_out: pd.DataFrame, kept: Mapping[str, list[list[list[float]]]] | None, meaning: str
 ) -> Maps | None:
     """As `place.maps_of` made them; None where no boxes are.
 
     Args:
         held_out: predictions for the X-rays held out.
-        kept: sha256 of each → what each patch of its squares says.
+        kept: sha256 of each → the maps of its squares.
+        meaning: of what stands there, in words.
     """
     if kept is None:
         return None
-    logit = np.array([kept[content] for content in xrays.table["sha256"]], dtype=np.float32)
-    return Maps.of(xrays, held_out, logit, MEANING[config.pool])
+    heat = np.array([kept[content] for content in xrays.table["sha256"]], dtype=np.float32)
+    return Maps.of(xrays, held_out, heat, meaning)
 
 
 def _logits(predictions: pd.DataFrame) -> dict[str, float]:

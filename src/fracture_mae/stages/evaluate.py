@@ -13,7 +13,7 @@ from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import (
     accepted,
     calibration,
-    gallery,
+    hiding,
     judging,
     operating_points,
     place,
@@ -24,21 +24,19 @@ from fracture_mae.evaluation import (
     usefulness,
 )
 from fracture_mae.evaluation.chosen_on import VALIDATION, ChosenOn
-from fracture_mae.evaluation.judging import CLASSIFIER, SPLITS
+from fracture_mae.evaluation.judging import CLASSIFIER, SPLITS, Certainty
 from fracture_mae.evaluation.own_data import OwnData
-from fracture_mae.evaluation.prediction import weighed
+from fracture_mae.evaluation.prediction import predict, weighed
 from fracture_mae.evaluation.strata import NO_REFERENCES, Strata
 from fracture_mae.metrics.ends import FEWEST_GROUPS
 from fracture_mae.models.gate import Gate
 from fracture_mae.processes.accelerator import make_accelerator
-from fracture_mae.stages import evaluation_page, external, inputs, promote, reconstruct
+from fracture_mae.stages import evaluation_page, external, inputs, promote, reconstruct, where
 from fracture_mae.stages.model_card import writing
 from fracture_mae.stages.model_card.facts import Facts
 from fracture_mae.tracking.registered_models import LoadedClassifier, open_classifier
 from fracture_mae.tracking.report import Report
 from fracture_mae.tracking.runs import Run
-
-_PLACED = ("validation", "test")  # where no box, nor label, has taught the network
 
 
 def evaluate(config: Evaluate, run: Run) -> str:
@@ -91,11 +89,15 @@ def evaluate(config: Evaluate, run: Run) -> str:
 
 def digest(report: Report) -> str:
     """The figures of all splits to print."""
-    where = [place.digest(report, split) for split in _PLACED]
+    places = [place.digest(report, split) for split in SPLITS[1:]]
     strata = judging.strata_digest(report, SPLITS[1:])
     lines = [judging.digest(report, SPLITS).to_string(), strata]
     lines += [each.digest(report, "test") for each in (operating_points, usefulness, calibration, accepted)]
-    lines += [*where, *(each.digest(report, "test") for each in (subgroups, sample_size, training_seeds))]
+    lines += [
+        *places,
+        hiding.digest(report, "test"),
+        *(each.digest(report, "test") for each in (subgroups, sample_size, training_seeds)),
+    ]
     return "\n".join(filter(None, lines))
 
 
@@ -121,21 +123,21 @@ def load(config: Evaluate) -> LoadedClassifier:
 
 def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelerator: Accelerator) -> Report:
     """Judge all splits, and compare the classifier with the references where they are asked for."""
-    certainty = judging.Certainty(config.n_draws, config.seed)
+    certainty = Certainty(config.n_draws, config.seed)
     remark = judging.remark_on(dataset.leakage)
     options = {"batch_size": config.batch_size, "accelerator": accelerator}
-    maps = {xrays.name: place.maps_of(loaded.classifier, xrays, **options) for xrays in dataset.sides}
-    predictions = {name: weighed(each.predictions, each.xrays, config) for name, each in maps.items()}
+    predictions = {
+        xrays.name: weighed(predict(loaded.classifier, xrays, **options), xrays, config) for xrays in dataset.sides
+    }
     columns = subgroups.columns(dataset.test.table, config.subgroups)
     predictions["test"] = subgroups.with_columns(predictions["test"], dataset.test.table, columns)
     chosen_on = _chosen_on(loaded, predictions["validation"])
     report = operating_points.judge(predictions, loaded.decision, config, remark, certainty, chosen_on)
-    held_out = {split: predictions[split] for split in _PLACED}
+    held_out = {split: predictions[split] for split in ("validation", "test")}
     report.add(usefulness.judge(held_out, loaded.decision, config, remark))
     logits: dict[str, dict[str, np.ndarray]] = {}
-    for split in _PLACED:
-        report.add(place.judge(maps[split], split, remark, certainty))
-        report.add(gallery.judge(maps[split], loaded.decision, split, remark))
+    for xrays in (dataset.validation, dataset.test):
+        report.add(where.judge(loaded, xrays, predictions[xrays.name], dataset.train, remark, certainty, **options))
     if config.references:
         frozen, tags = inputs.load_reference(config, accelerator)
         report.tags |= tags

@@ -11,6 +11,7 @@ from fracture_mae.config.command_line import mlflow_run
 from fracture_mae.evaluation import (
     accepted,
     calibration,
+    hiding,
     judging,
     operating_points,
     place,
@@ -27,6 +28,13 @@ from fracture_mae.stages.model_card.markdown import code, words
 from fracture_mae.tracking import lineage
 
 FILE = "report.html"
+_REFUSED = {
+    "n_files": "files",
+    "n_refused": "files refused",
+    "share_of_files": "share of files",
+    "n_xrays": "X-rays",
+    "n_xrays_refused": "X-rays refused wholly",
+}
 _OF_ALL = ["all_estimate", "all_low", "all_high"]
 _ASKED = ("seed", "n_draws", "subgroups", "prevalence", "cost_false_negative", "cost_false_positive", "assurance")
 
@@ -228,12 +236,9 @@ def _subgroups(facts: Facts) -> list[Block]:
 
 
 def _where(facts: Facts) -> list[Block]:
-    told = place.digest(facts.report, _split(facts))
-    return (
-        [Prose(told.replace("\n", "\n\n").replace("  ", " ")), *_pictures(facts, "places.png", "froc.png")]
-        if told
-        else []
-    )
+    digests = (each.digest(facts.report, _split(facts)) for each in (place, hiding))
+    told = [Prose(each.replace("\n", "\n\n").replace("  ", " ")) for each in digests if each]
+    return [*told, *_pictures(facts, "places.png", "froc.png")]
 
 
 def _like_its_own(facts: Facts) -> list[Block]:
@@ -242,7 +247,7 @@ def _like_its_own(facts: Facts) -> list[Block]:
     blocks: list[Block] = [Prose(told.replace("\n  ", "\n\n"))] if told else []
     by_source = report.tables.get(f"{split}/refused_by_source.csv")
     if by_source is not None:
-        shown = by_source.rename(columns={name: words(name) for name in by_source})
+        shown = by_source.rename(columns=_REFUSED)
         blocks.append(Table(shown, "Files that the gate refuses, by source"))
     measured = report.tables.get(f"{split}/accepted.csv")
     if measured is not None:

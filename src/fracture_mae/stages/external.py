@@ -20,7 +20,7 @@ from fracture_mae.evaluation import (
     accepted,
     calibration,
     drift,
-    gallery,
+    hiding,
     judging,
     operating_points,
     place,
@@ -34,11 +34,11 @@ from fracture_mae.evaluation import (
 from fracture_mae.evaluation.frozen_network import FrozenNetwork
 from fracture_mae.evaluation.judging import CLASSIFIER, WITH_INTERVAL, Certainty, drawn, levels, with_ends
 from fracture_mae.evaluation.own_data import OwnData
-from fracture_mae.evaluation.prediction import features, weighed
+from fracture_mae.evaluation.prediction import features, predict, weighed
 from fracture_mae.evaluation.strata import NO_REFERENCES, Strata
 from fracture_mae.metrics.intervals import Sample, fall
 from fracture_mae.models.gate import Gate
-from fracture_mae.stages import inputs, promote
+from fracture_mae.stages import inputs, promote, where
 from fracture_mae.tracking import runs
 from fracture_mae.tracking.registered_models import LoadedClassifier
 from fracture_mae.tracking.report import Report
@@ -59,9 +59,9 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
     remark = judging.remark_on(dataset.leakage)
     own = OwnData.load(loaded.folder)
     options = {"batch_size": config.batch_size, "accelerator": accelerator}
-    maps = place.maps_of(loaded.classifier, dataset.test, **options)
+    predicted = predict(loaded.classifier, dataset.test, **options)
     columns = subgroups.columns(dataset.test.table, config.subgroups)
-    predictions = subgroups.with_columns(weighed(maps.predictions, dataset.test, config), dataset.test.table, columns)
+    predictions = subgroups.with_columns(weighed(predicted, dataset.test, config), dataset.test.table, columns)
     decision = loaded.decision
 
     logits, told = {}, {}
@@ -77,8 +77,7 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
     chosen_on = None if own is None else own.chosen_on
     report.add(operating_points.judge({SPLIT: predictions}, decision, config, remark, certainty, chosen_on))
     report.add(usefulness.judge({SPLIT: predictions}, decision, config, remark))
-    report.add(place.judge(maps, SPLIT, remark, certainty))
-    report.add(gallery.judge(maps, decision, SPLIT, remark))
+    report.add(where.judge(loaded, dataset.test, predictions, dataset.train, remark, certainty, **options))
     shown = predictions, dataset.test, Gate.load(loaded.folder), loaded.classifier, decision, certainty
     report.add(accepted.judge(*shown, **options))
     report.add(_prevalence(predictions))
@@ -119,7 +118,7 @@ def digest(report: Report) -> str:
         judging.strata_digest(report, [SPLIT]),
         operating_points.digest(report, SPLIT),
         *filter(None, [usefulness.digest(report, SPLIT)]),
-        *filter(None, [place.digest(report, SPLIT)]),
+        *filter(None, [place.digest(report, SPLIT), hiding.digest(report, SPLIT)]),
         f"fractured: {prevalence['n_fractured']:.0f} of {prevalence['n_xrays']:.0f} X-rays, {with_ends(prevalence)}",
         calibration.digest(report, SPLIT),
         accepted.digest(report, SPLIT),

@@ -26,12 +26,11 @@ from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation.prediction import mean_of_squares
 from fracture_mae.metrics import thresholds
 from fracture_mae.metrics.decision import Decision
-from fracture_mae.models import gate_statistics
+from fracture_mae.models import explanation, gate_statistics
 from fracture_mae.models.classifier import FractureClassifier
 from fracture_mae.models.gate import FILE as GATE_FILE
 from fracture_mae.models.gate import Gate, with_features
 from fracture_mae.models.pixels import to_unit
-from fracture_mae.models.pooling import MEANING
 from fracture_mae.processes.accelerator import make_accelerator
 from fracture_mae.stages.journal import Journal
 from fracture_mae.tracking.registered_models import LoadedClassifier, open_classifier
@@ -258,7 +257,7 @@ def _contact_sheets(
             raise FractureMaeError(f"{rows['path'].iloc[0]} or another file changed while it was predicted. Run again.")
         pixels = sent(batch.squares.flatten(0, 1), accelerator.device)
         with accelerator.autocast():
-            maps = classifier.places(to_unit(pixels))[1].float().cpu().numpy()
+            maps = explanation.maps(classifier, to_unit(pixels))[1].float().cpu().numpy()
         maps = maps.reshape(len(rows), -1, *maps.shape[1:])
         hottest = maps.max(axis=(2, 3)).argmax(axis=1)
         each = np.arange(len(rows))
@@ -272,7 +271,7 @@ def _contact_sheets(
             captions,
             np.full((len(rows), 1, 4), np.nan),
             title=title,
-            meaning=MEANING[classifier.pool],
+            meaning=explanation.meaning(classifier),
         )
     return sheets
 

@@ -34,7 +34,11 @@ SERVED_CODE = (
     *(f"data/reading/{name}.py" for name in ("film", "placement", "png", "preprocessing", "unreadable")),
     *(f"metrics/{name}.py" for name in ("__init__", "arrays", "calibration", "decision", "thresholds")),
     *(f"models/{name}.py" for name in ("__init__", "authors", "autoencoder", "blocks", "classifier", "hub", "pixels")),
-    *(f"models/{name}.py" for name in ("gate", "gate_statistics", "pooling", "positions", "preprocessor", "vit")),
+    *(
+        f"models/{name}.py"
+        for name in ("explanation", "gate", "gate_statistics", "map_pictures", "pooling", "positions")
+    ),
+    *(f"models/{name}.py" for name in ("preprocessor", "vit")),
     *(f"models/encoders/{name}.py" for name in ("__init__", "loading", "mae", "network", "tokens")),
     *(f"serving/{name}.py" for name in ("__init__", "cells", "classifier", "features", "limits", "models", "refusals")),
     *(f"serving/{name}.py" for name in ("requests", "server")),
@@ -70,6 +74,7 @@ _ANSWER = Schema(
         ColSpec("boolean", "accepted"),
         ColSpec("string", "reason"),
         ColSpec("double", "farther_than"),
+        ColSpec("string", "map", required=False),
     ]
 )
 
@@ -82,7 +87,8 @@ def register_mae(folder: Path, tags: Mapping[str, Any]) -> str:
 def register_classifier(folder: Path, tags: Mapping[str, Any]) -> str:
     """Register a classifier's folder, named NETWORK, as `fracture-classifier`, with the alias `challenger`; its version."""
     # None: the model's own threshold, and the prevalence that its probabilities were fitted at.
-    params = ParamSchema([ParamSpec(name, "double", None) for name in ("threshold", "prevalence")])
+    params = [ParamSpec(name, "double", None) for name in ("threshold", "prevalence")]
+    params = ParamSchema([*params, ParamSpec("explain", "boolean", False)])
     number = _register(CLASSIFIER, folder, "classifier.py", ModelSignature(_IMAGE, _ANSWER, params), tags)
     MlflowClient().set_registered_model_alias(CLASSIFIER, CHALLENGER, number)
     return number

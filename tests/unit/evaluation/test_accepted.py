@@ -80,7 +80,7 @@ def test_figures_at_accepted_xrays_stand_beside_those_at_all(judge, test_xrays):
     assert report.metrics["test/accepted/xray/sensitivity"] == 1
     assert "test/xray/sensitivity" not in report.metrics  # the plain figures are judged elsewhere, and stay as they are
     printed = accepted.digest(report, "test")
-    assert "gate, test: 2 of 20 files refused (10.0%): a 2 of 10" in printed
+    assert "gate, test: 2 of 20 files refused (10.0%); source a: 2 of 10" in printed
     assert "at the accepted X-rays: AUROC 1.000" in printed
 
 

@@ -1,6 +1,8 @@
+import cv2
 import numpy as np
 
 from fracture_mae.evaluation import gallery
+from fracture_mae.evaluation.neighbours import Neighbour
 from fracture_mae.metrics.decision import Decision
 from tests.unit.evaluation.maps import UPPER_LEFT, maps_of
 
@@ -13,7 +15,16 @@ LABEL = [1, 1, 1, 1, 0, 0, 0, 0, 0, 1]
 
 def kinds(maps, decision=DECISION):
     probability = decision.probability(maps.predictions["logit"])
-    return {title: found.tolist() for title, found in gallery._kinds(maps, decision, probability)}
+    return {title: found.tolist() for title, found in gallery._kinds(maps.xrays, decision, probability)}
+
+
+def judged(maps, remark, near=lambda xrays: [()] * len(xrays)):
+    """The gallery of X-rays whose maps are there."""
+
+    def look(xrays):
+        return maps.subset(np.flatnonzero(np.isin(maps.xrays.table["path"], xrays.table["path"])))
+
+    return gallery.judge(maps.xrays, maps.predictions, DECISION, "test", remark, look, near)
 
 
 def test_each_kind_begins_with_what_a_reader_wants_to_see_most():
@@ -39,7 +50,7 @@ def test_there_are_no_more_than_six_of_a_kind_and_one_file_of_each_xray():
 
 def test_cards_tell_file_source_answer_and_probability():
     maps = maps_of(LABEL, [UPPER_LEFT] + [""] * 9, [(0, 0)] * 10, logit=LOGIT)
-    report = gallery.judge(maps, DECISION, "test", "LEAKY")
+    report = judged(maps, "LEAKY")
     assert list(report.figures) == ["test/gallery.png"]
     assert report.figures["test/gallery.png"].get_suptitle() == "Gallery · test\nLEAKY"
     assert "green: a box" in report.figures["test/gallery.png"].get_supxlabel()
@@ -59,5 +70,21 @@ def test_cards_tell_file_source_answer_and_probability():
 
 def test_what_there_is_none_of_has_no_row():
     maps = maps_of([1, 0], ["", ""], [(0, 0)] * 2, logit=np.array([3.0, -3]))
-    report = gallery.judge(maps, DECISION, "test", "")
+    report = judged(maps, "")
     assert [block.title for block in report.galleries["test"]] == [RIGHT, LEAST]
+
+
+def test_the_nearest_training_xrays_stand_below_and_are_named():
+    maps = maps_of([1, 0], ["", ""], [(0, 0)] * 2, logit=np.array([3.0, -3]))
+    white, black = (np.full((32, 32), level, np.uint8) for level in (255, 0))
+    near = [[Neighbour(white, 1, "a.jpg"), Neighbour(black, 0, "b.jpg")], []]
+    report = judged(maps, "", lambda xrays: [near[1 - label] for label in xrays.label])
+    (fractured, healthy), _ = (block.cards for block in report.galleries["test"])
+    assert fractured.told["Nearest training X-rays"] == "fractured, not fractured"
+    assert [picture.text for picture in fractured.small] == [
+        "Training X-ray a.jpg: fractured",
+        "Training X-ray b.jpg: not fractured",
+    ]
+    assert cv2.imdecode(np.frombuffer(fractured.small[0].png, np.uint8), cv2.IMREAD_COLOR).min() == 255
+    assert healthy.small == ()
+    assert "Nearest training X-rays" not in healthy.told

@@ -56,7 +56,7 @@ def test_patients_are_drawn_whole():
     hottest = [(0, 0)] * 20 + [(3, 3)] * 20
     single = maps_of([1] * 40, [UPPER_LEFT] * 40, hottest)
     alike = single.predictions.assign(patient=np.arange(40) // 4)
-    together = Maps(single.xrays, alike, single.logit, "")
+    together = Maps(single.xrays, alike, single.heat, "")
     ends = []
     for maps in (single, together):
         table = place.judge(maps, "test", "", CERTAINTY).tables["test/place.csv"].set_index("metric")
@@ -84,5 +84,5 @@ def test_maps_of_folds_are_joined_in_their_order():
     maps = maps_of([1, 1, 0, 0], [UPPER_LEFT, "", "", ""], [(0, 0), (3, 3), (2, 2), (1, 1)])
     whole = place.joined([maps.subset(np.array([2, 3])), maps.subset(np.array([0, 1]))])
     assert whole.predictions["path"].tolist() == maps.predictions["path"].iloc[[2, 3, 0, 1]].tolist()
-    np.testing.assert_array_equal(whole.logit, maps.logit[[2, 3, 0, 1]])
+    np.testing.assert_array_equal(whole.heat, maps.heat[[2, 3, 0, 1]])
     assert whole.with_place.tolist() == [False, False, True, False]

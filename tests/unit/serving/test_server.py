@@ -7,6 +7,7 @@ import json
 import os
 import re
 
+import cv2
 import fastapi
 import numpy as np
 import pandas as pd
@@ -25,7 +26,10 @@ XRAY = as_base64(PICTURES[0])
 FILE = base64.b64decode(XRAY)
 SIGNATURE = ModelSignature(
     Schema([ColSpec("string", "image")]),
-    params=ParamSchema([ParamSpec(name, "double", None) for name in ("threshold", "prevalence")]),
+    params=ParamSchema(
+        [ParamSpec(name, "double", None) for name in ("threshold", "prevalence")]
+        + [ParamSpec("explain", "boolean", False)]
+    ),
 )
 LIMITS = {"MAX_BYTES": 20_000, "MAX_ROWS": 3, "MAX_PIXELS": 5_000, "MAX_TOTAL_PIXELS": 9_000}
 
@@ -241,7 +245,10 @@ def test_a_cell_that_is_no_picture_is_named(ask, cell, form):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"treshold": 0.1}, "params: found 'treshold', which this model does not know (known: threshold, prevalence)"),
+        (
+            {"treshold": 0.1},
+            "params: found 'treshold', which this model does not know (known: threshold, prevalence, explain)",
+        ),
         ({"threshold": 0.1, "Prevalence": 0.1}, "params: found 'Prevalence', which"),
         ({"threshold": "high"}, "threshold: found 'high', expected a number"),
         ({"threshold": "0.5"}, "threshold: found '0.5', expected a number"),
@@ -254,6 +261,8 @@ def test_a_cell_that_is_no_picture_is_named(ask, cell, form):
         ({"threshold": 2}, "threshold: found 2.0, expected a number from 0 to 1"),
         ({"prevalence": "rare"}, "prevalence: found 'rare', expected a number"),
         ({"prevalence": 1}, "prevalence: found 1.0, expected a share"),
+        ({"explain": "true"}, "explain: found 'true', expected true or false"),
+        ({"explain": 1}, "explain: found 1, expected true or false"),
         ([0.5], "params: found [0.5], expected an object"),
         (0.5, "params: found 0.5, expected an object"),
         ("threshold", "params: found 'threshold', expected an object"),
@@ -262,6 +271,20 @@ def test_a_cell_that_is_no_picture_is_named(ask, cell, form):
 )
 def test_parameters_that_cannot_be_obeyed_are_refused(ask, params, message):
     assert message in refused(ask({"inputs": [XRAY], "params": params}))
+
+
+def test_a_map_is_answered_where_it_is_asked_for(ask):
+    status, plain = ask({"inputs": [XRAY]})
+    assert status == 200
+    ((without,),) = plain.values()
+    assert "map" not in without
+    for params in ({"explain": False}, {"explain": None}):
+        assert ask({"inputs": [XRAY], "params": params})[1] == plain
+    ((answer,),) = ask({"inputs": [XRAY], "params": {"explain": True}})[1].values()
+    picture = cv2.imdecode(np.frombuffer(base64.b64decode(answer.pop("map")), np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape == (224, 224, 3)
+    assert (picture[..., 0] != picture[..., 2]).any()  # coloured
+    assert answer == without
 
 
 @pytest.mark.parametrize("params", [None, {}, {"threshold": None}, {"threshold": 0.25, "prevalence": None}])

@@ -59,9 +59,6 @@ class Memoriser:
         logit = [{None: 0.0, 0: -9.0, 1: 9.0}[self.known.get(group)] for group in xrays.group]
         return xrays.table[PREDICTED].assign(logit=logit)
 
-    def predict_with_maps(self, classifier, xrays, **options):
-        return self.predict(classifier, xrays), np.zeros((len(xrays), 1, 4, 4))
-
 
 def run_folds(dataset, tiny_encoder, accelerator, config=CONFIG):
     with runs.run("train_classifier", config) as run:
@@ -78,7 +75,7 @@ def children(store, parent):
 def test_no_xray_is_judged_by_a_model_that_saw_it(dataset, tiny_encoder, accelerator, monkeypatch):
     memoriser = Memoriser()
     monkeypatch.setattr(classifier_stage, "train_and_choose", memoriser.train_and_choose)
-    monkeypatch.setattr(cross_validate, "predict_with_maps", memoriser.predict_with_maps)
+    monkeypatch.setattr(cross_validate, "predict", memoriser.predict)
     folds, _ = run_folds(dataset, tiny_encoder, accelerator)
     pooled = cross_validate.judge(folds, CONFIG, "")
     table = pooled.tables["cross_validation/predictions.csv"]
@@ -274,7 +271,7 @@ def run_both(dataset, tiny_encoder, accelerator):
 def test_no_source_is_judged_by_a_model_that_saw_it(of_sources, tiny_encoder, accelerator, store, monkeypatch):
     memoriser = SourceMemoriser()
     monkeypatch.setattr(classifier_stage, "train_and_choose", memoriser.train_and_choose)
-    monkeypatch.setattr(cross_validate, "predict_with_maps", memoriser.predict_with_maps)
+    monkeypatch.setattr(cross_validate, "predict", memoriser.predict)
     source_folds, ordinary, by_source, parent = run_both(of_sources, tiny_encoder, accelerator)
     found = cross_validate.judge_sources(by_source, ordinary, source_folds, BY_SOURCE, "seen before")
     assert set(found.tables["held_out_sources/predictions.csv"]["logit"]) == {0.0}

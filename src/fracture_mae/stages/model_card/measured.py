@@ -4,7 +4,7 @@ import pandas as pd
 
 from fracture_mae import plots
 from fracture_mae.evaluation import calibration as evaluated_calibration
-from fracture_mae.evaluation import held_out_sources, place, training_seeds
+from fracture_mae.evaluation import held_out_sources, hiding, place, training_seeds
 from fracture_mae.evaluation.judging import CLASSIFIER, shown_of, with_ends
 from fracture_mae.evaluation.subgroups import WARNING
 from fracture_mae.stages.model_card.facts import NOT_MEASURED, Facts
@@ -151,9 +151,11 @@ def subgroups_table(found: pd.DataFrame) -> pd.DataFrame:
 
 def looks(facts: Facts) -> list[str]:
     failures = "The surest wrong and right answers, and those nearest the threshold, are drawn in `test/gallery.png` of the evaluation."
+    checked = hiding.digest(facts.report, "test")
+    checked = [f"{checked}.", ""] if checked else []
     if facts.is_external or "test/place.csv" not in facts.report.tables:
-        return [f"Against boxes around fractures: {NOT_MEASURED}. {failures}"]
-    return [place.digest(facts.report, "test"), "", failures]
+        return [f"Against boxes around fractures: {NOT_MEASURED}.", "", *checked, failures]
+    return [place.digest(facts.report, "test"), "", *checked, failures]
 
 
 def size(facts: Facts) -> list[str]:

@@ -1,0 +1,39 @@
+"""Where a classifier sees fractures: how often that is right, and X-rays to look at."""
+
+from functools import partial
+from typing import Any
+
+import pandas as pd
+
+from fracture_mae.data.types import XRays
+from fracture_mae.evaluation import gallery, hiding, neighbours, place
+from fracture_mae.evaluation.judging import Certainty
+from fracture_mae.evaluation.own_data import OwnData
+from fracture_mae.tracking.registered_models import LoadedClassifier
+from fracture_mae.tracking.report import Report
+
+
+def judge(
+    loaded: LoadedClassifier,
+    xrays: XRays,
+    predictions: pd.DataFrame,
+    train: XRays,
+    remark: str,
+    certainty: Certainty,
+    **options: Any,
+) -> Report:
+    """The figures of places where boxes are, and a gallery, of X-rays of which no box, nor label, has taught it.
+
+    Args:
+        train: where the training X-rays that each is most like are looked for; none where these are not at hand.
+        options: batch_size and accelerator.
+    """
+    classifier, report = loaded.classifier, Report()
+    look = partial(place.maps_of, classifier, **options)
+    if len(placed := place.to_judge(xrays)):
+        report.add(place.judge(look(placed), xrays.name, remark, certainty))
+    near = partial(neighbours.of, train=train, own=OwnData.load(loaded.folder), classifier=classifier, **options)
+    if xrays.name != "validation":
+        report.add(hiding.judge(classifier, xrays, xrays.name, seed=certainty.seed, **options))
+    report.add(gallery.judge(xrays, predictions, loaded.decision, xrays.name, remark, look, near))
+    return report
