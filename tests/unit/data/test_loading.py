@@ -317,9 +317,9 @@ def test_somebody_elses_xrays_may_be_of_one_class_and_have_other_names(folder, t
             (tmp_path / "healthy" / "healthy").mkdir(parents=True, exist_ok=True)
             file.rename(tmp_path / "healthy" / "healthy" / f"{kept.name}-{file.name}")
     assert set(loading.load(str(tmp_path / "healthy"), **options).test.label) == {0}
-    (tmp_path / "healthy" / "healthy").rename(tmp_path / "healthy" / "Normal")
+    (tmp_path / "healthy" / "healthy").rename(tmp_path / "healthy" / "Cast")
     with pytest.raises(
-        FractureMaeError, match=r"holds the labels 'Normal' .* the classifier's own 'healthy' and 'fractured'"
+        FractureMaeError, match=r"holds the labels 'Cast' .* the classifier's own 'healthy' and 'fractured'"
     ):
         loading.load(str(tmp_path / "healthy"), **options)
     broken = tmp_path / "healthy" / "Broken"
