@@ -51,6 +51,6 @@ def labelled(tree: Tree, found: pd.DataFrame) -> tuple[pd.DataFrame, str] | None
     table = table.assign(label_name=label.map({True: NAMES[1], False: NAMES[0]}))
     return table[label.notna()].reset_index(drop=True), (
         f"no folder in {tree.root} is called as a class is, so the boxes beside the pictures decide: the {n_boxed:,} pictures with a "
-        f"box are taken for {NAMES[1]}, the {len(known) - n_boxed:,} of which a file says that none is drawn for {NAMES[0]}{unknown}. If "
-        "somebody has not looked for fractures in all of these, give a CSV with path,label instead."
+        f"box are taken for {NAMES[1]}, the {len(known) - n_boxed:,} of which a file says that none is drawn for {NAMES[0]}{unknown}. "
+        "If somebody has not looked for fractures in all of these, give a CSV with path,label instead."
     )

@@ -71,7 +71,7 @@ def shown(label_name: pd.Series, label: pd.Series, positive_label: str) -> tuple
     """One name for each class, negative and positive: of several spellings that of `positive_label`, or the most frequent."""
     counts = pd.crosstab(label_name, label)
 
-    def order(name: str, kind: int) -> tuple[bool, int, str]:
-        return plain(name) != plain(positive_label), -counts.at[name, kind], name
+    def order(name: str, kind: int) -> tuple[bool, bool, int, str]:
+        return name != positive_label, plain(name) != plain(positive_label), -counts.at[name, kind], name
 
     return tuple(min(counts.index[counts[kind] > 0], key=lambda name: order(name, kind)) for kind in (0, 1))

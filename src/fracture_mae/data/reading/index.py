@@ -242,7 +242,7 @@ def _not_the_classes(
             f"Name the positive one: {' or '.join(f'--positive-label {shlex.quote(name)}' for name in counts.index)}"
         )
     elif len(kinds) == 1 and None not in kinds:
-        way_out = "These are of one class alone, as far as names tell, which serves evaluate --split external; rename, or add, the other"
+        way_out = "These are of one class alone, as far as names tell, which serves evaluate --split external; add or rename the other"
     else:
         way_out = (
             "Name the positive one with --positive-label; move other folders away; a folder without images is no class"

@@ -41,6 +41,7 @@ _CALLED = {
     "split": ("subset", "partition", "set", "datasetsplit"),
 }
 _KNOWN = {*_COLUMNS, *(name for names in _CALLED.values() for name in names), *csv_columns.WORDS}
+_TAKEN = {"all", "within strata", "all, pooled", "mean of sources"}  # what reports call several sources together
 _EXAMPLE = "path,label"
 
 
@@ -108,7 +109,7 @@ def read(file: Path, labelled: bool = True) -> pd.DataFrame:
     given = _with_files_of_uids(given, file)
     missing = [name for name in ("path", "label") if name not in given]
     if missing:
-        found = ", ".join(name for name in given if name != LINE)
+        found = ", ".join(name for name in lists.read(file, _KNOWN, _EXAMPLE) if name != LINE)
         raise FractureMaeError(
             f"{file} has the columns {found}. Expected: path,label in the first line and, where known, patient, xray, group, split, "
             f"source; {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing. For DICOM files path may be "
@@ -132,6 +133,7 @@ def read(file: Path, labelled: bool = True) -> pd.DataFrame:
     unknown = (column["split"] != "") & (column["split"].map(split_of) == "")
     _refuse_rows(file, unknown, f"have a split other than {', '.join(SPLITS)}", given[LINE])
     column["split"] = column["split"].map(split_of)
+    column["source"] = column["source"].map(lambda name: f"{name} (a source)" if name in _TAKEN else name)
     table = pd.DataFrame(
         {
             "path": paths,
@@ -159,7 +161,7 @@ def _refuse_two_labels(table: pd.DataFrame, line: pd.Series, file: Path) -> None
         same = table["path"] == table.loc[several, "path"].iloc[0]
         lines = ", ".join(map(str, line[same].head(5)))
         raise FractureMaeError(
-            f"{file}: {table.loc[several, 'path'].nunique()} files have two labels, the first of them {table.loc[same, 'path'].iloc[0]}: "
+            f"{file}: {table.loc[several, 'path'].nunique()} files have two labels, such as {table.loc[same, 'path'].iloc[0]}: "
             f"{' and '.join(sorted(set(table.loc[same, 'label_name'])))} in the lines {lines}. Expected: one label for each. Take the "
             "wrong rows away."
         )

@@ -41,6 +41,7 @@ _MARKS = {  # of encodings, the longer before those that they begin with
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
 _OTHER_FORMATS = {b"PK\x03\x04": "an Excel workbook or a zip file", b"\xd0\xcf\x11\xe0": "an old Excel workbook"}
+_TITLES = 5  # rows among which the header is
 _QUOTES = "\"'“”„‘’«»"
 _NO_SIGN = "\ufeff\u200b\u200e\u200f\u2060"  # marks that are not seen
 
@@ -68,16 +69,24 @@ def read(file: Path, known: Collection[str], example: str) -> pd.DataFrame:
     Raises:
         FractureMaeError: it cannot be read; names the line.
     """
+    line = 0
     try:
         text = _text(file.read_bytes())
         separator, text = _separator(text, known)
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True)
-        rows = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+        rows = []
+        for cells in reader:
+            line = reader.line_num
+            if any(cell.strip() for cell in cells):
+                rows.append((line, cells))
     except (ValueError, OSError, csv.Error) as error:
-        raise FractureMaeError(f"{file} is no CSV that can be read: {error}. Expected: columns {example}.") from None
+        where = f" in line {line + 1} or below" if isinstance(error, csv.Error) else ""
+        raise FractureMaeError(
+            f"{file} is no CSV that can be read: {error}{where}. Expected: columns {example}."
+        ) from None
     if not rows:
         raise FractureMaeError(f"{file} is no CSV that can be read: it is empty. Expected: columns {example}.")
-    (_, header), *rows = rows
+    (_, header), *rows = rows[_header(rows, known) :]
     names = [bare(name) for name in header]
     for line, cells in rows:
         if any(cell.strip() for cell in cells[len(names) :]):
@@ -88,6 +97,12 @@ def read(file: Path, known: Collection[str], example: str) -> pd.DataFrame:
     cells = [[*cells, *[""] * len(names)][: len(names)] for _, cells in rows]
     lines = [line for line, _ in rows]
     return _columns(cells, names, lines, file).assign(**{LINE: lines})
+
+
+def _header(rows: list[tuple[int, list[str]]], known: Collection[str]) -> int:
+    """Which row names the columns: the first, unless that is a title above them."""
+    n_known = [sum(word(cell) in known for cell in cells) for _, cells in rows[:_TITLES]]
+    return next((number for number, n in enumerate(n_known) if n > 1), 0) if n_known[0] == 0 else 0
 
 
 def _text(content: bytes) -> str:

@@ -94,7 +94,7 @@ def _by_listing(names: Iterable[str], file: Path, line: int) -> dict[str, str]:
         candidates = listed.get(parts[-1], []) if parts else []
         candidates = [path for path in candidates if Path(path).suffix.lower() not in (".txt", ".xml", ".json", ".csv")]
         ends = {path: _common_end(parts[:-1], path) for path in candidates}
-        best = [path for path, length in ends.items() if length == max(ends.values())]
+        best = sorted(path for path, length in ends.items() if length == max(ends.values()))
         if len(best) > 1:
             raise FractureMaeError(
                 f"{file}, line {line}: {bare(name)} may mean {best[0]} or {best[1]}. Expected: a path that starts at {file.parent}."

@@ -1,6 +1,5 @@
 """Where boxes may be kept: which files beside X-rays hold any."""
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -66,7 +65,7 @@ def _with_those_above(folders: set[Path], top: Path) -> list[Path]:
 def _in_folders(folders: Sequence[Path]) -> Iterator[Drawn]:
     """boxes.csv and COCO's JSON in these folders, and in a folder `annotations` of one."""
     places = sorted({*folders, *(folder / _ANNOTATIONS for folder in folders)})
-    names = ((place, name) for place in places if place.is_dir() for name in sorted(os.listdir(place)))
+    names = ((place, name) for place in places for name in sorted(label_files.names_in(place)))
     for place, name in names:
         if name.lower() == _TABLE:
             drawn = csv_columns.read(place / name)
