@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 # What copying, turning and augmenting tools append: `12-rotated1-rotated3 (2) - Copy`, `scan_jpg.rf.HASH` of Roboflow.
 # Each of them can be read in one way alone, or names of many marks would be tried in as many ways as there are.
 _MARK = (
-    r"[ _-]++(?:rotated|rotate|rot|flipped|hflip|vflip|flip|mirrored|copy)(?:[ _-]*+\d++|[ _-]++(?=\(|$))?"
+    r"[ _-]++(?:rotated|rotate|rot|flipped|hflip|vflip|flip|mirrored|copy)(?:[ _-]*+\d++)?+(?:[ _-]++(?=\(|$))?+"
     r"|_(?:jpe?g|png|bmp|tiff?|webp)\.rf\.[0-9a-z]{16,}+"
 )
 _NAME = re.compile(
