@@ -299,7 +299,6 @@ SIGNS = [
 
 
 @pytest.mark.parametrize("name", SIGNS)
-@pytest.mark.filterwarnings("ignore:Glyph")
 def test_names_are_drawn_as_they_are_written(name):
     """A `$` begins no formula, be it in a title, a legend, on an axis or below a picture."""
     matrix = np.array([[5, 1], [2, 4]])

@@ -1,6 +1,7 @@
 """How every figure of the project looks. Colours are those of Okabe and Ito, which colour-blind readers can tell apart."""
 
 import io
+import warnings
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -79,7 +80,11 @@ def png(figure: Figure) -> bytes:
         for text in figure.findobj(Text):
             text.set_parse_math(False)
             text.set_text(legible(text.get_text()))
-        with rc_context({"text.parse_math": False}):  # of those that are made only when they are drawn
+        with (
+            rc_context({"text.parse_math": False}),
+            warnings.catch_warnings(),
+        ):  # of those that are made only when they are drawn
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box stands in its place
             figure.savefig(file, format="png")
         _DRAWN[figure] = file.getvalue()
     return _DRAWN[figure]

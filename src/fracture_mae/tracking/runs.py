@@ -77,10 +77,9 @@ class Run:
         values = config.model_dump()
         logged = {*self._client.get_run(self.id).data.params, *config.unsettled}
         self._client.log_batch(
-            self.id, params=[Param(name, legible(str(value))) for name, value in values.items() if name not in logged]
+            self.id, params=[Param(name, str(value)) for name, value in values.items() if name not in logged]
         )
-        told = {name: legible(value) if isinstance(value, str) else value for name, value in values.items()}
-        self._client.log_text(self.id, yaml.safe_dump(told, sort_keys=False, allow_unicode=True), "config.yaml")
+        self._client.log_text(self.id, yaml.safe_dump(values, sort_keys=False, allow_unicode=True), "config.yaml")
         if "recipe" in values:
             self.tags({"recipe": values["recipe"]})
 

@@ -1,6 +1,7 @@
 """From a folder, a CSV or the word `synthetic` to a table of files; what the labels mean is decided here alone."""
 
 import logging
+import os
 import shlex
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pandas as pd
 
 from fracture_mae.data.reading import boxed, class_names, dicom_index, folders, listed, lists
 from fracture_mae.data.reading.cache import cache_root
+from fracture_mae.data.reading.identities import real_path
 from fracture_mae.data.reading.walking import Tree, walk
 from fracture_mae.data.types import UNLABELLED, UNLABELLED_NAME
 from fracture_mae.errors import FractureMaeError, legible
@@ -176,7 +178,7 @@ def root_of(data_dir: str, option: str = "data_dir") -> Path:
         from fracture_mae.data.synthetic import dataset
 
         return dataset.materialise(cache_root() / "synthetic", **_synthetic_options(options))
-    root = Path(data_dir).expanduser().resolve()
+    root = Path(real_path(os.path.abspath(os.path.expanduser(data_dir)))).resolve()
     if root.is_file() and root.name.upper() == "DICOMDIR":  # a directory of the files beside and below it
         root = root.parent
     if not root.exists():

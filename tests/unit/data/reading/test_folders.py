@@ -326,6 +326,9 @@ def test_names_that_are_no_text_are_shown_legibly_and_found_again(tmp_path):
             cv2.imencode(".png", rng.integers(0, 255, (40, 30), np.uint8))[1]
         )
     first = loading.load(str(root), image_size=32)
+    assert (
+        loading.load(str(first.index["path"].iloc[0]).rsplit("/", 3)[0], image_size=32).fingerprint == first.fingerprint
+    )
     assert (first.name, first.label_names) == ("r\\xf6ntgen", ("hei\\xdf", "fractured"))
     assert first.index["path"].iloc[0] == f"{tmp_path}/r\\xf6ntgen/fractured/p\\xff1/\\xe4.png"
     splits.save(first.index, tmp_path / "splits.csv")

@@ -1,5 +1,6 @@
 """Where boxes may be kept: which files beside X-rays hold any."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def named(option: str, files: pd.DataFrame) -> list[Drawn]:
     Raises:
         FractureMaeError: there is no such file, or it holds no boxes.
     """
-    place = Path(option).expanduser().resolve()
+    place = Path(real_path(os.path.abspath(os.path.expanduser(option)))).resolve()
     found: list[Drawn | None] = []
     if place.is_dir():
         found = [*_in_folders([place, *sorted(each for each in place.rglob("*") if each.is_dir())])]
