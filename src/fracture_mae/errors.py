@@ -1,9 +1,12 @@
 """The error that a user can mend."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from zipfile import BadZipFile
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class FractureMaeError(Exception):
@@ -12,9 +15,17 @@ class FractureMaeError(Exception):
     Entry points print its message without a traceback and end with exit status 1.
     """
 
+    def __str__(self) -> str:
+        return legible(super().__str__())
+
 
 class NonFiniteError(FractureMaeError):
     """Numbers became infinite or NaN on the way: with these settings, training does not work."""
+
+
+def legible(text: str) -> str:
+    """A text that can be printed, logged and drawn: bytes of a name that are no UTF-8, which Python keeps as surrogates, as `\\xf6`."""
+    return _SURROGATE.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", text)
 
 
 def first_line(error: BaseException) -> str:

@@ -9,6 +9,8 @@ from fracture_mae import plots
 from fracture_mae.metrics import scores
 from fracture_mae.metrics.agreement import smooth_curve
 from fracture_mae.models import map_pictures
+from fracture_mae.plots import style
+from fracture_mae.plots.pictures import contact_sheet
 
 RNG = np.random.default_rng(0)
 LABEL = np.arange(300) % 3 == 0
@@ -281,3 +283,44 @@ def test_spread_of_folds_has_a_dot_for_each_and_both_intervals():
     words = " ".join(text.get_text() for text in figure.findobj(Text))
     assert "0.700 [0.500, 0.900]" in words
     assert "Mean of 2 folds" in words
+
+
+SIGNS = [
+    "$a_^$",
+    "_^{",
+    "100 %s",
+    "\\frac{1}{",
+    "$",
+    "a $b$ c",
+    "two\nlines",
+    "\"'`",
+    "<b>&amp;",
+    "{x}",
+    "\x1b[31m",
+    "r\udcf6ntgen",
+]
+
+
+@pytest.mark.parametrize("name", SIGNS)
+def test_names_are_drawn_as_they_are_written(name):
+    """A `$` begins no formula, be it in a title, a legend, on an axis or below a picture."""
+    matrix = np.array([[5, 1], [2, 4]])
+    ticks = name.replace("\udcf6", "")
+    figure = plots.confusion_matrix(matrix, [ticks, f"not {ticks}"], name)
+    shown = style.legible(name)
+    assert figure.axes[0].get_title() == name
+    style.png(figure)
+    assert figure.axes[0].get_title() == shown
+    assert not any(text.get_parse_math() for text in figure.findobj(Text))
+    style.png(contact_sheet(np.zeros((2, 8, 8), np.uint8), [name, name], name))
+    style.png(plots.roc_curves({name: CURVES["Classifier"]}, {name: (0.1, 0.2)}, name))
+
+
+def test_logarithmic_axes_have_numbers_and_no_formulas():
+    figure, axes = style.figure_of(4, 3, "x")
+    axes.plot([0.1, 1, 100], [1, 2, 3])
+    axes.set(xscale="log", yscale="log")
+    style.png(figure)
+    texts = [text.get_text() for text in axes.get_xticklabels()]
+    assert {"1.0", "100.0"} <= set(texts)
+    assert not any("$" in text.get_text() for text in figure.findobj(Text))

@@ -15,6 +15,8 @@ from pydantic import (
     model_validator,
 )
 
+from fracture_mae.errors import legible
+
 DEFAULT_MODEL = "facebook/vit-mae-base"
 # Of these a lower value is better for the last two.
 PROMOTION_METRICS = (
@@ -106,6 +108,8 @@ class Config(BaseModel):
     def _fill_from_recipe(cls, values: Any, make: ModelWrapValidatorHandler[Self]) -> Self:
         if not isinstance(values, dict):
             return make(values)
+        # What pydantic would refuse: a name that is no UTF-8. `identities.real_path` leads back to it.
+        values = {name: legible(value) if isinstance(value, str) else value for name, value in values.items()}
         known = {name: value for name, value in cls._recipe(values).items() if not isinstance(value, ByStart)}
         recipe = {name: value for name, value in known.items() if values.get(name, "auto") == "auto"}
         config = make({**values, **recipe})

@@ -18,10 +18,10 @@ from fracture_mae.data.reading import cache, decoding, dicom_index, index, prepr
 from fracture_mae.data.reading.box_files import reading as box_files
 from fracture_mae.data.reading.cache import ImageStore, cache_root
 from fracture_mae.data.reading.decoding import UnreadableImage, decode
-from fracture_mae.data.reading.hashes import sha256_of
+from fracture_mae.data.reading.hashes import sha256_of, why_closed
 from fracture_mae.data.reading.identities import real_path
 from fracture_mae.data.types import UNLABELLED, Dataset, Files, Leakage, XRays
-from fracture_mae.errors import FractureMaeError
+from fracture_mae.errors import FractureMaeError, legible
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +135,8 @@ def read_files(
 
 
 def _name_of(data_dir: str) -> str:
-    return "synthetic" if data_dir.startswith("synthetic") else Path(data_dir).expanduser().resolve().stem
+    is_made = data_dir.partition(":")[0] == "synthetic"
+    return "synthetic" if is_made else legible(Path(data_dir).expanduser().resolve().stem)
 
 
 def find_links(table: pd.DataFrame, num_workers: int | None = None) -> pd.DataFrame:
@@ -218,7 +219,7 @@ def read_picture(path: str) -> np.ndarray:
 def _check_given_groups(table: pd.DataFrame, data_dir: str) -> None:
     if (table[["given_patient", "given_xray", "given_group"]] == "").all(axis=None):
         nothing = "its column group is missing or empty, and so are patient and xray"
-        found = nothing if data_dir.lower().endswith(".csv") else "it is no CSV"
+        found = nothing if Path(data_dir).expanduser().is_file() else "it is no CSV"
         raise FractureMaeError(
             f"--group-by column: {data_dir} gives no groups, {found}. Expected: a CSV whose columns patient and xray say which files "
             "show the same patient, and the same X-ray. Or use --group-by content."
@@ -231,7 +232,7 @@ def read_pictures(
     """The readable files with sha256, bytes and the cache's list of them; the pixels that `row` points into; the rejected files."""
     store = ImageStore(_images_folder(preprocess), image_size, preprocess)
     table["sha256"] = sha256_of(table["path"], cache_root() / "hashes.csv", num_workers)
-    table, unreadable = _set_aside(table, table["sha256"] == "", "the file cannot be opened")
+    table, unreadable = _set_aside(table, table["sha256"] == "", table["path"].map(why_closed))
     table["bytes"] = table["path"].map(lambda path: os.path.getsize(real_path(path)))
     contents = table.drop_duplicates("sha256").set_index("sha256")["path"]
     table = table.join(store.add(contents, num_workers), on="sha256").assign(preprocess=preprocess)

@@ -1,11 +1,17 @@
 """How every figure of the project looks. Colours are those of Okabe and Ito, which colour-blind readers can tell apart."""
 
 import io
+import warnings
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import LogFormatter, LogFormatterMathtext, ScalarFormatter
+
+from fracture_mae.errors import legible
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 COLOURS = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY)
@@ -58,9 +64,27 @@ def interval_text(estimate: float, low: float, high: float, sign: str = "") -> s
 
 
 def png(figure: Figure) -> bytes:
-    """A finished figure as a PNG file; drawn once, which takes most of the time, however often it is asked for."""
+    """A finished figure as a PNG file; drawn once, which takes most of the time, however often it is asked for.
+
+    Texts are drawn as they are written: a `$` in a file's name begins no formula.
+    """
     if figure not in _DRAWN:
         file = io.BytesIO()
-        figure.savefig(file, format="png")
+        for axes in figure.axes:
+            for axis in (axes.xaxis, axes.yaxis):
+                if isinstance(
+                    axis.get_major_formatter(), LogFormatterMathtext
+                ):  # whose formulas would be drawn as they are written
+                    axis.set_major_formatter(ScalarFormatter())
+                    axis.set_minor_formatter(LogFormatter())
+        for text in figure.findobj(Text):
+            text.set_parse_math(False)
+            text.set_text(legible(text.get_text()))
+        with (
+            rc_context({"text.parse_math": False}),
+            warnings.catch_warnings(),
+        ):  # of those that are made only when they are drawn
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box stands in its place
+            figure.savefig(file, format="png")
         _DRAWN[figure] = file.getvalue()
     return _DRAWN[figure]

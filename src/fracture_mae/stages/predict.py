@@ -22,7 +22,7 @@ from fracture_mae.data.reading import decoding, index, preprocessing, streaming
 from fracture_mae.data.reading.cache import cache_root
 from fracture_mae.data.reading.identities import real_path
 from fracture_mae.data.reading.streaming import Read
-from fracture_mae.errors import FractureMaeError
+from fracture_mae.errors import FractureMaeError, legible
 from fracture_mae.evaluation.prediction import mean_of_squares
 from fracture_mae.metrics import thresholds
 from fracture_mae.metrics.decision import Decision
@@ -92,14 +92,14 @@ def _files(config: Predict) -> pd.DataFrame:
         FractureMaeError: there are none, or none in this shard.
     """
     root = index.root_of(config.data_dir)
-    folder = root if root.is_dir() else root.parent
+    folder = Path(legible(str(root if root.is_dir() else root.parent)))
     found = index.read_unlabelled(config.data_dir).drop_duplicates("path", ignore_index=True)
     files = pd.DataFrame({"path": found["path"], "file": [_below(folder, path) for path in found["path"]]})
     if (found["given_uid"] != "").any():
         files = files.assign(patient=found["given_patient"], instance=found["given_uid"])
     number, n_shards = map(int, config.shard.split("/"))
     # By the name that a file really has: what is shown of it hangs on a key of this machine.
-    real = [_below(folder, real_path(path)) for path in files["path"]]
+    real = [_below(root if root.is_dir() else root.parent, real_path(path)) for path in files["path"]]
     own = files[[zlib.crc32(os.fsencode(name)) % n_shards == number - 1 for name in real]]
     if own.empty:
         raise FractureMaeError(

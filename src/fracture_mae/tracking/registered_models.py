@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 import pandas as pd
 
 from fracture_mae.config import DataOptions, FinetuneMae, TrainClassifier, Tune
+from fracture_mae.data.reading import class_names
 from fracture_mae.data.reading.preprocessing import LETTERBOX
 from fracture_mae.data.shown import Shown, leakage_of
 from fracture_mae.data.types import Dataset, Leakage
@@ -54,8 +55,8 @@ class LoadedClassifier:
     folder: Path
 
     def check(self, dataset: Dataset) -> None:
-        """Refuse data whose classes are not those that it tells apart."""
-        if dataset.label_names != self.decision.label_names:
+        """Refuse data whose classes are not those that it tells apart; another spelling of both is no matter."""
+        if not class_names.alike(dataset.label_names, self.decision.label_names):
             raise FractureMaeError(
                 f"{self.name} tells {' from '.join(self.decision.label_names)}, but the data hold "
                 f"{' and '.join(dataset.label_names)}. Evaluate it on data with the same names for the classes, or rename the folders."

@@ -30,7 +30,7 @@ from fracture_mae.config import Config
 from fracture_mae.data import splits, unlabelled
 from fracture_mae.data.copies import groups
 from fracture_mae.data.types import Dataset
-from fracture_mae.errors import FractureMaeError, first_line
+from fracture_mae.errors import FractureMaeError, first_line, legible
 from fracture_mae.plots.pictures import contact_sheet
 from fracture_mae.processes import ranks
 from fracture_mae.tracking import lineage
@@ -66,7 +66,7 @@ class Run:
         return f"{self._client.get_run(self.id).info.artifact_uri.removeprefix('file://')}/{path}"
 
     def tags(self, tags: Mapping[str, Any]) -> None:
-        self._client.log_batch(self.id, tags=[RunTag(key, str(value)) for key, value in tags.items()])
+        self._client.log_batch(self.id, tags=[RunTag(key, legible(str(value))) for key, value in tags.items()])
 
     def config(self, config: Config) -> None:
         """Parameters that are not logged yet, and all values as they are really used in config.yaml.
@@ -337,7 +337,7 @@ def database_folder() -> Path:
 
 def _end_as_failed(run_id: str, error: BaseException) -> None:
     reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{error}" or type(error).__name__
-    MlflowClient().set_tag(run_id, REASON_TAG, f"{type(error).__name__}: {reason}"[:_LONGEST_REASON])
+    MlflowClient().set_tag(run_id, REASON_TAG, legible(f"{type(error).__name__}: {reason}")[:_LONGEST_REASON])
     if mlflow.active_run():
         mlflow.end_run("FAILED")
     else:

@@ -51,6 +51,9 @@ def test_other_classes_are_refused(dataset):
         FractureMaeError, match="tells benign from malignant, but the data hold not fractured and fractured"
     ):
         other.check(dataset)
+    subject(decision=Decision(("Healthy", "Broken"))).check(dataset)  # other words for the same
+    with pytest.raises(FractureMaeError, match="tells fractured from healthy"):
+        subject(decision=Decision(("fractured", "healthy"))).check(dataset)
 
 
 @pytest.fixture

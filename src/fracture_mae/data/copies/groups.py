@@ -9,10 +9,14 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-# What copying, turning and augmenting tools append: `12-rotated1-rotated3 (2) - Copy`, `scan_jpg.rf.<32 hexadecimal digits>`.
-_MARK = r"[ _-]+(?:rotated|rotate|rot|flipped|hflip|vflip|flip|mirrored|copy)[ _-]*\d*|_(?:jpe?g|png)\.rf\.[0-9a-f]{32}"
+# What copying, turning and augmenting tools append: `12-rotated1-rotated3 (2) - Copy`, `scan_jpg.rf.HASH` of Roboflow.
+# Each of them can be read in one way alone, or names of many marks would be tried in as many ways as there are.
+_MARK = (
+    r"[ _-]++(?:rotated|rotate|rot|flipped|hflip|vflip|flip|mirrored|copy)(?:[ _-]*+\d++)?+(?:[ _-]++(?=\(|$))?+"
+    r"|_(?:jpe?g|png|bmp|tiff?|webp)\.rf\.[0-9a-z]{16,}+"
+)
 _NAME = re.compile(
-    rf"(?P<root>.+?)(?P<number>\s*\(\d+\))?(?P<marks>(?:{_MARK}|\s*\(\d+\))*)", re.IGNORECASE | re.DOTALL
+    rf"(?P<root>.+?)(?P<number>\s*+\(\d++\))?(?P<marks>(?:{_MARK}|\s*+\(\d++\))*+)", re.IGNORECASE | re.DOTALL
 )
 
 _LARGE_SHARE, _LARGE_FILES = 0.05, 20  # of all files, and files: from both on, a group is worth a look

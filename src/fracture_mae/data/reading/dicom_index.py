@@ -81,7 +81,7 @@ class Header:
 def headers(paths: Sequence[str]) -> list[Header | None]:
     """That of each file; None of what is no DICOM, or cannot be opened; an empty one where it cannot be read."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(_header, paths))
+        return list(pool.map(_header, map(identities.real_path, paths)))
 
 
 def described(table: pd.DataFrame, root: Path) -> pd.DataFrame:
@@ -129,7 +129,8 @@ def paths_by_uid(given: pd.DataFrame, files: Sequence[Path]) -> pd.DataFrame:
     """
     columns = uid_columns(list(given))
     by_uid: dict[tuple[str, str], list[str]] = {}
-    found = [(str(file), header) for file, header in zip(files, headers([str(file) for file in files]), strict=True)]
+    shown = [identities.legible_path(str(file)) for file in files]
+    found = list(zip(shown, headers(shown), strict=True))
     found = [(path, header) for path, header in found if header is not None and not header.without_picture]
     for path, header in found:
         for kind, text in ((SOP, header.sop), (STUDY, header.study)):

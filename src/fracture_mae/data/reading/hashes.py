@@ -11,6 +11,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from fracture_mae.data.reading.identities import real_path
+from fracture_mae.errors import legible
 
 _COLUMNS = {"path": str, "size": "int64", "changed": "int64", "sha256": str}
 _SETTLED = 2 * 10**9  # nanoseconds; a file changed later than that may change again without its time changing
@@ -34,6 +35,21 @@ def sha256_of(paths: Sequence[str], memory: Path, num_workers: int | None) -> li
         settled = new & (files["sha256"] != "") & (files["changed"] < now - _SETTLED)
         _remember(pd.concat([known, files[settled]]).drop_duplicates("path", keep="last"), memory)
     return files["sha256"].tolist()
+
+
+def why_closed(path: str) -> str:
+    """Why a file, or a folder that is listed as one, cannot be opened; "" where it can."""
+    real = real_path(path)
+    try:
+        if os.path.isdir(real):
+            with os.scandir(real):
+                return "it is a folder"
+        with open(real, "rb"):
+            return ""
+    except OSError as error:
+        is_lost = os.path.islink(real) and not os.path.exists(real)
+        reason = f"it is a link to {legible(os.readlink(real))}, which does not exist" if is_lost else error.strerror
+        return f"{'the folder' if os.path.isdir(real) else 'it'} cannot be opened: {reason}"
 
 
 def _size_and_change(path: str) -> tuple[int, int]:

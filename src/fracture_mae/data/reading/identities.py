@@ -3,6 +3,8 @@
 A hash without a key says who it is of as soon as somebody tries all numbers of eight digits, which takes seconds. The key of an
 installation is random and lies in the cache folder, which nobody else needs to see; or it is what FRACTURE_MAE_IDENTITY_KEY says, where
 several machines shall give the same patient the same hash.
+
+A name that is no UTF-8 is shown legibly by the same means: `r\\xf6ntgen.jpg`, which `real_path` leads back.
 """
 
 import hashlib
@@ -15,7 +17,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from fracture_mae.data.reading.cache_folder import cache_root
-from fracture_mae.errors import FractureMaeError
+from fracture_mae.errors import FractureMaeError, legible
 
 VARIABLE = "FRACTURE_MAE_IDENTITY_KEY"
 _FILE = "identity.key"
@@ -25,6 +27,7 @@ _DIGITS = 16  # hexadecimal ones of a hash
 _MARK = "id-"  # begins what stands for a folder's or file's name
 _HASHED_NAME = re.compile(rf"{_MARK}[0-9a-f]{{{_DIGITS}}}(\.\w+)?")
 _UID = re.compile(r"\d+(\.\d+){5,}")
+_BYTE = "\\x"  # begins what stands for a byte of a name, see `legible`
 _SHORT = 4  # letters and digits: what has fewer counts only where it stands alone
 _real: dict[str, str] = {}  # path as shown → as it is, of this process
 
@@ -50,7 +53,15 @@ def shown_path(path: Path, root: Path, told: Collection[str]) -> str:
     parts = [shown_name(part, told) for part in path.relative_to(base).parts]
     shown = str(base.joinpath(*parts))
     if shown != str(path):
-        _real[shown] = str(path)
+        _real[shown] = real_path(str(path))
+    return shown
+
+
+def legible_path(path: str) -> str:
+    """The path as texts can hold it; `real_path` leads back."""
+    shown = legible(path)
+    if shown != path:
+        _real[shown] = path
     return shown
 
 
@@ -60,8 +71,8 @@ def shown_name(name: str, told: Collection[str]) -> str:
 
 
 def real_path(path: str) -> str:
-    """Where the file is that is shown as `path`; the path itself if nothing in it was hashed, or nothing like it is there."""
-    if f"{os.sep}{_MARK}" not in path:
+    """Where the file is that is shown as `path`; the path itself if it is shown as it is, or nothing like it is there."""
+    if f"{os.sep}{_MARK}" not in path and _BYTE not in path:
         return path
     if path not in _real:
         found = Path(path).anchor
@@ -72,10 +83,12 @@ def real_path(path: str) -> str:
 
 
 def _real_name(folder: str, name: str) -> str:
-    if not _HASHED_NAME.fullmatch(name) or os.path.lexists(os.path.join(folder, name)):
+    is_hashed = _HASHED_NAME.fullmatch(name) is not None
+    if not (is_hashed or _BYTE in name) or os.path.lexists(os.path.join(folder, name)):
         return name
     try:
-        return next((each for each in os.listdir(folder) if _hashed_name(each) == name), name)
+        shown = ((each, legible(each)) for each in os.listdir(folder))
+        return next((each for each, text in shown if name in (text, is_hashed and _hashed_name(text))), name)
     except OSError:
         return name
 

@@ -1,5 +1,3 @@
-import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -87,11 +85,12 @@ def test_csv(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,Label\nx/1.jpg,a\n", "spelt so, not Label"),
-        ("file,label\nx/1.jpg,a\n", "has the columns file, label"),
+        ("path,kind\nx/1.jpg,a\n", "has the columns path, kind.*label is missing"),
+        ("bone,label\nx/1.jpg,a\n", "has the columns bone, label.*path is missing"),
+        ("x/1.jpg,fractured\nx/2.jpg,no\n", "path,label in the first line.*path is missing"),
         ("path,label\nx/1.jpg,fractured\nx/2.jpg,\n", "1 rows have no label: line 3"),
         ("path,label\nx/1.jpg,fractured\nx/9.jpg,no\n", "1 rows name files that do not exist.*line 3"),
-        ("path,label,split\nx/1.jpg,fractured,dev\nx/2.jpg,no,test\n", "1 rows have a split other than"),
+        ("path,label,split\nx/1.jpg,fractured,fold 1\nx/2.jpg,no,test\n", "1 rows have a split other than"),
         ("path,label\n", "no rows"),
         ("", "no CSV that can be read"),
         ('path,label\n"x/1.jpg,a\nx\n', "no CSV that can be read"),
@@ -161,14 +160,6 @@ def test_what_is_no_data(tmp_path, name, message):
         index.read(str(tmp_path / name), "fractured")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names themselves")
-def test_a_name_that_is_no_text_is_told(tmp_path):
-    touch(tmp_path, "fractured/1.jpg", "healthy/1.jpg")
-    Path(os.fsdecode(os.fsencode(tmp_path) + b"/healthy/r\xf6ntgen.jpg")).write_bytes(b"x")
-    with pytest.raises(FractureMaeError, match=r"not valid UTF-8: .*r\\udcf6ntgen"):
-        index.read(str(tmp_path), "fractured")
-
-
 def test_options_of_synthetic_are_checked():
     with pytest.raises(FractureMaeError, match="n_xray=5"):
         index.read("synthetic:n_xray=5", "fractured")
@@ -202,7 +193,7 @@ def test_two_classes_are_read_with_labels_unless_told_otherwise(tmp_path):
     table, names = index.read_if_labelled(str(tmp_path), "none")
     assert (table["label"].tolist(), names) == ([-1, -1], None)
     with pytest.raises(FractureMaeError, match=r"holds the labels .* say --positive-label none"):
-        index.read_if_labelled(str(tmp_path), "broken")
+        index.read_if_labelled(str(tmp_path), "cast")
 
 
 def test_a_csv_without_labels(tmp_path):

@@ -7,13 +7,18 @@ import numpy as np
 import pandas as pd
 
 from fracture_mae.data import boxes
+from fracture_mae.data.reading import lists
 from fracture_mae.data.reading.box_files.drawn import EDGES, Drawn, refuse
 from fracture_mae.data.reading.dicom_index import uid_columns
 from fracture_mae.errors import FractureMaeError
 
-NAMES = ("path", "image", "file")  # of the column that names the picture, the first that there is
 _CORNERS = (("x0", "y0", "x1", "y1"), ("xmin", "ymin", "xmax", "ymax"))
 _EXTENT = ("x", "y", "width", "height")
+_COLUMNS = {
+    *(boxes.COLUMN, "finding", *_EXTENT, "image_width", "image_height"),
+    *(edge for form in _CORNERS for edge in form),
+}
+WORDS = {*lists.PATH_WORDS, *(lists.word(name) for name in _COLUMNS)}
 _FORMS = "x0,y0,x1,y1 or xmin,ymin,xmax,ymax or x,y,width,height"
 
 
@@ -25,15 +30,7 @@ def has_boxes(columns: Sequence[str]) -> bool:
 
 def is_of_boxes(name: str) -> bool:
     """Whether a column of this name is one of boxes, or of the size of the picture that they were measured at."""
-    known = {
-        boxes.COLUMN,
-        "finding",
-        *_EXTENT,
-        *(edge for form in _CORNERS for edge in form),
-        "image_width",
-        "image_height",
-    }
-    return name.strip().lower() in known
+    return name.strip().lower() in _COLUMNS
 
 
 def read(file: Path) -> Drawn | None:
@@ -46,21 +43,18 @@ def read(file: Path) -> Drawn | None:
     Raises:
         FractureMaeError: no CSV, no column that names the picture, or cells that are no numbers; names the lines.
     """
-    try:
-        given = pd.read_csv(file, dtype=str, keep_default_na=False, index_col=False)
-    except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
-        raise FractureMaeError(
-            f"{file} is no CSV that can be read: {error}. Expected: columns image,x0,y0,x1,y1."
-        ) from None
-    given = given.apply(lambda column: column.str.strip()).rename(columns=lambda name: name.strip().lower())
-    name = next((name for name in NAMES if name in given), None)
+    given = lists.read(file, WORDS, "image,x0,y0,x1,y1").rename(columns=lambda name: name.strip().lower())
+    line = given.pop(lists.LINE)
+    given = given.apply(lambda column: column.map(lists.bare))
+    words = {lists.word(name): name for name in given}
+    name = next((words[word] for word in lists.PATH_WORDS if word in words), None)
     if name is None and uid_columns(list(given)) and not has_boxes(list(given)):
         return None  # labels of DICOM files
     if name is None:
         raise FractureMaeError(
-            f"{file} has the columns {', '.join(given)}. Expected: {', '.join(NAMES[:-1])} or {NAMES[-1]}, and {_FORMS}."
+            f"{file} has the columns {', '.join(given)}. Expected: path, image or file, and {_FORMS}."
         )
-    place = pd.Series([f"line {number + 2}" for number in range(len(given))], index=given.index, dtype=object)
+    place = "line " + line.astype(str)
     rows = pd.DataFrame({"name": given[name], "file": str(file), "place": place})
     rows["finding"] = given.get("finding", "")
     refuse(rows, rows["name"] == "", "of no picture", f"a name in the column {name}")
@@ -101,6 +95,7 @@ def _sizes(form: tuple[str, ...]) -> list[tuple[str, str]]:
 def _numbers(rows: pd.DataFrame, texts: pd.DataFrame, what: str) -> np.ndarray:
     """float64 [n, columns], NaN where all cells of a row are empty."""
     given = texts != ""
+    texts = texts.replace(r"^([-+]?\d*),(\d+)$", r"\1.\2", regex=True)  # as many countries write them
     columns = ", ".join(texts)
     refuse(rows, given.any(axis=1) & ~given.all(axis=1), f"with empty {what}", f"all of {columns}, or none")
     values = texts.apply(pd.to_numeric, errors="coerce").to_numpy(float)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from fracture_mae.data.reading.identities import real_path
 from fracture_mae.errors import FractureMaeError
 
 logger = logging.getLogger(__name__)
@@ -27,14 +28,6 @@ _ABOUT_ALL = {
 }  # of no picture
 
 
-def is_folder_of_boxes(folder: Path) -> bool:
-    """Whether it is called as one of text files is, and holds such and no others."""
-    if folder.name.lower() != _LABELS:
-        return False
-    kinds = {file.suffix.lower() for file in folder.rglob("*") if file.is_file()}
-    return kinds <= {".txt", ".cache"}
-
-
 def beside(files: pd.DataFrame, top: Path) -> dict[str, Path]:
     """The text file of each picture that has one.
 
@@ -50,12 +43,12 @@ def beside(files: pd.DataFrame, top: Path) -> dict[str, Path]:
     listed: dict[str, set[str]] = {}
     found, flat = {}, set()
     for path in files["path"]:
-        folder, name = os.path.split(path)
+        folder, name = os.path.split(real_path(path))
         text = os.path.splitext(name)[0] + ".txt"
         flat |= {os.path.join(os.path.dirname(folder), _LABELS), str(top / _LABELS)}
         for place in _own_places(folder, str(top)):
             if place not in listed:
-                listed[place] = set(os.listdir(place)) if os.path.isdir(place) else set()
+                listed[place] = set(names_in(place))
             if text in listed[place]:
                 found[path] = Path(place, text)
                 break
@@ -66,6 +59,14 @@ def beside(files: pd.DataFrame, top: Path) -> dict[str, Path]:
         texts = [text for text in sorted(labels.rglob("*.txt")) if text not in used]
         found |= _by_name(texts, labels, others[inside])
     return found
+
+
+def names_in(folder: str | Path) -> list[str]:
+    """What is in a folder; nothing where there is none, or it may not be read."""
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
 
 
 def below(folder: Path, files: pd.DataFrame) -> dict[str, Path]:

@@ -37,7 +37,7 @@ def named(option: str, files: pd.DataFrame) -> list[Drawn]:
     Raises:
         FractureMaeError: there is no such file, or it holds no boxes.
     """
-    place = Path(option).expanduser().resolve()
+    place = Path(real_path(os.path.abspath(os.path.expanduser(option)))).resolve()
     found: list[Drawn | None] = []
     if place.is_dir():
         found = [*_in_folders([place, *sorted(each for each in place.rglob("*") if each.is_dir())])]
@@ -66,7 +66,7 @@ def _with_those_above(folders: set[Path], top: Path) -> list[Path]:
 def _in_folders(folders: Sequence[Path]) -> Iterator[Drawn]:
     """boxes.csv and COCO's JSON in these folders, and in a folder `annotations` of one."""
     places = sorted({*folders, *(folder / _ANNOTATIONS for folder in folders)})
-    names = ((place, name) for place in places if place.is_dir() for name in sorted(os.listdir(place)))
+    names = ((place, name) for place in places for name in sorted(label_files.names_in(place)))
     for place, name in names:
         if name.lower() == _TABLE:
             drawn = csv_columns.read(place / name)

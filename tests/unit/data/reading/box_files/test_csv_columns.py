@@ -89,7 +89,7 @@ def test_other_csvs_have_no_boxes(tmp_path):
         (["image,x0,y0,x1", "a,1,2,3"], "has x0, y0, x1 of the columns of boxes.*Add y1"),
         (["image,x,y,width", "a,1,2,3"], "Add height"),
         (["image,x0,y0,x1,y1,xmin,ymin,xmax,ymax", "a" + 8 * ",1"], "all four of one kind"),
-        (["picture,x0,y0,x1,y1", "a,1,2,3,4"], "has the columns picture.*path, image or file"),
+        (["bone,x0,y0,x1,y1", "a,1,2,3,4"], "has the columns bone.*path, image or file"),
         (["image,x0,y0,x1,y1", ",1,2,3,4"], "of no picture: line 2"),
         (["image,x0,y0,x1,y1,width,height", "a,1,2,3,4,0,9"], "of pictures without a size: line 2"),
         (["image,boxes", "a,0 0 1"], "boxes that cannot be read: line 2"),
