@@ -125,19 +125,27 @@ def test_any_bytes_are_read_or_refused(content):
 @pytest.mark.parametrize(
     "raised", [cv2.error("x"), MemoryError(), struct.error(), RecursionError(), NotImplementedError(), OverflowError()]
 )
-@pytest.mark.parametrize("at", ["open", "imdecode", "load"])
-def test_whatever_a_decoder_raises_is_an_unreadable_image(monkeypatch, raised, at):
+@pytest.mark.parametrize(
+    ("decoder", "kind"),
+    [
+        ("PIL.Image.open", "PNG"),
+        ("PIL.ImageFile.ImageFile.load", "PNG"),
+        ("simplejpeg.decode_jpeg_header", "JPEG"),
+        ("simplejpeg.decode_jpeg", "JPEG"),
+        ("fracture_mae.data.reading.tiff.TiffFile", "TIFF"),
+        ("tifffile.TiffPage.asarray", "16-bit TIFF"),
+        ("cv2.imdecode", "16-bit PNG"),
+    ],
+)
+def test_whatever_a_decoder_raises_is_an_unreadable_image(monkeypatch, raised, decoder, kind):
     def fails(*_, **__):
         raise raised
 
-    content = saved(RAMP, "JPEG")
-    if at == "imdecode":
-        monkeypatch.setattr(cv2, "imdecode", fails)
-    elif at == "open":
-        monkeypatch.setattr(Image, "open", fails)
+    if kind.startswith("16-bit"):
+        content = cv2.imencode(f".{kind[-4:].lower().strip()}", np.full((20, 20, 3), 9_000, np.uint16))[1].tobytes()
     else:
-        content = content[:-2]
-        monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fails)
+        content = saved(RAMP, kind)
+    monkeypatch.setattr(decoder, fails)
     with pytest.raises(UnreadableImage):
         decode(content)
 
@@ -223,7 +231,7 @@ def test_transparent_pixels_are_rounded_as_exactly_as_in_floating_point(dtype):
     levels = np.arange(256) * (full // 255)
     grey, opacity = (part.astype(dtype) for part in np.meshgrid(levels, levels))
     expected = np.round(grey.astype(float) * opacity / full)
-    assert (decoding._on_black(np.dstack([grey, grey, grey, opacity])) == expected).all()
+    assert (decoding._on_black(grey, opacity) == expected).all()
 
 
 def test_a_large_transparent_picture_takes_no_more_than_its_pixels():
