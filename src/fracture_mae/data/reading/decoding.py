@@ -98,8 +98,7 @@ def _decode_tiff(content: bytes, max_pixels: int) -> tuple[np.ndarray, int]:
         _check_size(page.width, page.height, max_pixels)
         page.check()
         if page.is_deep:
-            grey = to_grey_levels(page.read())
-            return (255 - grey if page.photometric == tiff.WHITE_IS_ZERO else grey), page.turn
+            return to_grey_levels(page.read()), page.turn
     return _decode_other(content, max_pixels)
 
 
@@ -158,17 +157,14 @@ def _turn(picture: Image.Image) -> int:
 
 
 def _is_deep_colour(picture: Image.Image, content: bytes) -> bool:
-    """Whether Pillow would cut colours or transparency of 16 bits to 8."""
-    if picture.format == "PNG":
-        return png.bits(content) > 8 and not picture.mode.startswith("I")
-    return picture.format == "PPM" and content.startswith(b"P6") and picture.tile[0].codec_name == "ppm"
+    """Whether Pillow would cut a PNG's colours or transparency of 16 bits to 8."""
+    return picture.format == "PNG" and png.bits(content) > 8 and not picture.mode.startswith("I")
 
 
 def _decode_deep_colour(content: bytes) -> np.ndarray:
-    content = png.plain(content) if content.startswith(png.START) else content
-    picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    picture = cv2.imdecode(np.frombuffer(png.plain(content), np.uint8), cv2.IMREAD_UNCHANGED)
     if picture is None or picture.ndim == 2:
-        raise UnreadableImage("the picture is damaged and cannot be decoded")
+        raise UnreadableImage("the PNG picture is damaged and cannot be decoded")
     if picture.shape[2] == 4:
         return _on_black(cv2.cvtColor(picture, cv2.COLOR_BGRA2GRAY), picture[..., 3])
     return cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)

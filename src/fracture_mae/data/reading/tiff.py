@@ -13,7 +13,7 @@ from fracture_mae.data.reading import jpeg
 from fracture_mae.data.reading.unreadable import UnreadableImage
 
 STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2  # photometric interpretations
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2  # photometric interpretations
 _UNSIGNED, _SIGNED, _FLOATING, _UNTYPED = 1, 2, 3, 4  # sample formats
 _UNASSOCIATED = 2  # alpha that colours are not multiplied by yet
 _JPEG = 7  # compression
@@ -36,7 +36,7 @@ class Page:
         self.turn = _first(page.tags.valueof(_ORIENTATION, 1))
         self.bits = max(_all(page.bitspersample))
         self.samples = int(page.samplesperpixel)
-        self.photometric = int(page.photometric)
+        self._photometric = int(page.photometric)
         self._format = max(_all(page.sampleformat))
 
     @property
@@ -49,6 +49,11 @@ class Page:
         """In words."""
         kind = {_SIGNED: "signed integers", _FLOATING: "floating point numbers"}.get(self._format, "integers")
         return f"{kind} of {self.bits} bits"
+
+    @property
+    def colours(self) -> str:
+        """The photometric interpretation's name."""
+        return str(getattr(self._page.photometric, "name", self._photometric))
 
     def check(self) -> None:
         """Refuse what is no picture of one plane, or is damaged where a decoder would not say so.
@@ -65,26 +70,27 @@ class Page:
                 jpeg.check(stream)
 
     def read(self) -> np.ndarray:
-        """The numbers of a deep one as luma [height, width], not turned; white is 0 where `photometric` says so.
+        """The numbers of a deep one as luma [height, width], black below white, not turned.
 
         Raises:
             UnreadableImage: it is damaged, or its colours or numbers are not known.
         """
-        if self.photometric not in (WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB) or self._page.dtype is None:
-            name = getattr(self._page.photometric, "name", self.photometric)
-            raise UnreadableImage(f"a TIFF of {self.numbers}, {name}, which is not supported")
+        if self._photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB) or self._page.dtype is None:
+            raise UnreadableImage(f"a TIFF of {self.numbers}, {self.colours}, which is not supported")
         try:
             samples = self._page.asarray(maxworkers=1)
         except Exception as error:
             raise UnreadableImage(f"the TIFF picture of {self.numbers} cannot be decoded ({_said(error)})") from None
         if samples.ndim == 3 and self._page.planarconfig == 2:
             samples = np.moveaxis(samples, 0, 2)
-        n_colours = 3 if self.photometric == _RGB else 1
+        n_colours = 3 if self._photometric == _RGB else 1
         samples = samples.reshape(self.height, self.width, -1)
         if samples.dtype.kind not in "uif" or samples.shape[2] < n_colours:
             raise UnreadableImage(f"a TIFF of {self.numbers} and {samples.shape[2]} samples, which is not supported")
         if samples.dtype.itemsize == 1 or samples.dtype == np.float16:
             samples = samples.astype(np.float32)
+        if self._photometric == _WHITE_IS_ZERO:
+            samples = -samples if samples.dtype.kind == "f" else ~samples
         return _on_black(_luma(samples, n_colours), samples, n_colours, self._page.extrasamples, self.bits)
 
 
@@ -107,8 +113,7 @@ def unsupported(content: bytes) -> str:
     """Why Pillow does not know a TIFF of up to 8 bits."""
     try:
         with first_page(content) as page:
-            colours = getattr(page._page.photometric, "name", page.photometric)
-            return f"a TIFF of {page.samples} × {page.numbers}, {colours}, which is not supported"
+            return f"a TIFF of {page.samples} × {page.numbers}, {page.colours}, which is not supported"
     except UnreadableImage as error:
         return str(error)
 

@@ -19,8 +19,6 @@ _STARTS = {
     b"\x76\x2f\x31\x01": "an OpenEXR picture",
     b"#?RADIANCE": "a Radiance picture (HDR)",
     b"#?RGBE": "a Radiance picture (HDR)",
-    b"\0\0\1\0": "an icon (ICO)",
-    b"\0\0\2\0": "a cursor (CUR)",
     b"icns": "an icon (ICNS)",
     b"\xff\x0a": "a JPEG XL picture",
     b"\0\0\0\x0cJXL ": "a JPEG XL picture",
@@ -69,6 +67,7 @@ _DAMAGED = {
     b"\xff\x4f\xff\x51": "JPEG 2000",
 }
 _TEXT = re.compile(rb"\s*(?:\xef\xbb\xbf)?\s*<(\?xml|!--|!doctype|svg|html|head|body)", re.IGNORECASE)
+_ICON = re.compile(rb"\0\0[\1\2]\0[^\0]")  # the last byte counts them; a TGA may begin with the others
 _NETPBM = re.compile(rb"P[1-6f]\s")
 _LOOKED_AT = 1024  # bytes
 _WITHOUT_SIGN = ("PCX", "DIB", "XBM", "IM", "MSP", "SPIDER", "TGA")  # of Pillow
@@ -90,6 +89,8 @@ def reason(content: bytes) -> str:
     for known, name in _STARTS.items():
         if start.startswith(known):
             return _is(name)
+    if _ICON.match(start):
+        return _is("an icon (ICO)")
     if start[4:8] == b"ftyp":
         return _is(_BRANDS.get(start[8:12], "a film (MP4 or alike)"))
     if start[:4] == b"RIFF":
