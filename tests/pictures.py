@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from functools import cache
 from itertools import product
 
 import cv2
@@ -258,9 +259,9 @@ def _others():
         yield f"{kind} animation", saved(in_mode("RGB"), kind, **more)
     yield "GIF transparent level", saved(in_mode("L"), "GIF", transparency=int(PICTURE[30, 40]))
     for mode in ("L", "LA", "RGB", "RGBA", "I;16"):
-        yield f"JPEG 2000 {mode}", saved(in_mode(mode), "JPEG2000")
-    yield "JPEG 2000 of 12 bits", imagecodecs.jpeg2k_encode(TWELVE, level=0, bitspersample=12)
-    yield "JPEG 2000 stream", imagecodecs.jpeg2k_encode(PICTURE, level=0, codecformat="j2k")
+        yield f"JPEG2000 {mode}", saved(in_mode(mode), "JPEG2000")
+    yield "JPEG2000 of 12 bits", imagecodecs.jpeg2k_encode(TWELVE, level=0, bitspersample=12)
+    yield "JPEG2000 stream", imagecodecs.jpeg2k_encode(PICTURE, level=0, codecformat="j2k")
     yield "AVIF of 12 bits", imagecodecs.avif_encode(TWELVE, bitspersample=12, level=100)
     size = b"%d %d\n" % (WIDTH, HEIGHT)
     for most, levels in (
@@ -281,6 +282,7 @@ def _others():
     yield "PFM", cv2.imencode(".pfm", PICTURE.astype(np.float32) / 255)[1].tobytes()
 
 
+@cache
 def read():
     """Name → content of files whose picture is read."""
     return dict((*_jpegs(), *_pngs(), *_tiffs(), *_bmps(), *_others(), *_turned()))
@@ -291,6 +293,7 @@ def brand(name):
     return struct.pack(">I4s4sI4s", 20, b"ftyp", name, 0, name) + bytes(200)
 
 
+@cache
 def refused():
     """Name → content of files that are refused, and what the reason says."""
     found = {

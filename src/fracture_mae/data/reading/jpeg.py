@@ -23,6 +23,7 @@ _COARSE = 8  # times smaller in each direction: decoded so, a stream is checked 
 _GREY, _COLOURS, _FOUR_INKS = ("Gray", "YCbCr"), ("RGB",), ("CMYK", "YCCK")
 # What libjpeg warns of without any harm to the picture: fields that nobody reads, or filling before the end.
 _HARMLESS = re.compile(r"unknown JFIF revision|Invalid SOS parameters for sequential|bad ICC marker")
+_UNKNOWN_TO_TURBOJPEG = "Could not determine subsampling"  # rare, but allowed
 _FILLING = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 
 
@@ -65,7 +66,7 @@ def unsupported(stream: bytes) -> str:
 
 
 def decode(content: bytes) -> np.ndarray | None:
-    """Luma uint8 [height, width], not turned; None for four inks, which are only checked.
+    """Luma uint8 [height, width], not turned; None where another decoder has to read it: for four inks, and rare subsampling.
 
     Decoders fill what is missing or damaged with grey or noise and go on; what libjpeg only warns of is refused here.
 
@@ -87,20 +88,22 @@ def check(stream: bytes) -> None:
     Raises:
         UnreadableImage: it is.
     """
-    found = frame(stream)
-    if found is not None and found.samples == 2:  # which TurboJPEG does not know
-        return
     colours = _colours(stream)
+    if not colours:
+        return
     space = "CMYK" if colours in _FOUR_INKS else "RGB" if colours in _COLOURS else "GRAY"
     _checked(stream, colorspace=space, min_height=1, min_width=1, min_factor=_COARSE)
 
 
 def _colours(content: bytes) -> str:
+    """How its samples are meant; "" where TurboJPEG cannot read it, though it may be whole."""
     if content.count(_START_OF_SCAN) > _MOST_SCANS:
         raise UnreadableImage(f"a JPEG picture of more than {_MOST_SCANS} scans")
     try:
         return simplejpeg.decode_jpeg_header(content)[2]
     except ValueError as error:
+        if _UNKNOWN_TO_TURBOJPEG in str(error):
+            return ""
         raise _damaged(str(error)) from None
 
 

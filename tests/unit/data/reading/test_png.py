@@ -1,5 +1,4 @@
 import io
-import zlib
 
 import numpy as np
 import pytest
@@ -7,6 +6,7 @@ from PIL import Image, PngImagePlugin
 
 from fracture_mae.data.reading import png
 from fracture_mae.data.reading.unreadable import UnreadableImage
+from tests.pictures import chunk
 
 RAMP = Image.fromarray(np.tile(np.arange(0, 200, 2, dtype=np.uint8), (60, 1)))
 
@@ -15,11 +15,6 @@ def saved(picture=RAMP, **options):
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", **options)
     return buffer.getvalue()
-
-
-def chunk(name, content, length=None):
-    length = len(content) if length is None else length
-    return length.to_bytes(4) + name + content + zlib.crc32(name + content).to_bytes(4)
 
 
 def test_a_plain_file_stays_as_it_is():
