@@ -188,7 +188,7 @@ def test_a_jpeg_stream_that_is_damaged_inside_is_refused(options):
     damaged = bytearray(whole)
     damaged[len(whole) // 2 : len(whole) // 2 + 40] = bytes([0xFF, 0x55] * 20)
     for each in (without_its_middle(whole), bytes(damaged)):
-        with pytest.raises(UnreadableImage, match="^the JPEG picture is damaged"):
+        with pytest.raises(UnreadableImage, match=r"^the JPEG picture is damaged"):
             decode(each)
 
 
