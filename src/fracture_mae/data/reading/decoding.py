@@ -1,6 +1,7 @@
 """Files to grey pictures: decoding whatever X-rays come as, and letterboxing."""
 
 import io
+import re
 from collections.abc import Callable
 from functools import wraps
 
@@ -25,6 +26,7 @@ _LONGEST_SIDE = 2**20  # pixels that OpenCV works on
 _STRIP = 256  # rows that are made grey, or laid on black, at a time
 # Bytes, more than the header of a PPM has; Pillow reads a comment in it byte by byte, 50 MB in half a minute.
 _PPM_HEADER = 4096
+_NETPBM_IN_LETTERS, _COMMENT = (b"P1", b"P2", b"P3"), re.compile(rb"#[^\r\n]*")
 _TRUNCATED = "truncated: the file ends before its picture does"
 _ORIENTATION = 274  # tag of EXIF
 # What EXIF's orientation asks for before a picture is shown.
@@ -73,6 +75,8 @@ def decode(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         from fracture_mae.data.reading import dicom  # pydicom takes a while to load, and most data have none
 
         return dicom.decode(content, max_pixels)
+    if content.startswith(_NETPBM_IN_LETTERS):
+        content = _COMMENT.sub(b"", content)  # five million of them cost Pillow two minutes
     if content.startswith(tiff.STARTS):
         grey, turn = _decode_tiff(content, max_pixels)
     else:

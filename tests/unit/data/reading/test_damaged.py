@@ -105,6 +105,7 @@ HARMFUL = {
     "a chunk of 4 GB": after_header(chunk(b"IDAT", b"", 2**32 - 1)),
     "an animation that ended the process": animation_with_a_damaged_chunk(),
     "a comment of 30 MB": b"P5\n#" + b"#" * 30_000_000 + b"\n1 1 255\n\0",
+    "five million comments": b"P2\n64 48\n255\n" + b"#\n" * 5_000_000,
     "2,000 frames": saved(
         RAMP, "GIF", save_all=True, append_images=[Image.new("L", (40, 24), i % 250) for i in range(2_000)]
     ),
