@@ -1,7 +1,6 @@
 """Files to grey pictures: decoding whatever X-rays come as, and letterboxing."""
 
 import io
-import re
 from collections.abc import Callable
 from functools import wraps
 
@@ -26,7 +25,8 @@ _LONGEST_SIDE = 2**20  # pixels that OpenCV works on
 _STRIP = 256  # rows that are made grey, or laid on black, at a time
 # Bytes, more than the header of a PPM has; Pillow reads a comment in it byte by byte, 50 MB in half a minute.
 _PPM_HEADER = 4096
-_NETPBM_IN_LETTERS, _COMMENT = (b"P1", b"P2", b"P3"), re.compile(rb"#[^\r\n]*")
+_NETPBM_IN_LETTERS = (b"P1", b"P2", b"P3")
+_MOST_COMMENTS = 1_000  # of these; five million cost Pillow two minutes
 _TRUNCATED = "truncated: the file ends before its picture does"
 _ORIENTATION = 274  # tag of EXIF
 # What EXIF's orientation asks for before a picture is shown.
@@ -75,8 +75,10 @@ def decode(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         from fracture_mae.data.reading import dicom  # pydicom takes a while to load, and most data have none
 
         return dicom.decode(content, max_pixels)
-    if content.startswith(_NETPBM_IN_LETTERS):
-        content = _COMMENT.sub(b"", content)  # five million of them cost Pillow two minutes
+    if content.startswith(jpeg.START):
+        jpeg.check_header(content)
+    if content.startswith(_NETPBM_IN_LETTERS) and content.count(b"#") > _MOST_COMMENTS:
+        raise UnreadableImage(f"a PPM picture with more than {_MOST_COMMENTS:,} comments")
     if content.startswith(tiff.STARTS):
         grey, turn = _decode_tiff(content, max_pixels)
     else:

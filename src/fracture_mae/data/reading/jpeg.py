@@ -2,6 +2,7 @@
 
 import re
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import cv2
@@ -14,11 +15,12 @@ START = b"\xff\xd8\xff"
 END = b"\xff\xd9"
 _START_OF_FRAME = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # markers of JPEG and JPEG-LS
 _START_OF_SCAN = b"\xff\xda"
-_STAND_ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
+_STAND_ALONE = {0x00, 0x01, *range(0xD0, 0xD9)}  # markers without a length
 _LOSSLESS = {0xC3, 0xC7, 0xCB, 0xCF}
 _HIERARCHICAL = {0xC5, 0xC6, 0xCD, 0xCE}
 _JPEG_LS = 0xF7
-_MOST_SCANS = 500  # of a progressive one; ten are usual, and each costs a walk over all blocks
+_MOST_MARKERS = 5_000  # a segment holds 64 kB
+_MOST_SCANS = 100  # of a progressive one; ten are usual, and each costs a walk over all blocks
 _COARSE = 8  # times smaller in each direction: decoded so, a stream is checked fastest
 _GREY, _COLOURS, _FOUR_INKS = ("Gray", "YCbCr"), ("RGB",), ("CMYK", "YCCK")
 # What libjpeg warns of without any harm to the picture: fields that nobody reads, or filling before the end.
@@ -39,16 +41,36 @@ class Frame(NamedTuple):
 
 def frame(stream: bytes) -> Frame | None:
     """What the first frame header states; None where there is none."""
-    place = 2
-    while 2 <= place <= len(stream) - 10 and stream[place] == 0xFF:
-        marker = stream[place + 1]
-        if marker in _START_OF_FRAME:
+    for marker, place in _markers(stream):
+        if marker in _START_OF_FRAME and place + 10 <= len(stream):
             return Frame(marker, *struct.unpack(">BHHB", stream[place + 4 : place + 10]))
+    return None
+
+
+def check_header(content: bytes) -> None:
+    """Refuse a stream without a picture behind its header, or with a header of so many parts that it takes long to read.
+
+    Raises:
+        UnreadableImage: it is one.
+    """
+    if not any(marker == _START_OF_SCAN[1] for marker, _ in _markers(content)):
+        raise UnreadableImage("a JPEG picture whose header is damaged")
+
+
+def _markers(stream: bytes) -> Iterator[tuple[int, int]]:
+    """Marker and place of each segment up to the first scan."""
+    place = 2
+    for _ in range(_MOST_MARKERS):
+        if not 2 <= place <= len(stream) - 4 or stream[place] != _START_OF_SCAN[0]:
+            return
+        marker = stream[place + 1]
+        yield marker, place
+        if marker == _START_OF_SCAN[1]:
+            return
         if marker == 0xFF or marker in _STAND_ALONE:  # filling, or no length
             place += 1 if marker == 0xFF else 2
-            continue
-        place += 2 + int.from_bytes(stream[place + 2 : place + 4], "big")
-    return None
+        else:
+            place += 2 + int.from_bytes(stream[place + 2 : place + 4], "big")
 
 
 def unsupported(stream: bytes) -> str:

@@ -9,7 +9,7 @@ import pytest
 from pydicom import uid
 
 from fracture_mae.data import attributes, loading, splits
-from fracture_mae.data.reading import identities, index
+from fracture_mae.data.reading import dicom_index, identities, index
 from fracture_mae.errors import FractureMaeError
 from tests.dicom_files import ROOT, dicom_bytes, header, written
 
