@@ -252,3 +252,19 @@ def test_no_more_is_read_than_the_header_until_the_pixels_are_counted(kind):
     content = saved(Image.new("LA" if kind != "WEBP" else "RGBA", (4_000, 4_000)), kind, exif=exif)
     with at_most(20), pytest.raises(UnreadableImage, match="4000 × 4000 pixels are more than the 1,000,000 allowed"):
         decode(content, max_pixels=1_000_000)
+
+
+def test_a_png_with_a_changed_bit_is_refused_with_the_name_of_its_chunk():
+    changed = bytearray(PNG)
+    changed[PNG.find(b"IDAT") + 20] ^= 4
+    with pytest.raises(UnreadableImage, match=r"the PNG picture is damaged \(the checksum of IDAT is wrong\)"):
+        decode(bytes(changed))
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_level_that_is_transparent_becomes_black_and_no_other(bits):
+    levels = pictures.PICTURE if bits == 8 else pictures.SIXTEEN
+    level = int(levels[30, 40])
+    grey = decode(pictures.png(bits, 0, levels, chunk(b"tRNS", level.to_bytes(2))))
+    assert not grey[levels == level].any()
+    assert (grey[(levels != level) & (levels > np.median(levels))] > 0).all()
