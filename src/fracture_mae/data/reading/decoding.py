@@ -104,7 +104,8 @@ def _decode_tiff(content: bytes, max_pixels: int) -> tuple[np.ndarray, int]:
         _check_size(page.width, page.height, max_pixels)
         page.check()
         if page.is_deep:
-            return to_grey_levels(page.read()), page.turn
+            grey = to_grey_levels(page.read())  # which may turn it already
+            return grey, page.turn
     return _decode_other(content, max_pixels)
 
 

@@ -16,7 +16,9 @@ STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2  # photometric interpretations
 _UNSIGNED, _SIGNED, _FLOATING, _UNTYPED = 1, 2, 3, 4  # sample formats
 _UNASSOCIATED = 2  # alpha that colours are not multiplied by yet
-_JPEG = 7  # compression
+_LZW, _JPEG = 5, 7  # compressions
+_PLANES = 2  # planar configuration
+_ON_ITS_SIDE = 5  # the first orientation that exchanges height and width
 _ORIENTATION, _RAW = 274, 50706  # tags
 _LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue
 
@@ -30,8 +32,8 @@ class Page:
         UnreadableImage: there is none.
     """
 
-    def __init__(self, page: TiffPage):
-        self._page = page
+    def __init__(self, page: TiffPage, content: bytes):
+        self._page, self._content = page, content
         self.width, self.height = int(page.imagewidth), int(page.imagelength)
         self.turn = _first(page.tags.valueof(_ORIENTATION, 1))
         self.bits = max(_all(page.bitspersample))
@@ -70,19 +72,14 @@ class Page:
                 jpeg.check(stream)
 
     def read(self) -> np.ndarray:
-        """The numbers of a deep one as luma [height, width], black below white, not turned.
+        """The numbers of a deep one as luma [height, width], black below white; still to be turned by `turn`.
 
         Raises:
             UnreadableImage: it is damaged, or its colours or numbers are not known.
         """
         if self._photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB) or self._page.dtype is None:
             raise UnreadableImage(f"a TIFF of {self.numbers}, {self.colours}, which is not supported")
-        try:
-            samples = self._page.asarray(maxworkers=1)
-        except Exception as error:
-            raise UnreadableImage(f"the TIFF picture of {self.numbers} cannot be decoded ({_said(error)})") from None
-        if samples.ndim == 3 and self._page.planarconfig == 2:
-            samples = np.moveaxis(samples, 0, 2)
+        samples = self._by_libtiff() if self._page.compression == _LZW else self._by_tifffile()
         n_colours = 3 if self._photometric == _RGB else 1
         samples = samples.reshape(self.height, self.width, -1)
         if samples.dtype.kind not in "uif" or samples.shape[2] < n_colours:
@@ -92,6 +89,26 @@ class Page:
         if self._photometric == _WHITE_IS_ZERO:
             samples = -samples if samples.dtype.kind == "f" else ~samples
         return _on_black(_luma(samples, n_colours), samples, n_colours, self._page.extrasamples, self.bits)
+
+    def _by_tifffile(self) -> np.ndarray:
+        try:
+            samples = self._page.asarray(maxworkers=1)
+        except Exception as error:
+            raise UnreadableImage(f"the TIFF picture of {self.numbers} cannot be decoded ({_said(error)})") from None
+        return np.moveaxis(samples, 0, 2) if samples.ndim == 3 and self._page.planarconfig == _PLANES else samples
+
+    def _by_libtiff(self) -> np.ndarray:
+        """LZW: a damaged stream ends the process in imagecodecs' decoder. OpenCV has libtiff's, for most kinds of numbers."""
+        samples = cv2.imdecode(np.frombuffer(self._content, np.uint8), cv2.IMREAD_UNCHANGED)  # turned already
+        size = (self.width, self.height) if self.turn >= _ON_ITS_SIDE else (self.height, self.width)
+        expected = size if self.samples == 1 else (*size, self.samples)
+        is_known = (self.bits, self._photometric) != (8, _WHITE_IS_ZERO)  # signed ones OpenCV turns, not as signed
+        is_known &= self.samples == 1 or self._page.planarconfig != _PLANES
+        if samples is None or samples.shape != expected or samples.dtype.name != self._page.dtype.name or not is_known:
+            raise UnreadableImage(f"a TIFF of {self.numbers} compressed by LZW, which is damaged, or not supported")
+        self.height, self.width = size
+        self.turn = 1
+        return samples if self.samples == 1 else samples[..., [2, 1, 0, 3][: self.samples]]
 
 
 @contextmanager
@@ -103,7 +120,7 @@ def first_page(content: bytes) -> Iterator[Page]:
         raise UnreadableImage(f"a TIFF whose header is damaged ({_said(error)})") from None
     with file:
         try:
-            page = Page(file.pages.first)
+            page = Page(file.pages.first, content)
         except Exception as error:
             raise UnreadableImage(f"a TIFF whose header is damaged ({_said(error)})") from None
         yield page
