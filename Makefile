@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN)
 export MLFLOW_DISABLE_TELEMETRY ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint format ui clean
+.PHONY: help install demo test test-fast fuzz lint format ui clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -31,6 +31,9 @@ test: install ## lint and all tests that need neither the real X-rays nor a GPU,
 
 test-fast: install ## the tests that take seconds, 2 to 3 minutes
 	OMP_NUM_THREADS=1 pytest --numprocesses 2 -m "not slow and not data and not gpu"
+
+fuzz: install ## damaged files of every kind through decoder, index and server, 5 minutes; what they break is kept in found/
+	OMP_NUM_THREADS=1 python -m tests.fuzz --minutes 5
 
 lint: install ## ruff and the layers of the architecture
 	ruff check . && ruff format --check . && lint-imports

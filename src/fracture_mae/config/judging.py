@@ -183,7 +183,7 @@ class AuditData(Config):
     data_dir: str = DataOptions.model_fields["data_dir"]
     positive_label: str = DataOptions.model_fields["positive_label"]
     boxes: str = DataOptions.model_fields["boxes"]
-    image_size: Annotated[int, Field(ge=32, le=1024, multiple_of=16)] | Literal["auto"] = Field(
+    image_size: Annotated[int, Field(ge=32, le=1024)] | Literal["auto"] = Field(
         "auto",
         description="side of the square that X-rays are preprocessed to before they are judged [pixels]; auto: 224",
     )

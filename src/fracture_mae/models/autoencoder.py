@@ -38,6 +38,7 @@ PRESETS = {
 # What a network began as.
 RANDOM, WEIGHTS = "random", "weights"
 _FLAT = 1e-6  # added to a patch's variance, as by He et al.
+_SMALLEST_IMAGE = 32  # pixels, as of the option image_size
 PREPROCESSOR = "preprocessor_config.json"
 _PREPROCESS = "xray_preprocess"  # key there, beside those of transformers
 
@@ -357,9 +358,11 @@ def check_image_size(name: str, image_size: object, patch_size: object) -> None:
             f"{name} takes images of {image_size} in patches of {patch_size}; only squares are known."
         )
     if image_size % patch_size:
+        below = image_size // patch_size * patch_size
+        multiple = below if below >= _SMALLEST_IMAGE else -(-_SMALLEST_IMAGE // patch_size) * patch_size
         raise FractureMaeError(
             f"images of {image_size} pixels do not fall into the patches of {patch_size} pixels that {name} takes: leave --image-size "
-            f"at auto, or choose a multiple, such as {image_size // patch_size * patch_size or patch_size}."
+            f"at auto, or choose a multiple, such as {multiple}."
         )
 
 

@@ -31,7 +31,8 @@ SERVED_CODE = (
         f"data/reading/{name}.py"
         for name in ("__init__", "decoding", "dicom", "dicom_codecs", "dicom_signature", "exposure")
     ),
-    *(f"data/reading/{name}.py" for name in ("film", "placement", "png", "preprocessing", "unreadable")),
+    *(f"data/reading/{name}.py" for name in ("film", "jpeg", "placement", "png", "preprocessing", "tiff")),
+    *(f"data/reading/{name}.py" for name in ("unreadable", "unsupported")),
     *(f"metrics/{name}.py" for name in ("__init__", "arrays", "calibration", "decision", "thresholds")),
     *(f"models/{name}.py" for name in ("__init__", "authors", "autoencoder", "blocks", "classifier", "hub", "pixels")),
     *(
@@ -57,6 +58,8 @@ SERVED_REQUIREMENTS = (
     "safetensors",
     "scikit-learn",
     "scipy",
+    "simplejpeg",
+    "tifffile",
     "torch",
     "transformers",
 )

@@ -1,14 +1,17 @@
 import logging
+import re
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from fracture_mae.data import loading, splits
 from fracture_mae.data.types import Leakage
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation import properties
+from tests import pictures
 from tests.builders import csv_of, write_noise
 
 
@@ -73,6 +76,26 @@ def test_rejected_files_are_listed_and_counted(folder, caplog):
     assert sorted(dataset.rejected["reason"]) == [gone, "not an image file"]
     assert "2 of 16 files are not used" in caplog.text
     assert len(dataset.index) == 14
+
+
+def test_files_of_every_kind_that_is_not_read_are_listed_with_what_they_are(folder):
+    """Whatever they are called; none of them ends the run."""
+    found = pictures.refused() | {
+        "wide TIFF": (
+            pictures.saved(Image.new("L", (1_100_000, 1)), "TIFF"),
+            "1100000 × 1 pixels: no side may be longer",
+        ),
+        "wide BMP": (
+            pictures.saved(Image.new("L", (1_100_000, 1)), "BMP"),
+            "1100000 × 1 pixels: no side may be longer",
+        ),
+    }
+    for name, (content, _) in found.items():
+        (folder / "train" / "healthy" / f"{name}.jpg").write_bytes(content)
+    rejected = loading.load(str(folder), image_size=32).rejected
+    assert len(rejected) == len(found)
+    for path, reason in zip(rejected["path"], rejected["reason"], strict=True):
+        assert re.match(found[Path(path).stem][1], reason)
 
 
 def test_an_xray_under_both_labels_is_set_aside(folder):

@@ -1,9 +1,12 @@
 """All forms that an MAE's checkpoint may come in: whole, the encoder alone, sharded, under older names, with patches of 14."""
 
+import re
+
 import pytest
 from safetensors.torch import load_file, save_file
 from transformers import ViTImageProcessor, ViTMAEConfig, ViTMAEForPreTraining
 
+from fracture_mae.config import AuditData, FinetuneMae
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import autoencoder as mae_model
@@ -133,3 +136,14 @@ def test_patches_of_14(network, tmp_path):
         FractureMaeError, match=r"images of 70 pixels .* of 16 pixels that vit-mae-nano takes.* such as 64"
     ):
         mae_model.load("vit-mae-nano", image_size=70)
+
+
+@pytest.mark.parametrize("patch", [8, 14, 24, 48, 224])
+@pytest.mark.parametrize("size", [33, 41, 250, 257, 1023])
+def test_the_size_that_is_proposed_is_taken(patch, size):
+    with pytest.raises(FractureMaeError, match=r"such as (\d+)\.$") as refused:
+        mae_model.check_image_size("it", size, patch)
+    proposed = int(re.search(r"such as (\d+)\.", str(refused.value))[1])
+    mae_model.check_image_size("it", proposed, patch)
+    for config in (FinetuneMae, AuditData):
+        assert config(image_size=proposed).image_size == proposed

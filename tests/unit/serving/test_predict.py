@@ -18,7 +18,7 @@ from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import autoencoder, classifier, gate
 from fracture_mae.models.gate import Gate
 from fracture_mae.serving import models
-from tests import builders
+from tests import builders, pictures
 
 DECISION = Decision(("healthy", "broken"), threshold=0.55, slope=0.5, split_fingerprint="5" * 16)
 PICTURES = builders.xrays("train", [0, 1, 0, 1, 0]).pixels
@@ -159,10 +159,11 @@ def beyond_the_pixel_limit():
         ("%%%", "not base64 .*, expected a picture file"),
         ("é", "not base64"),
         (base64.b64encode(b"hello").decode(), "not an image file"),
-        (as_base64(PICTURES[0])[:400], ""),
+        (as_base64(PICTURES[0])[:400], "truncated"),
+        (base64.b64encode(pictures.brand(b"heic")).decode(), "a HEIC picture, which is not supported; expected AVIF"),
         (beyond_the_pixel_limit(), "9000 × 9000 pixels are more than the"),
     ],
-    ids=["empty", "null", "number", "no base64", "no ASCII", "no picture", "half a file", "too many pixels"],
+    ids=["empty", "null", "number", "no base64", "no ASCII", "no picture", "HEIC", "half a file", "too many pixels"],
 )
 def test_a_bad_row_is_named(served, bad, message):
     with pytest.raises(MlflowException, match=f"^row 1: {message}") as refused:

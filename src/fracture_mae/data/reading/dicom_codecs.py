@@ -13,6 +13,7 @@ from pydicom import uid
 from pydicom.pixels import get_decoder
 from pydicom.pixels.decoders.base import DecodeRunner
 
+from fracture_mae.data.reading import jpeg
 from fracture_mae.data.reading.unreadable import UnreadableImage
 
 PLUGIN = "imagecodecs"
@@ -20,8 +21,6 @@ _JPEG = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEG
 _JPEG_LS = (uid.JPEGLSLossless, uid.JPEGLSNearLossless)
 _JPEG_2000 = (uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
 DECODER_DEPENDENCIES = dict.fromkeys((*_JPEG, *_JPEG_LS, *_JPEG_2000), ("imagecodecs",))  # asked for by pydicom
-_START_OF_FRAME = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # markers of JPEG and JPEG-LS
-_STAND_ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
 _J2K_START = b"\xff\x4f\xff\x51"
 
 
@@ -54,7 +53,9 @@ def decode_frame(stream: bytes, runner: DecodeRunner) -> bytes:
     if is_j2k:
         pixels = imagecodecs.jpeg2k_decode(stream)
     elif runner.transfer_syntax in _JPEG_LS:
-        pixels = imagecodecs.jpegls_decode(stream)  # CharLS takes some twelve seconds to refuse some damaged streams
+        if not stream.rstrip(b"\0").endswith(jpeg.END):  # for which CharLS looks for ten seconds where it is not
+            raise UnreadableImage("truncated: the compressed picture has no end")
+        pixels = imagecodecs.jpegls_decode(stream)
     else:
         pixels = _decode_jpeg(stream, runner)
     if pixels.size != np.prod(expected):
@@ -69,6 +70,8 @@ def decode_frame(stream: bytes, runner: DecodeRunner) -> bytes:
 
 def _decode_jpeg(stream: bytes, runner: DecodeRunner) -> np.ndarray:
     """Colours become RGB; where the header says that they are, and the stream says nothing, they are left as they are."""
+    if not jpeg.unsupported(stream):  # of 8 bits and lossy; of the others nothing tells whether they are damaged
+        jpeg.check(stream)
     marked = b"JFIF" in stream[:64] or b"Adobe" in stream[:2048]
     if runner.samples_per_pixel == 3 and runner.photometric_interpretation == "RGB" and not marked:
         return imagecodecs.jpeg8_decode(stream, colorspace="RGB", outcolorspace="RGB")
@@ -81,16 +84,10 @@ def _size_of_jpeg(stream: bytes) -> tuple[int, int, int]:
     Raises:
         UnreadableImage: there is none.
     """
-    place = 2
-    while 2 <= place <= len(stream) - 10 and stream[place] == 0xFF:
-        marker = stream[place + 1]
-        if marker in _START_OF_FRAME:
-            return *struct.unpack(">HH", stream[place + 5 : place + 9]), stream[place + 9]
-        if marker == 0xFF or marker in _STAND_ALONE:  # filling, or no length
-            place += 1 if marker == 0xFF else 2
-            continue
-        place += 2 + int.from_bytes(stream[place + 2 : place + 4], "big")
-    raise UnreadableImage("the compressed picture is damaged: it has no frame header")
+    found = jpeg.frame(stream)
+    if found is None:
+        raise UnreadableImage("the compressed picture is damaged: it has no frame header")
+    return found.rows, found.columns, found.samples
 
 
 def _size_of_j2k(stream: bytes) -> tuple[int, int, int]:

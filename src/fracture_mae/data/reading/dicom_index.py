@@ -201,9 +201,9 @@ def _told(dataset: "Dataset") -> set[str]:
     from fracture_mae.data.reading import dicom
 
     texts = {dicom.text_of(dataset, name) for name in _IDENTIFYING}
-    for element in dataset.elements():
+    for tag in list(dataset.keys()):  # to go on behind an element that cannot be read, which `elements()` does not
         try:
-            vr, keyword = dataset[element.tag].VR, dataset[element.tag].keyword
+            vr, keyword = dataset[tag].VR, dataset[tag].keyword
         except Exception:  # an element that cannot be read says nothing
             continue
         if vr in _IDENTIFYING_VR and keyword:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from fracture_mae.data.reading import tiff
 from fracture_mae.data.reading.decoding import FORMATS
 from fracture_mae.data.reading.dicom_signature import SIGNATURE, is_dicom
 
@@ -50,6 +51,10 @@ def encoding_of(content: bytes) -> Encoding:
         from fracture_mae.data.reading import dicom  # pydicom takes a while to load, and most data have none
 
         return Encoding("DICOM", *dicom.encoding_of(content), _LOSSLESS_QUALITY, 0.0)
+    if content.startswith(tiff.STARTS):
+        with tiff.first_page(content) as page:
+            if page.is_deep:
+                return Encoding("TIFF", page.samples, page.bits, _LOSSLESS_QUALITY, 0.0)
     with Image.open(io.BytesIO(content), formats=FORMATS) as header:
         depth = 16 if header.mode.startswith("I;16") else _BITS.get(header.mode, 8)
         table = getattr(header, "quantization", {}).get(0)

@@ -9,7 +9,7 @@ import pytest
 from pydicom import uid
 
 from fracture_mae.data import attributes, loading, splits
-from fracture_mae.data.reading import identities, index
+from fracture_mae.data.reading import dicom_index, identities, index
 from fracture_mae.errors import FractureMaeError
 from tests.dicom_files import ROOT, dicom_bytes, header, written
 
@@ -278,3 +278,15 @@ def test_splits_know_a_patient_by_more_than_one_xray(tmp_path):
     assert table["identity"].nunique() == 12
     assert not table["identity"].isin(table["sha256"]).any()
     assert index.dicom_index.STABLE not in table
+
+
+@pytest.mark.parametrize(
+    "element", [b"\x08\x00\x60\x00CS", b"\x08\x00\x18\x00UI", b"\x10\x00\x10\x00PN", b"\x28\x00\x10\x00US"]
+)
+def test_an_element_of_a_kind_that_there_is_not_ends_no_index(tmp_path, element):
+    """What pydicom makes of it is a NotImplementedError, as soon as the element is passed by."""
+    whole = dicom_bytes(PatientName="Somebody^Some")
+    assert whole.count(element) == 1
+    (tmp_path / "1.dcm").write_bytes(whole.replace(element, element[:4] + b"C\xae"))
+    [header] = dicom_index.headers([str(tmp_path / "1.dcm")])
+    assert header is not None

@@ -1,11 +1,12 @@
 import io
-import zlib
 
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
 from fracture_mae.data.reading import png
+from fracture_mae.data.reading.unreadable import UnreadableImage
+from tests.pictures import chunk
 
 RAMP = Image.fromarray(np.tile(np.arange(0, 200, 2, dtype=np.uint8), (60, 1)))
 
@@ -14,11 +15,6 @@ def saved(picture=RAMP, **options):
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", **options)
     return buffer.getvalue()
-
-
-def chunk(name, content, length=None):
-    length = len(content) if length is None else length
-    return length.to_bytes(4) + name + content + zlib.crc32(name + content).to_bytes(4)
 
 
 def test_a_plain_file_stays_as_it_is():
@@ -53,8 +49,22 @@ def test_bytes_behind_the_end_go():
 @pytest.mark.parametrize("length", [2**32 - 1, 2**31, 2_000])
 def test_a_chunk_that_is_said_to_be_longer_than_the_file_is_seen(length):
     whole = saved()
-    assert png.plain(whole[:-12] + chunk(b"tEXt", b"x\0y", length) + whole[-12:]) is None
+    with pytest.raises(UnreadableImage, match="truncated"):
+        png.check(whole[:-12] + chunk(b"tEXt", b"x\0y", length) + whole[-12:])
 
 
 def test_a_file_cut_within_a_length_is_seen():
-    assert png.plain(saved()[:-10]) is None
+    with pytest.raises(UnreadableImage, match="truncated"):
+        png.check(saved()[:-10])
+
+
+@pytest.mark.parametrize("name", [b"IHDR", b"PLTE", b"IDAT"])
+def test_a_bit_that_is_not_as_it_was_written_is_seen(name):
+    changed = bytearray(saved(RAMP.convert("P")))
+    changed[changed.find(name) + 8] ^= 1
+    with pytest.raises(UnreadableImage, match=rf"damaged \(the checksum of {name.decode()} is wrong\)"):
+        png.check(bytes(changed))
+
+
+def test_a_whole_file_is_let_through_whatever_stands_behind_it():
+    png.check(saved() + b"more")
