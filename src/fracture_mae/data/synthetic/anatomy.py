@@ -69,8 +69,14 @@ class Bone:
         return self.length > 4 * self.radius
 
     def at(self, position: float) -> Point:
-        """The point of the axis at this fraction of the length."""
+        """The point of the straight line from end to end at this fraction of the length."""
         return tuple(a + position * (b - a) for a, b in zip(self.start, self.end, strict=True))
+
+    def axis_at(self, position: float) -> Point:
+        """The point of the bowed axis at this fraction of the length."""
+        (x, y), (dx, dy) = self.at(position), np.subtract(self.end, self.start)
+        height = 4 * self.bow * position * (1 - position)
+        return float(x + height * dy), float(y - height * dx)
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,8 @@ def sample(rng: np.random.Generator, *, fractured: bool) -> tuple[Limb, View]:
         limb = _fractured(rng, limb, index, position)
     x = float(site[0] + sideways(limb.bends, np.array(site[1])))
     aim = (x + rng.normal(0, 0.05) * extent, site[1] + rng.normal(0, 0.05) * extent)
-    return limb, View(aim, extent, (x, site[1]), _reach(limb.bones[index], position))
+    across = np.subtract(limb.bones[index].axis_at(position), site)
+    return limb, View(aim, extent, (x + across[0], site[1] + across[1]), _reach(limb.bones[index], position))
 
 
 def _reach(bone: Bone, position: float) -> float:

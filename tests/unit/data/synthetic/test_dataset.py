@@ -10,6 +10,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from fracture_mae.data.synthetic import dataset
+from fracture_mae.data.synthetic.xray import xray
 from fracture_mae.errors import FractureMaeError
 
 SMALL = {"n_xrays": 24, "size": 64, "progress": False}
@@ -70,10 +71,10 @@ def test_a_copy_holds_the_bytes_of_what_it_copies(folder):
     by_xray_and_name = {(groups(folder)[path], path.rsplit("/", 1)[1]): path for path in groups(folder)}
     copies = [(xray, name) for xray, name in by_xray_and_name if "- Copy" in name]
     assert copies
-    for xray, name in copies:
+    for made_from, name in copies:
         parent = name.rsplit(" (", 1)[0] + name[-4:]
-        assert (folder / by_xray_and_name[xray, name]).read_bytes() == (
-            folder / by_xray_and_name[xray, parent]
+        assert (folder / by_xray_and_name[made_from, name]).read_bytes() == (
+            folder / by_xray_and_name[made_from, parent]
         ).read_bytes()
 
 
@@ -95,7 +96,9 @@ def test_most_xrays_have_no_copies_and_a_tenth_has_many():
 
 def test_fractured_xrays_lie_in_the_folder_fractured(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        dataset, "xray", lambda rng, *, fractured, size: np.full((size, size), 255 * fractured, np.uint8)
+        dataset,
+        "xray_and_place",
+        lambda rng, *, fractured, size: (np.full((size, size), 255 * fractured, np.uint8), np.zeros(4)),
     )
     folder = dataset.materialise(tmp_path, **SMALL)
     for path in groups(folder):
@@ -120,10 +123,10 @@ def test_an_interrupted_call_leaves_nothing_that_looks_whole(folder, tmp_path, m
         calls.append(args)
         if len(calls) == 10:
             raise KeyboardInterrupt
-        return np.zeros((64, 64), np.uint8)
+        return np.zeros((64, 64), np.uint8), np.zeros(4)
 
     with monkeypatch.context() as patch:
-        patch.setattr(dataset, "xray", fail_at_the_tenth)
+        patch.setattr(dataset, "xray_and_place", fail_at_the_tenth)
         with pytest.raises(KeyboardInterrupt):
             dataset.materialise(tmp_path, **SMALL)
     assert not (tmp_path / folder.name).exists()
@@ -156,9 +159,7 @@ def test_arguments_out_of_range_are_refused(tmp_path, argument, value):
 
 def test_neither_brightness_nor_file_size_nor_shape_tells_the_label():
     labels = np.arange(300) % 2 == 0
-    pictures = [
-        dataset.xray(np.random.default_rng(seed), fractured=bool(label), size=96) for seed, label in enumerate(labels)
-    ]
+    pictures = [xray(np.random.default_rng(seed), fractured=bool(label), size=96) for seed, label in enumerate(labels)]
     for feature in (
         np.mean,
         np.std,
@@ -171,7 +172,7 @@ def test_neither_brightness_nor_file_size_nor_shape_tells_the_label():
 
 def test_boxes_hold_the_fracture_and_turn_with_it(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(dataset, "xray_and_place", lambda *_, fractured, size: drawn(fractured))
-    root = dataset.materialise(tmp_path, **SMALL, boxes=True)
+    root = dataset.materialise(tmp_path, **SMALL, copies=2, boxes=True)
     table = pd.read_csv(root / dataset.BOXES_FILE)
     assert set(table["path"]) == {path for path in groups(root) if "/fractured/" in path}
     assert any("rotated" in path for path in table["path"])

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,16 +13,10 @@ def test_the_box_is_where_a_hairline_takes_bone_away(monkeypatch, seed):
     seen = {}
 
     def both(rng, limb, index, position):
-        seen["before"] = limb
-        seen["after"] = patient.replace(
-            limb,
-            bones=[
-                *limb.bones[:index],
-                patient._hairline(rng, limb.bones[index], position, 0.1),
-                *limb.bones[index + 1 :],
-            ],
-        )
-        return seen["after"]
+        bone = limb.bones[index]
+        broken = patient._hairline(rng, bone, position, 0.1)
+        seen["before"], seen["after"] = (replace(limb, bones=[each]) for each in (bone, broken))
+        return replace(limb, bones=[*limb.bones[:index], broken, *limb.bones[index + 1 :]])
 
     monkeypatch.setattr(patient, "_fractured", both)
     _, view = patient.sample(np.random.default_rng(seed), fractured=True)
