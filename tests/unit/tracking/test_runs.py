@@ -16,7 +16,7 @@ import yaml
 
 from fracture_mae.config import Evaluate, FinetuneMae
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.tracking import runs
+from fracture_mae.tracking import ownership, runs
 from fracture_mae.tracking.report import Report
 from fracture_mae.training import learning_curves
 from fracture_mae.training.schedule import Progress
@@ -289,11 +289,11 @@ def test_a_child_of_a_killed_process_is_closed_with_its_parent(store):
     dead.wait()
     with runs.run("evaluate", Evaluate()) as parent, parent.child("fold 1") as child:
         tags = {
-            runs._PROCESS_TAG: f"{dead.pid}@1.00",
-            runs._HOST_TAG: store.get_run(child.id).data.tags[runs._HOST_TAG],
+            ownership._PROCESS_TAG: f"{dead.pid}@1.00",
+            ownership._HOST_TAG: store.get_run(child.id).data.tags[ownership._HOST_TAG],
         }
         killed = store.create_run(store.get_run(parent.id).info.experiment_id, tags=tags)
-        runs._close_dead_runs(killed.info.experiment_id)
+        ownership.close_dead_runs(store)
         assert store.get_run(child.id).info.status == "RUNNING"
     assert store.get_run(killed.info.run_id).info.status == "FAILED"
 
