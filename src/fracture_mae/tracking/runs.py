@@ -29,7 +29,7 @@ from fracture_mae.data import splits, unlabelled
 from fracture_mae.data.copies import groups
 from fracture_mae.data.reading.cache_folder import shortage
 from fracture_mae.data.types import Dataset
-from fracture_mae.errors import FractureMaeError
+from fracture_mae.errors import FractureMaeError, first_line
 from fracture_mae.plots.pictures import contact_sheet
 from fracture_mae.processes import ranks
 from fracture_mae.tracking import lineage, ownership, stores
@@ -302,7 +302,13 @@ def _taken(run_id: str, name: str) -> mlflow.ActiveRun:
     Raises:
         FractureMaeError: the variable is left over from another run, which is not to be written into.
     """
-    found = MlflowClient().get_run(run_id)
+    try:
+        found = MlflowClient().get_run(run_id)
+    except MlflowException as error:
+        raise FractureMaeError(
+            f"MLFLOW_RUN_ID names the run {run_id}, which {stores.address(mlflow.get_tracking_uri())} has not: {first_line(error)}. It "
+            "seems to be left over in this shell: unset MLFLOW_RUN_ID, or set MLFLOW_TRACKING_URI to where that run is."
+        ) from error
     if not ranks.is_led() and not _is_for_us(found):
         what = (
             f"has ended ({found.info.status})"

@@ -50,6 +50,8 @@ def sqlite_file(uri: str) -> Path | None:
     if not uri.startswith("sqlite:"):
         return None
     database = make_url(uri).database
+    if database and database.startswith("file:"):  # SQLite's own addresses, with settings such as mode=ro
+        database = unquote(urlparse(database).path)
     return Path(database).resolve() if database else None
 
 
@@ -61,7 +63,7 @@ def sqlite_uri(file: Path) -> str:
 def address(uri: str) -> str:
     """A store's address as it holds in every folder, and without its password."""
     file = sqlite_file(uri)
-    if file:
+    if file and "/file:" not in uri:
         return sqlite_uri(file)
     try:
         return make_url(uri).render_as_string(hide_password=True)
@@ -148,7 +150,9 @@ def _reach_sqlite(uri: str) -> None:
     engine = sqlalchemy.create_engine(uri, connect_args={"timeout": _SECONDS})
     try:
         with engine.connect() as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")  # who may begin to write here may write
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            number = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+            connection.exec_driver_sql(f"PRAGMA user_version = {number}")  # the smallest thing that can be written
             connection.rollback()
     except (SQLAlchemyError, sqlite3.Error) as error:
         raise FractureMaeError(_trouble_of(told, file, error)) from error

@@ -177,7 +177,9 @@ class Checkpoints:
             elif self._kept:
                 save_file(self._kept, beside / _KEPT_WEIGHTS)
             else:
-                shutil.copyfile(previous / _KEPT_WEIGHTS, beside / _KEPT_WEIGHTS)  # damaged, a second name would be, too
+                shutil.copyfile(
+                    previous / _KEPT_WEIGHTS, beside / _KEPT_WEIGHTS
+                )  # damaged, a second name would be, too
             (beside / _PROGRESS).write_text(json.dumps(asdict(progress)), encoding="utf-8")
             (beside / _SUMS).write_text(json.dumps(_sums(beside)), encoding="utf-8")
             _flush(beside)
