@@ -66,11 +66,13 @@ def experiment_named(name: str, artifact_location: str | None = None) -> str:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
+    from fracture_mae.tracking import stores
+
     client = MlflowClient()
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return client.create_experiment(name, artifact_location)
+            return client.create_experiment(name, artifact_location or stores.artifact_location(name))
         except MlflowException:
             found = client.get_experiment_by_name(name)
             if found is None:

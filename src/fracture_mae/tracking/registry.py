@@ -37,7 +37,7 @@ SERVED_CODE = (
     *(f"models/{name}.py" for name in ("gate", "gate_statistics", "pooling", "positions", "preprocessor", "vit")),
     *(f"models/encoders/{name}.py" for name in ("__init__", "loading", "mae", "network", "tokens")),
     *(f"serving/{name}.py" for name in ("__init__", "cells", "classifier", "features", "limits", "models", "refusals")),
-    *(f"serving/{name}.py" for name in ("requests", "server")),
+    *(f"serving/{name}.py" for name in ("own_code", "requests", "server")),
 )
 SERVED_REQUIREMENTS = (
     "fastapi",

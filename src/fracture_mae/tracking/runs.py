@@ -34,7 +34,7 @@ from fracture_mae.plots.pictures import contact_sheet
 from fracture_mae.processes import ranks
 from fracture_mae.tracking import lineage, ownership, stores
 from fracture_mae.tracking.ownership import REASON_TAG
-from fracture_mae.tracking.plugin import EXPERIMENT
+from fracture_mae.tracking.plugin import EXPERIMENT, experiment_named
 from fracture_mae.tracking.report import Report
 
 _LONGEST_REASON = 1000
@@ -61,7 +61,8 @@ class Run:
 
     def place_of(self, path: str) -> str:
         """Where a file that it has logged lies: a path, or an address in the store that the artifacts are in."""
-        return f"{self._client.get_run(self.id).info.artifact_uri.removeprefix('file://')}/{path}"
+        location = self._client.get_run(self.id).info.artifact_uri
+        return f"{stores.local_folder(location) or location}/{path}"
 
     def tags(self, tags: Mapping[str, Any]) -> None:
         self._client.log_batch(self.id, tags=[RunTag(key, str(value)) for key, value in tags.items()])
@@ -288,7 +289,7 @@ def _start(name: str) -> mlflow.ActiveRun:
         else:
             experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
             stores.check_experiment(MlflowClient().get_experiment_by_name(experiment))
-            mlflow.set_experiment(experiment)
+            mlflow.set_experiment(experiment_id=experiment_named(experiment))
         return mlflow.start_run(run_name=name)
     except FractureMaeError:
         raise

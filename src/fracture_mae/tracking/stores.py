@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlparse
+from urllib.parse import quote, unquote, urlparse
 
 import sqlalchemy
 from sqlalchemy import URL
@@ -115,12 +115,25 @@ def check_experiment(experiment: "Experiment | None") -> None:
         )
 
 
+def artifact_location(experiment: str) -> str | None:
+    """Where the artifacts of a new experiment are to lie; None: where MLflow puts them, `mlruns` in this folder.
+
+    MLflow keeps that as a path, and reads it as an address: artifacts of `100%20` would come to lie in a folder `100 ` beside it.
+    """
+    import mlflow
+
+    here = Path.cwd()
+    if not mlflow.get_tracking_uri().startswith("sqlite:") or unquote(str(here)) == str(here):
+        return None
+    return (here / "mlruns" / quote(experiment, safe=" ")).as_uri()
+
+
 def local_folder(location: str) -> Path | None:
     """The folder behind the location of artifacts; None where they lie elsewhere."""
     parsed = urlparse(location)
     if parsed.scheme == "file":
         return Path(unquote(parsed.path))
-    return Path(location) if os.path.isabs(location) else None
+    return Path(unquote(location)) if os.path.isabs(location) else None  # as MLflow reads it
 
 
 def unusable(error: Exception) -> FractureMaeError:

@@ -160,6 +160,17 @@ def test_an_experiment_whose_folder_was_moved(store, tmp_path):
     started()
 
 
+def test_artifacts_stay_in_a_folder_whose_name_reads_as_an_address(store, tmp_path, monkeypatch):
+    folder = tmp_path / ODD
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    with runs.run("evaluate", Evaluate()) as run:
+        run.json({"a": 1}, "a.json")
+        assert run.place_of("a.json").startswith(f"{folder}/mlruns/fracture-mae/{run.id}/")
+        assert mlflow.artifacts.load_dict(f"runs:/{run.id}/a.json") == {"a": 1}
+    assert [each.name for each in tmp_path.iterdir() if each.is_dir() and each.name.startswith("a ")] == [ODD]
+
+
 def test_the_ui_shows_the_store_that_was_used(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: "sqlite:///my runs.db")

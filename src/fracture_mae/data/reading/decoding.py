@@ -2,7 +2,8 @@
 
 import io
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
+from types import ModuleType
 from typing import NamedTuple
 
 import cv2
@@ -57,6 +58,14 @@ def _only_unreadable(decoder: Callable[..., np.ndarray]) -> Callable[..., np.nda
     return wrapped
 
 
+@cache
+def dicom_module() -> ModuleType:
+    """What reads DICOM, imported when it is needed: pydicom takes a while to load, and most data have none."""
+    from fracture_mae.data.reading import dicom
+
+    return dicom
+
+
 @_only_unreadable
 def decode(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The picture in a file's bytes as uint8 [height, width].
@@ -69,9 +78,7 @@ def decode(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         UnreadableImage: no picture, too many pixels, or a file that ends before its picture does.
     """
     if is_dicom(content[:SIGNATURE]):
-        from fracture_mae.data.reading import dicom  # pydicom takes a while to load, and most data have none
-
-        return dicom.decode(content, max_pixels)
+        return dicom_module().decode(content, max_pixels)
     header = _check_header(content, max_pixels)
     if any(content.startswith(start) and end not in content[-_TAIL:] for start, end in _ENDS.items()):
         _check_whole(content)
