@@ -14,10 +14,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-EXPERIMENT = "fracture-mae"
-_PROJECT = "fracture-mae"  # the name in MLproject
+from fracture_mae.tracking import command_checks
+from fracture_mae.tracking.command_checks import EXPERIMENT, is_this_project
+
 _BACKENDS = "mlflow.projects.backend.loader"
-_COMMANDS = "mlflow.cli"
+_COMMANDS = {"mlflow.cli": command_checks.before_running, "mlflow.models.cli": command_checks.before_serving}
 _RUN_OF_A_BACKEND = (
     *("self", "project_uri", "entry_point", "params", "version"),
     *("backend_config", "tracking_uri", "experiment_id"),
@@ -33,13 +34,14 @@ _PATHS = {
 class ExperimentProvider:
     """Puts runs of `mlflow run .` into `EXPERIMENT`, unless the user names another; MLflow asks it only then.
 
-    MLflow makes it while it is imported, and with it `Backend` takes the place of MLflow's local backend, and `mlflow run` looks at the
-    store of runs before it begins.
+    MLflow makes it while it is imported, and with it `Backend` takes the place of MLflow's local backend, and `mlflow run` and `mlflow
+    models serve` look at what they need before they begin.
     """
 
     def __init__(self) -> None:
         _after_import(_BACKENDS, install_backend)
-        _after_import(_COMMANDS, install_checks)
+        for module, check in _COMMANDS.items():
+            _after_import(module, check)
 
     def in_context(self) -> bool:
         """Whether this process is `mlflow run` of this project."""
@@ -80,17 +82,6 @@ def experiment_named(name: str, artifact_location: str | None = None) -> str:
     return found.experiment_id
 
 
-def is_this_project(uri: str) -> bool:
-    """Whether it is a folder whose MLproject has this project's name."""
-    import yaml
-
-    try:
-        project = yaml.safe_load((Path(uri) / "MLproject").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return False
-    return isinstance(project, dict) and project.get("name") == _PROJECT
-
-
 def install_backend(loader: ModuleType) -> None:
     """Have `mlflow run` take `Backend` for its local backend, if MLflow still has one of the shape that is known."""
     try:
@@ -99,41 +90,6 @@ def install_backend(loader: ModuleType) -> None:
             loader.MLFLOW_BACKENDS["local"] = _backend(local)
     except (AttributeError, KeyError, TypeError, ValueError):
         return
-
-
-def install_checks(cli: ModuleType) -> None:
-    """Have `mlflow run` of this project say in a sentence, and at once, where its runs cannot be kept."""
-    command = getattr(cli, "run", None)
-    if not hasattr(command, "invoke"):
-        return
-    invoke = command.invoke
-
-    def checked(context: Any) -> Any:
-        if is_this_project(context.params.get("uri", "")):
-            _check_store(context.params)
-        return invoke(context)
-
-    command.invoke = checked
-
-
-def _check_store(params: Mapping[str, Any]) -> None:
-    import click
-    import mlflow
-
-    from fracture_mae.errors import FractureMaeError
-    from fracture_mae.tracking import stores
-
-    try:
-        stores.reach(mlflow.get_tracking_uri())
-        client = mlflow.MlflowClient()
-        if number := params.get("experiment_id"):
-            stores.check_experiment(client.get_experiment(number))
-        else:
-            stores.check_experiment(client.get_experiment_by_name(params.get("experiment_name") or EXPERIMENT))
-    except FractureMaeError as error:
-        raise click.ClickException(str(error)) from error
-    except Exception as error:
-        raise click.ClickException(str(stores.unusable(error))) from error
 
 
 def _is_installed(loader: ModuleType | None) -> bool:

@@ -3,6 +3,7 @@
 The plugin asks it too, while MLflow is only half imported, so MLflow is imported inside functions alone.
 """
 
+import logging
 import os
 import shlex
 import sqlite3
@@ -21,6 +22,8 @@ from fracture_mae.errors import FractureMaeError, first_line
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment
+
+logger = logging.getLogger(__name__)
 
 _SECONDS = 5  # that a store has to answer
 _ANOTHER = "or name another place for runs with MLFLOW_TRACKING_URI"
@@ -125,6 +128,11 @@ def artifact_location(experiment: str) -> str | None:
     here = Path.cwd()
     if not mlflow.get_tracking_uri().startswith("sqlite:") or unquote(str(here)) == str(here):
         return None
+    logger.warning(
+        "MLflow reads %r in the name of this folder as %r: everything works here but `mlflow models serve`. Rename it for that.",
+        str(here),
+        unquote(str(here)),
+    )
     return (here / "mlruns" / quote(experiment, safe=" ")).as_uri()
 
 
