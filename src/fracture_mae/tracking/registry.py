@@ -105,8 +105,8 @@ def fetch(uri: str) -> Path:
     except (MlflowException, OSError) as error:
         if place := _missing_place(uri):
             raise FractureMaeError(
-                f"the files of {uri} were looked for in {place}, and that folder is gone. If the project was moved, move it back, or link "
-                "the old path to the new one: MLflow remembers paths. If they were deleted, take another version, or train anew."
+                f"the files of {uri} were looked for in {place}, and that folder is gone. If the project was moved, move it back, or "
+                "link the old path to the new one: MLflow remembers paths. If they were deleted, take another version, or train anew."
             ) from error
         raise FractureMaeError(
             f"{uri} is not to be had from {stores.address(mlflow.get_tracking_uri())}: {str(error).rstrip('.')}. {_registered()} A "

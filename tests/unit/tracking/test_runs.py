@@ -144,6 +144,20 @@ def test_sigterm_ends_the_run_as_failed(store):
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_a_terminal_that_is_closed_ends_the_run_as_failed_unless_it_is_to_be_outlived(store, monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with pytest.raises(SystemExit), runs.run("evaluate", Evaluate()):
+            signal.raise_signal(signal.SIGHUP)
+        assert only_run(store).data.tags[REASON] == "SystemExit: ended by SIGHUP"
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+        with runs.run("evaluate", Evaluate()):
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_failure_before_the_run_is_recorded_once(store, monkeypatch):
     runs.record_failure(FractureMaeError("started directly, so there is no run yet"))
     run_id = run_made_by_mlflow(store, monkeypatch)
