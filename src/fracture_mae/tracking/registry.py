@@ -241,7 +241,10 @@ def _missing_place(uri: str) -> Path | None:
     found = find(uri)
     if found is None:
         return None
-    place = stores.local_folder(MlflowClient().get_model_version_download_uri(found.name, str(found.version)))
+    try:
+        place = stores.local_folder(MlflowClient().get_model_version_download_uri(found.name, str(found.version)))
+    except MlflowException:  # what it was made from is gone too, as after `mlflow gc`
+        return None
     return place if place and not place.exists() else None
 
 

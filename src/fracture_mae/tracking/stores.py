@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlparse
 
@@ -162,11 +163,13 @@ def _reach_sqlite(uri: str) -> None:
     if not file.exists():
         if not file.parent.is_dir():
             raise FractureMaeError(f"{told} has no folder to lie in. Make {file.parent}, {_ANOTHER}.")
-        if not os.access(file.parent, os.W_OK):
+        try:
+            TemporaryFile(dir=file.parent).close()
+        except OSError as error:
             raise FractureMaeError(
-                f"{told} cannot be made: this user may not write into {file.parent}. Go to a folder of your own, {_ANOTHER}, such as "
-                "MLFLOW_TRACKING_URI=sqlite:////home/you/mlflow.db."
-            )
+                f"{told} cannot be made: nothing can be written into {file.parent} ({error.strerror}). Go to a folder of your own, "
+                f"{_ANOTHER}, such as MLFLOW_TRACKING_URI=sqlite:////home/you/mlflow.db."
+            ) from error
         return
     engine = sqlalchemy.create_engine(uri, connect_args={"timeout": _SECONDS})
     try:

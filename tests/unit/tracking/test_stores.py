@@ -1,5 +1,6 @@
 """A store that cannot be used is told of in a sentence, and soon."""
 
+import errno
 import http.server
 import os
 import socket
@@ -60,9 +61,12 @@ def test_no_database(tmp_path):
 
 
 def test_a_folder_that_may_only_be_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda *_: False)
+    def none(**_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(stores, "TemporaryFile", none)
     said, _ = refused(f"sqlite:///{tmp_path}/mlflow.db")
-    assert f"may not write into {tmp_path}" in said
+    assert f"nothing can be written into {tmp_path} (Permission denied)" in said
 
 
 def test_a_relative_database_is_told_with_its_whole_path(tmp_path, monkeypatch):
