@@ -1,5 +1,8 @@
-# Everything runs in .venv; PYTHON names the interpreter it is made from (3.11 or newer).
+# Everything runs in .venv; PYTHON names the interpreter it is made from (3.11 to 3.13).
 PYTHON ?= python3
+# Of the MLflow UI; the store of runs is the one that runs are logged to.
+PORT ?= 5000
+STORE = $(or $(MLFLOW_TRACKING_URI),sqlite:///mlflow.db)
 VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -16,7 +19,11 @@ help: ## this list
 install: $(VENV)/installed ## set up .venv with the pinned dependencies
 
 $(VENV)/installed: pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	@command -v "$(PYTHON)" >/dev/null || { echo "There is no $(PYTHON) here. Name a Python 3.11 to 3.13: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "$(PYTHON) is Python %d.%d; 3.11 to 3.13 is needed, as \
+	the pinned libraries have it: make PYTHON=python3.12" % sys.version_info[:2])'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) has no venv, or no pip for it. Install it (Debian, Ubuntu: apt \
+	install python3-venv), or name another Python: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable ".[dev]"
 	touch $@
@@ -41,8 +48,11 @@ lint: install ## ruff and the layers of the architecture
 format: install ## let ruff mend what it can
 	ruff check --fix . && ruff format .
 
-ui: install ## the MLflow UI on http://127.0.0.1:5000
-	mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1
+ui: install ## the MLflow UI of the store in use, on http://127.0.0.1:5000 or another PORT=
+	@case "$(STORE)" in http*) echo "Runs are kept by a server, which shows them itself: $(STORE)"; exit 1;; esac; \
+	python -c 'import socket; socket.create_server(("127.0.0.1", $(PORT)))' 2>/dev/null \
+		|| { echo "Port $(PORT) is taken by another program, perhaps another UI. Choose another one: make ui PORT=5001"; exit 1; }; \
+	mlflow ui --backend-store-uri "$(STORE)" --host 127.0.0.1 --port $(PORT)
 
 clean: ## remove .venv and caches; runs and models stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache

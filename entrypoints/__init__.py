@@ -8,28 +8,33 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import click
 
+# Python's file names are ASCII under LANG=C where PYTHONUTF8 is 0, and libraries fail at any other letter of a path.
+if sys.getfilesystemencoding() == "ascii" and sys.orig_argv[1:2] == ["-m"]:
+    os.environ["PYTHONUTF8"] = "1"
+    os.execv(sys.executable, sys.orig_argv)
+
 # Threads that wait must not spin: on a machine whose cores do other work too, training is up to twenty times slower if they do.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-if not sys.stderr.isatty():
+# Figures are drawn without a window; a notebook's kernel names a backend that is there in the kernel alone.
+os.environ["MPLBACKEND"] = "agg"
+if not (sys.stderr and sys.stderr.isatty()):
     os.environ.setdefault(
         "TQDM_DISABLE", "1"
     )  # in a log, progress bars are one long line; each epoch has its own line anyway
-if isinstance(sys.stdout, TextIOWrapper):
-    # Who follows a log sees an epoch when it ends, not when the buffer is full.
-    sys.stdout.reconfigure(line_buffering=True)
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from fracture_mae.config import Computing, Config
 from fracture_mae.config.command_line import options_from, parse
+from fracture_mae.data.reading.cache_folder import shortage
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.processes import ranks
+from fracture_mae.processes import output, ranks
 
+output.outlive_readers()
 if ranks.under_launcher():
     ranks.behave()
 
@@ -80,7 +85,7 @@ class _Command(click.Command):
             return super().make_context(*args, **options)
 
     def invoke(self, context: click.Context) -> None:
-        with _failures_recorded(), _memory_explained():
+        with _failures_recorded(), _shortage_explained():
             super().invoke(context)
 
 
@@ -103,10 +108,13 @@ def _failures_recorded() -> Iterator[None]:
 
 
 @contextmanager
-def _memory_explained() -> Iterator[None]:
+def _shortage_explained() -> Iterator[None]:
+    """What this machine lacks becomes a sentence: memory, room on a disk, or the right to write there."""
     try:
         yield
     except Exception as error:
+        if told := shortage(error):
+            raise told from error
         if type(error).__name__ != "OutOfMemoryError":  # PyTorch's, which is not imported for this
             raise
         found = str(error).partition(". ")[0].rstrip(".")

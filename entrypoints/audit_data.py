@@ -6,14 +6,12 @@ from fracture_mae.config import AuditData
 
 @entry_point(AuditData)
 def main(config: AuditData) -> None:
-    import click
-
     from fracture_mae.audit.audit_data import audit_data
     from fracture_mae.tracking import runs
 
     with runs.run("audit_data", config) as run:
         for found in audit_data(config, run):
-            click.echo(found)
+            print(found)
 
 
 if __name__ == "__main__":

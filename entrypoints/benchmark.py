@@ -6,8 +6,6 @@ from fracture_mae.config import Benchmark
 
 @entry_point(Benchmark)
 def main(config: Benchmark) -> None:
-    import click
-
     import benchmarks
     from benchmarks import machine, report, workload
     from benchmarks.results import Outcome
@@ -33,11 +31,11 @@ def main(config: Benchmark) -> None:
                 {"model": mae.source, "data": dataset.name} | {f"machine.{key}": value for key, value in found.items()}
             )
             run.note(told)
-            click.echo(report.header(told))
+            print(report.header(told))
             for part in benchmarks.measure(measured):
-                click.echo(report.rows(part))
+                print(report.rows(part))
                 outcome.add(part)
-        click.echo(f"\n{report.footer(outcome)}")
+        print(f"\n{report.footer(outcome)}")
         run.report(report.findings(outcome, found, config.model_dump()))
 
 

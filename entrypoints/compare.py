@@ -6,13 +6,11 @@ from fracture_mae.config import Compare
 
 @entry_point(Compare)
 def main(config: Compare) -> None:
-    import click
-
     from fracture_mae.stages.compare import compare
     from fracture_mae.tracking import runs
 
     with runs.run("compare", config) as run:
-        click.echo(compare(config, run))
+        print(compare(config, run))
 
 
 if __name__ == "__main__":

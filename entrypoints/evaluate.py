@@ -6,13 +6,11 @@ from fracture_mae.config import Evaluate
 
 @entry_point(Evaluate)
 def main(config: Evaluate) -> None:
-    import click
-
     from fracture_mae.stages.evaluate import evaluate
     from fracture_mae.tracking import runs
 
     with runs.run("evaluate", config) as run:
-        click.echo(evaluate(config, run))
+        print(evaluate(config, run))
 
 
 if __name__ == "__main__":

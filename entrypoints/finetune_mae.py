@@ -6,13 +6,11 @@ from fracture_mae.config import FinetuneMae
 
 @entry_point(FinetuneMae)
 def main(config: FinetuneMae) -> None:
-    import click
-
     from fracture_mae.stages.finetune import finetune_mae
     from fracture_mae.tracking import runs
 
     with runs.run("finetune_mae", config) as run:
-        click.echo(finetune_mae(config, run))
+        print(finetune_mae(config, run))
 
 
 if __name__ == "__main__":

@@ -6,13 +6,11 @@ from fracture_mae.config import Main
 
 @entry_point(Main)
 def main(config: Main) -> None:
-    import click
-
     from fracture_mae.stages.chain import chain, name_of
     from fracture_mae.tracking import runs
 
     with runs.run("main", config, name_of(config)) as run:
-        click.echo(chain(config, run))
+        print(chain(config, run))
 
 
 if __name__ == "__main__":

@@ -6,13 +6,11 @@ from fracture_mae.config import Predict
 
 @entry_point(Predict)
 def main(config: Predict) -> None:
-    import click
-
     from fracture_mae.stages.predict import predict
     from fracture_mae.tracking import runs
 
     with runs.run("predict", config) as run:
-        click.echo(predict(config, run))
+        print(predict(config, run))
 
 
 if __name__ == "__main__":

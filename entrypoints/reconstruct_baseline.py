@@ -6,13 +6,11 @@ from fracture_mae.config import ReconstructBaseline
 
 @entry_point(ReconstructBaseline)
 def main(config: ReconstructBaseline) -> None:
-    import click
-
     from fracture_mae.stages.reconstruct import reconstruct_baseline
     from fracture_mae.tracking import runs
 
     with runs.run("reconstruct_baseline", config) as run:
-        click.echo(reconstruct_baseline(config, run))
+        print(reconstruct_baseline(config, run))
 
 
 if __name__ == "__main__":

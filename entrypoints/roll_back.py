@@ -6,8 +6,6 @@ from fracture_mae.config import RollBack
 
 @entry_point(RollBack)
 def main(config: RollBack) -> None:
-    import click
-
     from fracture_mae.stages import promote
     from fracture_mae.tracking import runs
 
@@ -15,7 +13,7 @@ def main(config: RollBack) -> None:
         done = promote.roll_back(None if config.version == "auto" else str(config.version))
         run.tags({"promotion": done})
         run.note(f"Rolled back: {done}.")
-        click.echo(done)
+        print(done)
 
 
 if __name__ == "__main__":

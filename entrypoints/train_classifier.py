@@ -6,13 +6,11 @@ from fracture_mae.config import TrainClassifier
 
 @entry_point(TrainClassifier)
 def main(config: TrainClassifier) -> None:
-    import click
-
     from fracture_mae.stages.train_classifier import train_classifier
     from fracture_mae.tracking import runs
 
     with runs.run("train_classifier", config) as run:
-        click.echo(train_classifier(config, run))
+        print(train_classifier(config, run))
 
 
 if __name__ == "__main__":

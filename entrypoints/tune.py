@@ -6,13 +6,11 @@ from fracture_mae.config import Tune
 
 @entry_point(Tune)
 def main(config: Tune) -> None:
-    import click
-
     from fracture_mae.tracking import runs
     from fracture_mae.tuning.worker import tune
 
     with runs.run("tune", config) as run:
-        click.echo(tune(config, run))
+        print(tune(config, run))
 
 
 if __name__ == "__main__":

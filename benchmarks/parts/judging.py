@@ -14,6 +14,7 @@ from fracture_mae.metrics import calibration
 from fracture_mae.metrics.intervals import metric_intervals
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.tracking import runs
+from fracture_mae.tracking.stores import sqlite_uri
 
 N_TRIALS, N_DRAWS = 200, 1000
 _MOST_IMAGES_ONE_BY_ONE = 32  # whose time stands for that of all
@@ -32,7 +33,7 @@ def tuning(workload: Workload) -> Outcome:
     with runs.temporary_store(folder) as run:
 
         def on_features() -> float:
-            once, trials = ours.tuning_seconds(workload, run, f"sqlite:///{folder}/optuna.db", config.n_trials)
+            once, trials = ours.tuning_seconds(workload, run, sqlite_uri(folder / "optuna.db"), config.n_trials)
             return once + trials * N_TRIALS / config.n_trials
 
         def with_encoder() -> float:

@@ -14,6 +14,7 @@ from benchmarks.workload import Workload
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.models import autoencoder as mae_model
 from fracture_mae.tracking import runs
+from fracture_mae.tracking.stores import sqlite_uri
 
 KEY, NAME = "processes", "two processes against one"
 _EPOCHS = 2  # the second is measured: what happens once is over by then
@@ -95,7 +96,7 @@ def images_per_second(command: list[str], folder: Path, threads: int) -> float:
         name: value for name, value in os.environ.items() if name not in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID")
     }
     environment = inherited | {
-        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+        "MLFLOW_TRACKING_URI": sqlite_uri(folder / "mlflow.db"),
         "MLFLOW_EXPERIMENT_NAME": runs.EXPERIMENT,
         "OMP_NUM_THREADS": str(threads),
         "TQDM_DISABLE": "1",

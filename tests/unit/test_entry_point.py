@@ -1,13 +1,17 @@
+import errno
 import os
 import pty
+import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 import entrypoints
 from fracture_mae.config import Evaluate
+from fracture_mae.data.reading.cache_folder import cache_root, shortage
 from fracture_mae.errors import FractureMaeError
 
 
@@ -21,6 +25,8 @@ def command(config):
         raise ZeroDivisionError
     if config.data_dir == "large":
         raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has …")
+    if config.data_dir == "full":
+        raise OSError(errno.ENOSPC, "No space left on device")
     if config.data_dir != "synthetic":
         raise FractureMaeError(f"--data-dir {config.data_dir}: no X-rays")
 
@@ -78,6 +84,80 @@ def test_progress_bars_are_for_terminals(monkeypatch, terminal, expected):
     os.close(ours)
     os.close(theirs)
     assert done.stdout.strip() == expected
+
+
+def said_by(script, **variables):
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=os.environ | variables, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def test_any_terminal_will_do():
+    script = "import entrypoints; from tqdm import tqdm; tqdm.write('0.1 → 0.2'); print('ü'); import matplotlib"
+    kernels = "module://matplotlib_inline.backend_inline"
+    assert said_by(script, PYTHONIOENCODING="ascii", MPLBACKEND=kernels) == "0.1 ? 0.2\n?\n"
+
+
+def test_names_of_files_are_read_where_the_terminal_knows_ascii_alone(tmp_path):
+    (tmp_path / "entrypoints").symlink_to(Path(entrypoints.__file__).parent)
+    command = [sys.executable, "-m", "entrypoints.roll_back", "--version", "ü"]
+    ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(command, env=os.environ | ascii_alone, cwd=tmp_path, capture_output=True, check=False)
+    assert (done.returncode, "found 'ü'" in done.stderr.decode()) == (2, True)
+
+
+FULL = [
+    OSError(errno.ENOSPC, "No space left on device"),
+    OSError(errno.EDQUOT, "Disk quota exceeded"),
+    OSError("1000 requested and 12 written"),
+    RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"),
+    RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    sqlite3.OperationalError("database or disk is full"),
+]
+
+
+@pytest.mark.parametrize("error", FULL)
+def test_a_full_disk_is_told_with_the_ways_out(error, tmp_path, monkeypatch):
+    told = str(shortage(error))
+    assert told.startswith("no room is left to write (")
+    assert f"cache ({os.environ['FRACTURE_MAE_CACHE']})" in told
+    assert "FRACTURE_MAE_CACHE" in told
+    assert "TMPDIR" in told
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_cache_that_may_not_be_written_is_told(number, tmp_path):
+    inside = tmp_path / "cache" / "images" / "224.u8"
+    told = str(shortage(OSError(number, os.strerror(number), str(inside))))
+    assert told.startswith(f"the cache folder {tmp_path}/cache cannot be used: {inside}: ")
+    assert "in the variable FRACTURE_MAE_CACHE" in told
+    told = str(shortage(OSError(number, os.strerror(number), "/data/x.csv")))
+    assert told.startswith("/data/x.csv may not be read or written: ")
+
+
+def test_any_other_error_is_no_shortage():
+    for error in (ValueError("28"), OSError("x"), OSError(errno.ENOENT, "none", "x"), ZeroDivisionError()):
+        assert shortage(error) is None
+
+
+def test_a_command_says_so_in_a_sentence():
+    result = CliRunner().invoke(command, ["--data-dir", "full"])
+    assert result.exit_code == 1
+    assert result.output.startswith(
+        "Error: no room is left to write ([Errno 28] No space left on device). Free now: cache"
+    )
+    assert "Traceback" not in result.output
+
+
+def test_a_user_without_a_home_is_told(monkeypatch):
+    def none(_):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("FRACTURE_MAE_CACHE")
+    monkeypatch.setattr(Path, "expanduser", none)
+    with pytest.raises(FractureMaeError, match=r"no home.*FRACTURE_MAE_CACHE"):
+        cache_root()
 
 
 def test_a_line_in_a_log_is_there_at_once():

@@ -20,6 +20,7 @@ from torch import nn
 
 from fracture_mae.data.reading import decoding, preprocessing
 from fracture_mae.data.reading.cache import cache_root
+from fracture_mae.data.reading.cache_folder import locked
 from fracture_mae.data.types import XRays
 from fracture_mae.evaluation.prediction import mean_of_squares
 from fracture_mae.models.encoders import Encoder
@@ -69,7 +70,7 @@ def features(encoder: Embedder, xrays: XRays, *, batch_size: int, accelerator: A
     name = f"{fingerprint(encoder, encoder.described())}-{accelerator.mixed_precision}"
     store = FeatureStore(cache_root() / "features-v2" / f"{name}{preprocessing.suffix(xrays.preprocess)}")
     contents = xrays.table["sha256"].to_numpy()
-    with store.lock:
+    with locked(store.lock):
         missing = np.flatnonzero(~np.isin(contents, store.contents()))
         for start in range(0, len(missing), _CHUNK):
             chunk = xrays.subset(missing[start : start + _CHUNK])

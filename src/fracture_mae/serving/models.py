@@ -13,7 +13,7 @@ from mlflow.models import Model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from numpy.typing import ArrayLike
 
-from fracture_mae.data.reading.decoding import UnreadableImage, decode
+from fracture_mae.data.reading.decoding import UnreadableImage, decode, dicom_module
 from fracture_mae.data.reading.preprocessing import preprocess
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics import thresholds
@@ -25,6 +25,8 @@ from fracture_mae.serving.cells import content_of
 from fracture_mae.serving.limits import Limits, exceeded
 from fracture_mae.serving.refusals import TooLarge, refuse
 from fracture_mae.serving.requests import check_params, image_column
+
+dicom_module()  # now: later, another version's code may be the one that Python finds, see `own_code`
 
 _BATCH = 16
 _NETWORK = "network"
@@ -135,8 +137,16 @@ def _maps(network: classifier.FractureClassifier, pixels: np.ndarray) -> list[st
 
 
 def _limits() -> Limits:
-    """Those of the environment; what a request may hold in all counts only in a server, which begins to heed it."""
-    limits = Limits.from_environment()
+    """Those of the environment; what a request may hold in all counts only in a server, which begins to heed it.
+
+    A server does not start with a wrong one, and says so.
+    """
+    try:
+        limits = Limits.from_environment()
+    except FractureMaeError as error:
+        if server.is_serving():
+            raise SystemExit(f"Error: {error}. The server was not started.") from None
+        raise
     if not server.is_serving():
         return replace(limits, max_total_pixels=sys.maxsize)
     server.install(limits)

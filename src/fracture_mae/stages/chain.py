@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from fracture_mae.config import Main
+from fracture_mae.tracking import stores
 from fracture_mae.tracking.projects import Chain, Step
 from fracture_mae.tracking.runs import Run
 
@@ -35,8 +36,7 @@ def chain(config: Main, run: Run) -> str:
     run.tags({"registered": classifier.registered, "promotion": judged.tags["promotion"]})
     outcome = f"{classifier.registered}, {judged.tags['promotion']}"
     run.note(f"The whole chain with **{config.model}**, recipe `{config.recipe}`: {outcome}.")
-    ui = "Open the UI: mlflow ui --backend-store-uri sqlite:///mlflow.db   → http://127.0.0.1:5000"
-    return f"{summary(mae, judged)}\n{ui}"
+    return f"{summary(mae, judged)}\nOpen the UI: {stores.ui()}"
 
 
 def name_of(config: Main) -> str:

@@ -11,7 +11,7 @@ from fracture_mae.config import Evaluate
 from fracture_mae.data import loading
 from fracture_mae.data.shown import WITH_LABEL, leakage_of
 from fracture_mae.data.types import Dataset
-from fracture_mae.errors import FractureMaeError
+from fracture_mae.errors import FractureMaeError, first_line
 from fracture_mae.evaluation.judging import slug
 from fracture_mae.evaluation.prediction import predict
 from fracture_mae.stages import challenge, inputs
@@ -161,7 +161,7 @@ def roll_back(version: str | None = None) -> str:
         version: its number, also where there is no champion any more; None: the one that the present champion replaced.
 
     Raises:
-        FractureMaeError: no way back is known, or there is no such version.
+        FractureMaeError: no way back is known, there is no such version, or it cannot be loaded; the alias stays where it is.
     """
     champion = registry.find(f"models:/{registry.CLASSIFIER}@{registry.CHAMPION}")
     if champion is None and version is None:
@@ -179,11 +179,23 @@ def roll_back(version: str | None = None) -> str:
         raise FractureMaeError(f"version {target} is the champion already. Name another one with version.")
     if registry.find(f"models:/{registry.CLASSIFIER}/{target}") is None:
         raise FractureMaeError(f"{registry.CLASSIFIER} has no version {target}. Name one that there is with version.")
+    _check_that_it_loads(target, str(champion.version) if champion else None)
     registry.promote(target)
     if champion is None:
         return f"champion is version {target}, where there was none"
     registry.tag_version(registry.CLASSIFIER, str(champion.version), {"promotion.rolled_back": f"to version {target}"})
     return f"champion is version {target} again, instead of version {champion.version}"
+
+
+def _check_that_it_loads(version: str, champion: str | None) -> None:
+    try:
+        registered_models.open_classifier(f"models:/{registry.CLASSIFIER}/{version}")
+    except Exception as error:  # whatever a file that is gone or damaged brings about
+        stays = f"Version {champion} stays champion" if champion else "There is still no champion"
+        raise FractureMaeError(
+            f"version {version} cannot be loaded, so it cannot answer: {first_line(error)}. {stays}. Name another, or bring its "
+            "files back."
+        ) from error
 
 
 def _common(loaded: LoadedClassifier, champion: LoadedClassifier, dataset: Dataset) -> set[str]:

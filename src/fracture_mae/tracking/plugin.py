@@ -14,10 +14,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-EXPERIMENT = "fracture-mae"
-REASON_TAG = "failure_reason"
-_PROJECT = "fracture-mae"  # the name in MLproject
+from fracture_mae.tracking import command_checks
+from fracture_mae.tracking.command_checks import EXPERIMENT, is_this_project
+
 _BACKENDS = "mlflow.projects.backend.loader"
+_COMMANDS = {"mlflow.cli": command_checks.before_running, "mlflow.models.cli": command_checks.before_serving}
 _RUN_OF_A_BACKEND = (
     *("self", "project_uri", "entry_point", "params", "version"),
     *("backend_config", "tracking_uri", "experiment_id"),
@@ -33,11 +34,14 @@ _PATHS = {
 class ExperimentProvider:
     """Puts runs of `mlflow run .` into `EXPERIMENT`, unless the user names another; MLflow asks it only then.
 
-    MLflow makes it while it is imported, and with it `Backend` takes the place of MLflow's local backend.
+    MLflow makes it while it is imported, and with it `Backend` takes the place of MLflow's local backend, and `mlflow run` and `mlflow
+    models serve` look at what they need before they begin.
     """
 
     def __init__(self) -> None:
         _after_import(_BACKENDS, install_backend)
+        for module, check in _COMMANDS.items():
+            _after_import(module, check)
 
     def in_context(self) -> bool:
         """Whether this process is `mlflow run` of this project."""
@@ -64,27 +68,18 @@ def experiment_named(name: str, artifact_location: str | None = None) -> str:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
+    from fracture_mae.tracking import stores
+
     client = MlflowClient()
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return client.create_experiment(name, artifact_location)
+            return client.create_experiment(name, artifact_location or stores.artifact_location(name))
         except MlflowException:
             found = client.get_experiment_by_name(name)
             if found is None:
                 raise
     return found.experiment_id
-
-
-def is_this_project(uri: str) -> bool:
-    """Whether it is a folder whose MLproject has this project's name."""
-    import yaml
-
-    try:
-        project = yaml.safe_load((Path(uri) / "MLproject").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return False
-    return isinstance(project, dict) and project.get("name") == _PROJECT
 
 
 def install_backend(loader: ModuleType) -> None:
@@ -144,17 +139,22 @@ def _backend(local: type) -> type:
             experiment_id: str,
         ) -> tuple[dict[str, Any], str]:
             """The settings with a manager and a run, which is made if none is named; and that run's id."""
+            from mlflow import MlflowClient
             from mlflow.projects import utils
+
+            from fracture_mae.tracking import ownership
 
             settings, run_key = dict(backend_config), utils.MLFLOW_LOCAL_BACKEND_RUN_ID_CONFIG
             if settings.get(utils.PROJECT_ENV_MANAGER) is None:
                 settings[utils.PROJECT_ENV_MANAGER] = "local"
-                _put_on_path(Path(sys.executable).parent)
+            put_on_path(Path(sys.executable).parent)
             if settings.get(run_key) is None:
                 folder = utils.fetch_and_validate_project(project_uri, version, entry_point, params)
                 data = {name: value for name, value in params.items() if name == "data_dir"}
                 made = utils.get_or_create_run(None, project_uri, experiment_id, folder, version, entry_point, data)
                 settings[run_key] = made.info.run_id
+                for name, value in ownership.process_tags().items():  # until the entry point takes it
+                    MlflowClient().set_tag(made.info.run_id, name, value)
             return settings, settings[run_key]
 
     return Backend
@@ -173,7 +173,7 @@ def resolved(params: Mapping[str, Any] | None) -> dict[str, Any]:
     return found
 
 
-def _put_on_path(folder: Path) -> None:
+def put_on_path(folder: Path) -> None:
     """Make `python` the interpreter that runs here, even where its environment was not activated."""
     folders = os.environ.get("PATH", "").split(os.pathsep)
     if folders[0] != str(folder):
@@ -185,11 +185,12 @@ def _end_as_failed(run_id: str, entry_point: str, error: BaseException) -> None:
     import click
     from mlflow import MlflowClient
 
+    from fracture_mae.tracking import ownership
+
     client, context = MlflowClient(), click.get_current_context(silent=True)
     name = context.params.get("run_name") if context else None
     client.set_tag(run_id, "mlflow.runName", name or entry_point)
-    client.set_tag(run_id, REASON_TAG, f"{type(error).__name__}: {error}"[:_LONGEST_REASON])
-    client.set_terminated(run_id, "FAILED")
+    ownership.end_as_failed(client, run_id, f"{type(error).__name__}: {error}"[:_LONGEST_REASON])
 
 
 def _after_import(name: str, then: Callable[[ModuleType], None]) -> None:

@@ -15,6 +15,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
 from fracture_mae.errors import FractureMaeError, first_line
+from fracture_mae.tracking import stores
 
 MAE, CLASSIFIER = "xray-mae", "fracture-classifier"
 CHALLENGER, CHAMPION = "challenger", "champion"
@@ -42,7 +43,7 @@ SERVED_CODE = (
     *(f"models/{name}.py" for name in ("preprocessor", "vit")),
     *(f"models/encoders/{name}.py" for name in ("__init__", "loading", "mae", "network", "tokens")),
     *(f"serving/{name}.py" for name in ("__init__", "cells", "classifier", "features", "limits", "models", "refusals")),
-    *(f"serving/{name}.py" for name in ("requests", "server")),
+    *(f"serving/{name}.py" for name in ("own_code", "requests", "server")),
 )
 SERVED_REQUIREMENTS = (
     "fastapi",
@@ -111,9 +112,15 @@ def fetch(uri: str) -> Path:
     try:
         folder = Path(mlflow.artifacts.download_artifacts(uri))
     except (MlflowException, OSError) as error:
+        if place := _missing_place(uri):
+            raise FractureMaeError(
+                f"the files of {uri} were looked for in {place}, and that folder is gone. If the project was moved, move it back, or "
+                "link the old path to the new one: MLflow remembers paths. If they were deleted, take another version, or train anew."
+            ) from error
         raise FractureMaeError(
-            f"{uri} is not to be had from {mlflow.get_tracking_uri()}: {str(error).rstrip('.')}. {_registered()} A model gets "
-            "there by running finetune_mae (xray-mae) and train_classifier (fracture-classifier)."
+            f"{uri} is not to be had from {stores.address(mlflow.get_tracking_uri())}: {str(error).rstrip('.')}. {_registered()} A "
+            "model gets there by running finetune_mae (xray-mae) and train_classifier (fracture-classifier); those of another folder "
+            "are there with MLFLOW_TRACKING_URI=sqlite:////THE/WHOLE/PATH/mlflow.db."
         ) from error
     inside = folder / "artifacts" / NETWORK
     return inside if inside.is_dir() else folder
@@ -236,6 +243,18 @@ def _served_package(folder: Path) -> Path:
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(_PACKAGE / name, place)
     return package
+
+
+def _missing_place(uri: str) -> Path | None:
+    """The folder on this machine that a registered version's files were put in, where it is no longer there."""
+    found = find(uri)
+    if found is None:
+        return None
+    try:
+        place = stores.local_folder(MlflowClient().get_model_version_download_uri(found.name, str(found.version)))
+    except MlflowException:  # what it was made from is gone too, as after `mlflow gc`
+        return None
+    return place if place and not place.exists() else None
 
 
 def _registered() -> str:

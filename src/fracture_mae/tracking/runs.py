@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import socket
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -16,11 +15,10 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
-import psutil
 import yaml
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param, RunStatus, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils import name_utils
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT, MLFLOW_RUN_NAME
@@ -29,18 +27,18 @@ from fracture_mae import plots
 from fracture_mae.config import Config
 from fracture_mae.data import splits, unlabelled
 from fracture_mae.data.copies import groups
+from fracture_mae.data.reading.cache_folder import shortage
 from fracture_mae.data.types import Dataset
 from fracture_mae.errors import FractureMaeError, first_line, legible
 from fracture_mae.plots.pictures import contact_sheet
 from fracture_mae.processes import ranks
-from fracture_mae.tracking import lineage
-from fracture_mae.tracking.plugin import EXPERIMENT, REASON_TAG
+from fracture_mae.tracking import lineage, ownership, stores
+from fracture_mae.tracking.ownership import REASON_TAG
+from fracture_mae.tracking.plugin import EXPERIMENT, experiment_named
 from fracture_mae.tracking.report import Report
 
-_HOST_TAG, _PROCESS_TAG = "process.host", "process.id"
 _LONGEST_REASON = 1000
 _SHOWN_FILES = 36  # of a group that is large enough to be looked at
-_CLOCK_TOLERANCE = 60.0  # seconds by which a process's start may seem to move when the clock is set
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +61,8 @@ class Run:
 
     def place_of(self, path: str) -> str:
         """Where a file that it has logged lies: a path, or an address in the store that the artifacts are in."""
-        return f"{self._client.get_run(self.id).info.artifact_uri.removeprefix('file://')}/{path}"
+        location = self._client.get_run(self.id).info.artifact_uri
+        return f"{stores.local_folder(location) or location}/{path}"
 
     def tags(self, tags: Mapping[str, Any]) -> None:
         self._client.log_batch(self.id, tags=[RunTag(key, legible(str(value))) for key, value in tags.items()])
@@ -129,7 +128,7 @@ class Run:
         active = mlflow.start_run(run_name=name, nested=True, parent_run_id=self.id, experiment_id=experiment_id)
         current = Run(active.info.run_id)
         try:
-            current.tags(_process_tags())
+            current.tags(ownership.process_tags())
             yield current
         except BaseException as error:
             _end_as_failed(current.id, error)
@@ -243,14 +242,14 @@ def run(entry_point: str, config: Config, name: str = "") -> Iterator[Run]:
         yield SilentRun()
         return
     _quieten()
+    stores.reach(mlflow.get_tracking_uri())
     active = _start(name or entry_point)
-    previous_handler = signal.signal(signal.SIGTERM, _raise_terminated)
+    previous_handlers = {number: signal.signal(number, _raise_terminated) for number in _ending_signals()}
     try:
         current = Run(active.info.run_id)
         if not ranks.is_led():  # or its leader, whose run it is, has done so
-            _check_artifact_store(active.info.artifact_uri)
-            _close_dead_runs(active.info.experiment_id)
-            current.tags({"entry_point": entry_point} | _process_tags())
+            ownership.close_dead_runs(MlflowClient())
+            current.tags({"entry_point": entry_point} | ownership.process_tags())
             current.config(config)
         yield current
     except BaseException as error:
@@ -259,7 +258,8 @@ def run(entry_point: str, config: Config, name: str = "") -> Iterator[Run]:
     else:
         mlflow.end_run("FINISHED")
     finally:
-        signal.signal(signal.SIGTERM, previous_handler)
+        for number, handler in previous_handlers.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -270,7 +270,7 @@ def temporary_store(folder: Path) -> Iterator[Run]:
     FOLDER/artifacts.
     """
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    mlflow.set_tracking_uri(stores.sqlite_uri(folder / "mlflow.db"))
     try:
         client = MlflowClient()
         experiment = client.create_experiment(EXPERIMENT, artifact_location=(folder / "artifacts").as_uri())
@@ -279,31 +279,58 @@ def temporary_store(folder: Path) -> Iterator[Run]:
         mlflow.set_tracking_uri(before)
 
 
-def _process_tags() -> dict[str, str]:
-    """Which process a run belongs to, so that the next run can tell if it was killed."""
-    return {
-        _HOST_TAG: socket.gethostname(),
-        _PROCESS_TAG: f"{os.getpid()}@{psutil.Process().create_time():.2f}",
-    }
-
-
 def _start(name: str) -> mlflow.ActiveRun:
     try:
-        if "MLFLOW_RUN_ID" in os.environ:
-            active = mlflow.start_run()
-            if is_made_up(active.info.run_name):
-                MlflowClient().set_tag(active.info.run_id, MLFLOW_RUN_NAME, name)
-            return active
-        if "MLFLOW_EXPERIMENT_ID" in os.environ and "MLFLOW_EXPERIMENT_NAME" not in os.environ:
-            mlflow.set_experiment(experiment_id=os.environ["MLFLOW_EXPERIMENT_ID"])
+        if run_id := os.environ.get("MLFLOW_RUN_ID"):
+            return _taken(run_id, name)
+        if (experiment_id := os.environ.get("MLFLOW_EXPERIMENT_ID")) and "MLFLOW_EXPERIMENT_NAME" not in os.environ:
+            stores.check_experiment(MlflowClient().get_experiment(experiment_id))
+            mlflow.set_experiment(experiment_id=experiment_id)
         else:
-            mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
+            experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+            stores.check_experiment(MlflowClient().get_experiment_by_name(experiment))
+            mlflow.set_experiment(experiment_id=experiment_named(experiment))
         return mlflow.start_run(run_name=name)
+    except FractureMaeError:
+        raise
     except Exception as error:  # whatever a damaged, read-only or outdated database, or a server, comes up with
+        raise stores.unusable(error) from error
+
+
+def _taken(run_id: str, name: str) -> mlflow.ActiveRun:
+    """The run that `mlflow run`, or the leader of this rank, has made for this process.
+
+    Raises:
+        FractureMaeError: the variable is left over from another run, which is not to be written into.
+    """
+    try:
+        found = MlflowClient().get_run(run_id)
+    except MlflowException as error:
         raise FractureMaeError(
-            f"no run can be started in {mlflow.get_tracking_uri()}: {first_line(error)}. Mend it or move it away, or name another "
-            "place for runs with MLFLOW_TRACKING_URI."
+            f"MLFLOW_RUN_ID names the run {run_id}, which {stores.address(mlflow.get_tracking_uri())} has not: {first_line(error)}. It "
+            "seems to be left over in this shell: unset MLFLOW_RUN_ID, or set MLFLOW_TRACKING_URI to where that run is."
         ) from error
+    if not ranks.is_led() and not _is_for_us(found):
+        what = (
+            f"has ended ({found.info.status})"
+            if RunStatus.is_terminated(RunStatus.from_string(found.info.status))
+            else "is written by another process"
+        )
+        raise FractureMaeError(
+            f"MLFLOW_RUN_ID names the run {run_id} ({found.info.run_name}), which {what}; nothing was written into it. `mlflow run` "
+            "sets this variable for the run that it makes; it seems to be left over in this shell: unset MLFLOW_RUN_ID."
+        )
+    stores.check_experiment(MlflowClient().get_experiment(found.info.experiment_id))
+    active = mlflow.start_run()  # which takes the variable away, so that runs below this one are new ones
+    if is_made_up(active.info.run_name):
+        MlflowClient().set_tag(active.info.run_id, MLFLOW_RUN_NAME, name)
+    return active
+
+
+def _is_for_us(run: mlflow.entities.Run) -> bool:
+    """Whether a run waits for a process to take it, as one does that `mlflow run` has made."""
+    is_open = not RunStatus.is_terminated(RunStatus.from_string(run.info.status))
+    return is_open and ("entry_point" not in run.data.tags or not ownership.is_written_by_another(run.data.tags))
 
 
 def is_made_up(run_name: str) -> bool:
@@ -319,10 +346,16 @@ def is_made_up(run_name: str) -> bool:
 
 def record_failure(error: BaseException) -> None:
     """Where `mlflow run` made a run for this process: end it as FAILED with the reason, unless that is done."""
-    if "MLFLOW_RUN_ID" not in os.environ:
+    if not (run_id := os.environ.get("MLFLOW_RUN_ID")):
         return
     client = MlflowClient()
-    found = client.get_run(os.environ["MLFLOW_RUN_ID"])
+    try:
+        stores.reach(mlflow.get_tracking_uri())
+        found = client.get_run(run_id)
+    except (FractureMaeError, MlflowException):  # the error itself says so, or it is a run of another store
+        return
+    if not _is_for_us(found):
+        return
     if is_made_up(found.info.run_name) and MLFLOW_PROJECT_ENTRY_POINT in found.data.tags:
         client.set_tag(found.info.run_id, MLFLOW_RUN_NAME, found.data.tags[MLFLOW_PROJECT_ENTRY_POINT])
     if REASON_TAG not in found.data.tags:
@@ -331,55 +364,33 @@ def record_failure(error: BaseException) -> None:
 
 def database_folder() -> Path:
     """The folder of the SQLite database that runs live in; the working folder where they live elsewhere."""
-    uri = mlflow.get_tracking_uri()
-    return Path(uri.removeprefix("sqlite:///")).resolve().parent if uri.startswith("sqlite:///") else Path.cwd()
+    file = stores.sqlite_file(mlflow.get_tracking_uri())
+    return file.parent if file else Path.cwd()
 
 
 def _end_as_failed(run_id: str, error: BaseException) -> None:
+    error = shortage(error) or error
     reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{error}" or type(error).__name__
-    MlflowClient().set_tag(run_id, REASON_TAG, legible(f"{type(error).__name__}: {reason}")[:_LONGEST_REASON])
-    if mlflow.active_run():
-        mlflow.end_run("FAILED")
-    else:
-        MlflowClient().set_terminated(run_id, "FAILED")
-
-
-def _raise_terminated(*_: object) -> None:
-    raise SystemExit(1 if ranks.is_led() else "ended by SIGTERM")  # a leader speaks for its ranks
-
-
-def _check_artifact_store(artifact_uri: str) -> None:
-    tracking_uri = mlflow.get_tracking_uri()
-    if artifact_uri.startswith("mlflow-artifacts:") and not tracking_uri.startswith("http"):
-        raise FractureMaeError(
-            f"this experiment keeps its artifacts behind an MLflow server ({artifact_uri}), but runs are tracked in "
-            f"{tracking_uri}: figures and models would have no place to go. It was made by the UI or a server; set "
-            "MLFLOW_TRACKING_URI to that server's address, or choose another experiment with MLFLOW_EXPERIMENT_NAME "
-            "(mlflow run: --experiment-name)."
-        )
-
-
-def _close_dead_runs(experiment_id: str) -> None:
-    """End as FAILED the runs whose process on this machine is gone: a process killed outright cannot do it itself."""
-    client = MlflowClient()
-    running = client.search_runs(
-        [experiment_id], f"attributes.status = 'RUNNING' and tags.`{_HOST_TAG}` = '{socket.gethostname()}'"
-    )
-    for other in running:
-        if not _is_alive(other.data.tags[_PROCESS_TAG]):
-            client.set_tag(other.info.run_id, REASON_TAG, "its process was killed")
-            client.set_terminated(other.info.run_id, "FAILED")
-
-
-def _is_alive(process_id: str) -> bool:
-    """Whether `PID@START` still runs; its start tells it from a later process with the same number."""
-    pid, start = process_id.split("@")
     try:
-        process = psutil.Process(int(pid))
-        started_then = abs(process.create_time() - float(start)) < _CLOCK_TOLERANCE
-        return started_then and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+        MlflowClient().set_tag(run_id, REASON_TAG, legible(f"{type(error).__name__}: {reason}")[:_LONGEST_REASON])
+        if mlflow.active_run():
+            mlflow.end_run("FAILED")
+        else:
+            MlflowClient().set_terminated(run_id, "FAILED")
+    except Exception as further:  # such as a disk that is full; what ended the run is worth more than this
+        logger.warning("The run %s could not be closed as FAILED (%s); the next start will do it.", run_id, further)
+
+
+def _ending_signals() -> list[signal.Signals]:
+    """SIGTERM, and what a terminal sends that is closed, unless that is to be outlived, as under `nohup`."""
+    hangup = getattr(signal, "SIGHUP", None)
+    return [signal.SIGTERM, *([hangup] if hangup and signal.getsignal(hangup) == signal.SIG_DFL else [])]
+
+
+def _raise_terminated(number: int, _: object) -> None:
+    raise SystemExit(
+        1 if ranks.is_led() else f"ended by {signal.Signals(number).name}"
+    )  # a leader speaks for its ranks
 
 
 def _quieten() -> None:

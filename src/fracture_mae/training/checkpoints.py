@@ -1,17 +1,21 @@
 """Checkpoints of a training run: whole or not there, found again by what was trained rather than by a run's name."""
 
+import errno
 import hashlib
 import json
+import logging
 import os
+import pickle
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.optim import Optimizer
@@ -20,14 +24,18 @@ from fracture_mae.config import Computing, FinetuneMae, OperatingOptions, TrainC
 from fracture_mae.data import boxes
 from fracture_mae.data.reading import preprocessing
 from fracture_mae.data.reading.cache import cache_root
+from fracture_mae.data.reading.cache_folder import link_or_copy
 from fracture_mae.data.types import Dataset
-from fracture_mae.errors import FractureMaeError
+from fracture_mae.errors import FractureMaeError, first_line
 from fracture_mae.processes import ranks
 from fracture_mae.training.schedule import Progress
 
 _WEIGHTS, _OPTIMIZER = "model.safetensors", "optimizer.bin"
 _KEPT_WEIGHTS = "kept.safetensors"
+_PROGRESS = "progress.json"
+_SUMS = "sha256.json"  # of the other files
 _RESULT = "result.json"
+_HELD = 2  # epochs: the last one, and one to fall back on should it be damaged
 _CHEAP_SECONDS = 1.0
 _SHARE = 0.1  # of the time that dearer checkpoints may take
 
@@ -58,6 +66,18 @@ _WITHOUT_SAY = {
     *OperatingOptions.model_fields,
     *Computing.model_fields,
 }
+
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """A checkpoint that was read and is as it was written."""
+
+    weights: dict[str, torch.Tensor]
+    optimizer: dict[str, Any]
+    progress: Progress
 
 
 class Checkpoints:
@@ -96,17 +116,28 @@ class Checkpoints:
         self._lock.release()
 
     def restore(self, model: nn.Module, optimizer: Optimizer) -> Progress:
-        """Load the last whole checkpoint, whatever processes wrote it; an empty `Progress` where there is none."""
-        latest = self._latest() if self.resume else None
-        if latest is None:
-            shutil.rmtree(self.folder)
-            self.folder.mkdir()
-            return Progress(run_ids=[self.run_id])
-        model.load_state_dict(load_file(latest / _WEIGHTS))
-        optimizer.load_state_dict(torch.load(latest / _OPTIMIZER, map_location="cpu", weights_only=True))
-        progress = Progress(**json.loads((latest / "progress.json").read_text(encoding="utf-8")))
-        progress.run_ids.append(self.run_id)
-        return progress
+        """Load the last whole checkpoint, whatever processes wrote it; an empty `Progress` where there is none.
+
+        Damaged ones are told of and removed: what is left is a checkpoint of an epoch earlier, or the beginning.
+        """
+        while self.resume and (latest := self._latest()):
+            try:
+                found = _read(latest)
+                optimizer.load_state_dict(found.optimizer)
+                model.load_state_dict(found.weights)
+            except _DAMAGES as error:
+                if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+                    raise FractureMaeError(
+                        f"the checkpoint {latest} cannot be read: {error.strerror}. Run again when it can; --resume never starts anew "
+                        "without it."
+                    ) from error
+                self._drop(latest, error)
+            else:
+                found.progress.run_ids.append(self.run_id)
+                return found.progress
+        shutil.rmtree(self.folder)
+        self.folder.mkdir()
+        return Progress(run_ids=[self.run_id])
 
     def offer(
         self, model: nn.Module, optimizer: Optimizer, progress: Progress, *, keep: bool, is_last: bool = False
@@ -129,24 +160,37 @@ class Checkpoints:
             self._kept = {name: value.clone() for name, value in _state_of(model).items()}
 
     def write(self, model: nn.Module, optimizer: Optimizer, progress: Progress, *, keep: bool) -> None:
-        """Write an epoch's state beside the last one's, then let a rename make it the valid one."""
+        """Write an epoch's state beside the last one's, then let a rename make it the valid one.
+
+        It is on the disk, not only on the way there, before an earlier one is removed, of which one stays.
+        """
         previous = self._latest()
         target = self.folder / f"epoch-{progress.epochs_done:06d}"
         beside = self.folder / f"unfinished-{target.name}"
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir()
-        save_file(_state_of(model), beside / _WEIGHTS)
-        torch.save(optimizer.state_dict(), beside / _OPTIMIZER)
-        if keep:
-            os.link(beside / _WEIGHTS, beside / _KEPT_WEIGHTS)
-        elif self._kept:
-            save_file(self._kept, beside / _KEPT_WEIGHTS)
-        else:
-            os.link(previous / _KEPT_WEIGHTS, beside / _KEPT_WEIGHTS)
+        try:
+            save_file(_state_of(model), beside / _WEIGHTS)
+            torch.save(optimizer.state_dict(), beside / _OPTIMIZER)
+            if keep:
+                link_or_copy(beside / _WEIGHTS, beside / _KEPT_WEIGHTS)
+            elif self._kept:
+                save_file(self._kept, beside / _KEPT_WEIGHTS)
+            else:
+                shutil.copyfile(
+                    previous / _KEPT_WEIGHTS, beside / _KEPT_WEIGHTS
+                )  # damaged, a second name would be, too
+            (beside / _PROGRESS).write_text(json.dumps(asdict(progress)), encoding="utf-8")
+            (beside / _SUMS).write_text(json.dumps(_sums(beside)), encoding="utf-8")
+            _flush(beside)
+        except BaseException:  # such as a disk that is full, of which this takes a part
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
         self._kept = None
-        (beside / "progress.json").write_text(json.dumps(asdict(progress)), encoding="utf-8")
+        shutil.rmtree(target, ignore_errors=True)
         os.replace(beside, target)
-        for earlier in set(self.folder.glob("epoch-*")) - {target}:
+        _flush_folder(self.folder)
+        for earlier in sorted(self.folder.glob("epoch-*"))[:-_HELD]:
             shutil.rmtree(earlier)
 
     def load_kept(self, model: nn.Module) -> None:
@@ -157,14 +201,22 @@ class Checkpoints:
         """Keep the result of the finished training, as JSON, instead of its checkpoints."""
         beside = self.folder / f"unfinished-{_RESULT}"
         beside.write_text(json.dumps(result), encoding="utf-8")
+        _flush_file(beside)
         os.replace(beside, self.folder / _RESULT)
+        _flush_folder(self.folder)
         for epoch in self.folder.glob("epoch-*"):
             shutil.rmtree(epoch)
 
     def result(self) -> dict[str, Any] | None:
-        """What `finish` kept, unless the training is to start anew."""
+        """What `finish` kept, unless it is damaged, or the training is to start anew."""
         kept = self.folder / _RESULT
-        return json.loads(kept.read_text(encoding="utf-8")) if self.resume and kept.exists() else None
+        if not (self.resume and kept.exists()):
+            return None
+        try:
+            return json.loads(kept.read_text(encoding="utf-8"))
+        except ValueError as error:
+            self._drop(kept, error)
+            return None
 
     def remove(self) -> None:
         """Forget this training, once its result is stored elsewhere."""
@@ -172,6 +224,21 @@ class Checkpoints:
 
     def _latest(self) -> Path | None:
         return max(self.folder.glob("epoch-*"), default=None)
+
+    def _drop(self, damaged: Path, error: Exception) -> None:
+        """Remove what cannot be gone on from, and say so."""
+        if damaged.is_dir():
+            shutil.rmtree(damaged)
+        else:
+            damaged.unlink()
+        latest = self._latest()
+        instead = f"{latest.name}, the one before it" if latest else "the beginning, as there is no other"
+        logger.warning(
+            "%s is damaged (%s), as after a power cut or on a full disk. Training goes on from %s. With --resume never it starts anew.",
+            damaged,
+            first_line(error),
+            instead,
+        )
 
 
 class NoCheckpoints(Checkpoints):
@@ -241,3 +308,61 @@ def open_checkpoints(
         settings["preprocess"] = made
     name = training_name(type(config).__name__, model, settings)
     return Checkpoints(cache_root() / "checkpoints", name, resume=config.resume == "auto", run_id=run_id)
+
+
+# What the readers raise at files that were cut, overwritten or are gone.
+_DAMAGES = (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError)
+
+
+def _read(folder: Path) -> _Whole:
+    """A checkpoint, none of which is used before all of it is read; those of earlier versions have no sums.
+
+    Raises:
+        one of _DAMAGES: it is not as it was written.
+    """
+    if (folder / _SUMS).exists() and json.loads((folder / _SUMS).read_text(encoding="utf-8")) != _sums(folder):
+        raise ValueError("its files are not those that were written")
+    load_file(folder / _KEPT_WEIGHTS)
+    optimizer = torch.load(folder / _OPTIMIZER, map_location="cpu", weights_only=True)
+    progress = Progress(**json.loads((folder / _PROGRESS).read_text(encoding="utf-8")))
+    return _Whole(load_file(folder / _WEIGHTS), optimizer, progress)
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of a checkpoint but that of the sums; of two names for one file once."""
+    known: dict[int, str] = {}
+    sums = {}
+    for file in sorted(folder.iterdir()):
+        number = file.stat().st_ino
+        if file.name == _SUMS:
+            continue
+        if number not in known or not number:
+            with open(file, "rb") as content:
+                known[number] = hashlib.file_digest(content, "sha256").hexdigest()
+        sums[file.name] = known[number]
+    return sums
+
+
+def _flush(folder: Path) -> None:
+    """Have the files of a folder, and their names, reach the disk."""
+    for file in folder.iterdir():
+        _flush_file(file)
+    _flush_folder(folder)
+
+
+def _flush_file(file: Path) -> None:
+    with open(file, "rb+") as content:
+        os.fsync(content.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name == "nt":  # where folders cannot be opened, and need no flush
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # of file systems that know no flush of folders
+            raise
+    finally:
+        os.close(descriptor)

@@ -11,6 +11,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -260,13 +261,14 @@ class _Known:
     def put(self, what: str, seconds: Mapping[str, float]) -> None:
         if not ranks.is_first():
             return
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._file.with_suffix(".lock")):
-            everything = self._read()
-            everything.setdefault(self._key, {})[what] = dict(seconds)
-            beside = self._file.with_suffix(".unfinished")
-            beside.write_text(json.dumps(everything, indent=1), encoding="utf-8")
-            os.replace(beside, self._file)
+        with suppress(OSError):  # full, or not ours to write: measured again the next time
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(self._file.with_suffix(".lock")):
+                everything = self._read()
+                everything.setdefault(self._key, {})[what] = dict(seconds)
+                beside = self._file.with_suffix(".unfinished")
+                beside.write_text(json.dumps(everything, indent=1), encoding="utf-8")
+                os.replace(beside, self._file)
 
     def _read(self) -> dict[str, dict[str, Any]]:
         try:

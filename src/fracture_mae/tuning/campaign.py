@@ -9,7 +9,7 @@ from datetime import datetime
 
 import optuna
 from optuna import Study, Trial
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 from tqdm import tqdm
@@ -20,6 +20,9 @@ from fracture_mae.tuning.study import Lock
 _RECORD = "campaign"
 _POLL = 0.5  # seconds between two looks at what other workers do
 _PATIENCE = 6.0  # seconds that the worker which opened the campaign has to be the one that concludes it
+
+# What Optuna raises for the values of a trial that has ended already.
+_CANNOT_TELL = (ValueError, AssertionError, UpdateFinishedTrialError)
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +134,10 @@ class Campaign:
             KeyboardInterrupt: the user stopped it; the trial under way has ended as failed.
         """
 
+        taken: list[Trial] = []
+
         def turn(trial: Trial) -> tuple[float, ...]:
+            taken.append(trial)
             self.lock.release()  # from here on others see this trial as taken
             return evaluate(trial)
 
@@ -143,12 +149,29 @@ class Campaign:
                     tally = Tally.of(self.study)
                     is_left = tally.taken < _read(self.study).target or tally.waiting > 0
                     if is_left:
-                        self.study.optimize(turn, n_trials=1, catch=(Exception,), callbacks=[on_trial])
+                        try:
+                            self.study.optimize(turn, n_trials=1, catch=(Exception,), callbacks=[on_trial])
+                        except _CANNOT_TELL as error:
+                            self._check_given_up(taken, error)
                 bar.update(max(0, bar.total - max(0, self.record.target - tally.taken) - bar.n))
                 if not is_left:
                     if tally.running == 0:
                         break
                     time.sleep(_POLL)
+
+    def _check_given_up(self, taken: list[Trial], error: Exception) -> None:
+        """Go on where other workers have ended this worker's trial, as of one that is dead; raise any other error."""
+        trial = next(
+            (each for each in self.study.get_trials(deepcopy=False) if taken[-1:] and each.number == taken[-1].number),
+            None,
+        )
+        if trial is None or trial.state != TrialState.FAIL:
+            raise error
+        logger.warning(
+            "Trial %d gave no sign of life for so long, as where a computer sleeps, that another worker ended it, to be tried again. "
+            "This worker goes on with the next one.",
+            trial.number,
+        )
 
     def stop(self) -> None:
         """Close the campaign at what is there, unless another worker is still at it."""

@@ -6,6 +6,13 @@ from contextlib import contextmanager
 from types import FrameType
 
 
+def _signals() -> list[int]:
+    """Ctrl-C, SIGTERM, and what a terminal sends that is closed, unless that is to be outlived, as under `nohup`."""
+    hangup = getattr(signal, "SIGHUP", None)
+    outlived = hangup is None or signal.getsignal(hangup) == signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([] if outlived else [hangup])]
+
+
 class Interruption:
     """Turns Ctrl-C and SIGTERM, as which `mlflow run` sends Ctrl-C on, into KeyboardInterrupt where that does no harm.
 
@@ -18,7 +25,7 @@ class Interruption:
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "Interruption":
-        self._previous = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._previous = {number: signal.signal(number, self._handle) for number in _signals()}
         return self
 
     def __exit__(self, *_: object) -> None:

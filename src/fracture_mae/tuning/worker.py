@@ -20,6 +20,7 @@ from fracture_mae.processes.accelerator import make_accelerator
 from fracture_mae.stages import inputs, start
 from fracture_mae.tracking.registered_models import load_encoder, with_leakage_of
 from fracture_mae.tracking.runs import Run, database_folder
+from fracture_mae.tracking.stores import sqlite_uri
 from fracture_mae.tuning.campaign import Campaign, Tally
 from fracture_mae.tuning.depths import Depth, HeadDepth, depth_of
 from fracture_mae.tuning.interruption import Interruption
@@ -39,7 +40,7 @@ def open_database(config: Tune) -> RDBStorage:
     Raises:
         FractureMaeError: it cannot be used; says why.
     """
-    url = f"sqlite:///{database_folder()}/optuna.db" if config.storage == "auto" else config.storage
+    url = sqlite_uri(database_folder() / "optuna.db") if config.storage == "auto" else config.storage
     return open_storage(url, config.heartbeat)
 
 

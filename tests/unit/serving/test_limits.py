@@ -1,6 +1,7 @@
 import pytest
 
 from fracture_mae.errors import FractureMaeError
+from fracture_mae.serving import models
 from fracture_mae.serving.limits import Limits, exceeded
 
 NAMES = ["max_bytes", "max_rows", "max_pixels", "max_total_pixels"]
@@ -34,3 +35,11 @@ def test_an_empty_variable_is_none(monkeypatch):
 def test_what_is_beyond_names_its_variable():
     said = exceeded("max_rows", "300 rows", 256)
     assert said == "300 rows are more than the 256 allowed (FRACTURE_MAE_SERVING_MAX_ROWS of the server)"
+
+
+def test_a_server_does_not_start_with_a_wrong_limit_and_says_so(monkeypatch):
+    monkeypatch.setenv("FRACTURE_MAE_SERVING_MAX_ROWS", "many")
+    monkeypatch.setattr(models.server, "is_serving", lambda: True)
+    with pytest.raises(SystemExit) as caught:
+        models._limits()
+    assert str(caught.value).startswith("Error: FRACTURE_MAE_SERVING_MAX_ROWS: found 'many', expected a whole number")

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from fracture_mae.data.types import Leakage
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.stages import promote
+from fracture_mae.tracking import registered_models
 from tests.builders import LABEL, PERFECT, RANDOM, WRONG
 from tests.unit.stages.versions import DECISION, NAME
 
@@ -191,6 +193,20 @@ def test_there_is_a_way_back_without_a_champion(versions):
     assert versions.champion is None
     assert promote.roll_back(first) == "champion is version 1, where there was none"
     assert versions.champion == first
+
+
+def test_what_cannot_be_loaded_does_not_become_champion(versions, monkeypatch):
+    first, second = versions.add(RANDOM), versions.add(PERFECT)
+    versions.evaluate(first)
+    versions.evaluate(second)
+    monkeypatch.setattr(registered_models, "open_classifier", lambda _: Path("/none/gone").read_bytes())
+    with pytest.raises(FractureMaeError, match=r"version 1 cannot be loaded.*gone'\. Version 2 stays champion"):
+        promote.roll_back()
+    assert versions.champion == second
+    versions.store.delete_model_version(NAME, second)
+    with pytest.raises(FractureMaeError, match="There is still no champion"):
+        promote.roll_back(first)
+    assert versions.champion is None
 
 
 def test_who_flags_everything_needs_the_other_rate_too(versions):

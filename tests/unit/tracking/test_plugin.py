@@ -7,11 +7,12 @@ from types import SimpleNamespace
 import click
 import mlflow.cli
 import pytest
+from click.testing import CliRunner
 from mlflow.exceptions import MlflowException
 from mlflow.projects.backend import loader
 from mlflow.projects.backend.local import LocalBackend
 
-from fracture_mae.tracking import plugin
+from fracture_mae.tracking import command_checks, ownership, plugin
 from fracture_mae.tracking.plugin import (
     ExperimentProvider,
     experiment_named,
@@ -185,6 +186,64 @@ def test_an_experiment_is_made_once_though_two_processes_ask_at_once(store, monk
 
     monkeypatch.setattr(mlflow.MlflowClient, "get_experiment_by_name", look)
     assert experiment_named("one") == made
+
+
+def command_of(callback, *options):
+    parameters = [click.Option([f"--{name}"]) for name in options]
+    return click.Command("command", callback=callback, params=parameters)
+
+
+def test_mlflow_run_looks_at_the_store_before_it_begins(store, another_project):
+    begun = []
+    command = command_of(lambda **_: begun.append(1), "uri", "experiment_id", "experiment_name")
+    command_checks.before_running(SimpleNamespace(run=command))
+    number = experiment_named("fracture-mae")
+    assert CliRunner().invoke(command, ["--uri", str(PROJECT)]).exit_code == 0
+    store.delete_experiment(number)
+    for named in ([], ["--experiment_id", number], ["--experiment_name", "fracture-mae"]):
+        result = CliRunner().invoke(command, ["--uri", str(PROJECT), *named])
+        assert result.exit_code == 1
+        assert f"mlflow experiments restore -x {number}" in result.output
+    assert CliRunner().invoke(command, ["--uri", another_project]).exit_code == 0
+    mlflow.set_tracking_uri("file:///nowhere")
+    assert "mlflow migrate-filestore" in CliRunner().invoke(command, ["--uri", str(PROJECT)]).output
+    assert len(begun) == 2
+
+
+def test_mlflow_serve_says_where_a_model_was_looked_for(store, tmp_path, monkeypatch):
+    command = command_of(lambda **_: None, "model_uri")
+    command_checks.before_serving(SimpleNamespace(serve=command))
+    uri = "models:/fracture-classifier@champion"
+    result = CliRunner().invoke(command, ["--model_uri", uri])
+    assert f"Error: {uri} is not registered in sqlite:///{tmp_path}/mlflow.db" in result.output
+    assert CliRunner().invoke(command, ["--model_uri", "models:/another/1"]).exit_code == 0
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/elsewhere.db")
+    result = CliRunner().invoke(command, ["--model_uri", uri])
+    assert f"Error: there is no database of models at {tmp_path}/elsewhere.db" in result.output
+    assert not (tmp_path / "elsewhere.db").exists()
+
+
+@pytest.mark.parametrize(("said", "shown"), [("returned non zero return code. Return code = 1", True), ("x", False)])
+def test_a_server_that_ended_has_said_why_itself(said, shown):
+    def fails(**_):
+        raise Exception(said)
+
+    command = command_of(fails, "model_uri")
+    command_checks.before_serving(SimpleNamespace(serve=command))
+    result = CliRunner().invoke(command, ["--model_uri", "folder"])
+    assert ("Error: the server has ended" in result.output) == shown
+
+
+def test_a_command_of_another_shape_is_left_alone():
+    command_checks.before_running(SimpleNamespace())
+    command_checks.before_serving(SimpleNamespace(serve=print))
+
+
+def test_a_run_is_its_makers_until_the_entry_point_takes_it(store):
+    _, settings = run_by(Recording, str(PROJECT), None)
+    tags = store.get_run(settings[RUN_ID]).data.tags
+    assert tags["process.id"].startswith(f"{os.getpid()}@")
+    assert not ownership.is_dead(tags)
 
 
 def test_loading_it_imports_nothing_heavy():

@@ -1,3 +1,4 @@
+import os
 from types import SimpleNamespace
 
 import mlflow
@@ -58,6 +59,28 @@ def test_a_step_is_this_projects_entry_point_in_the_parents_experiment(start):
     assert entry_point == options["run_name"] == "evaluate"
     assert (options["parameters"], options["env_manager"], options["experiment_id"]) == ({"seed": 3}, "uv", "0")
     assert not submitted.cancelled
+
+
+def test_a_step_finds_mlflow_where_its_environment_was_not_activated(start, monkeypatch):
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    start(True)
+    assert os.environ["PATH"].split(os.pathsep)[0] == str(projects.Path(projects.sys.executable).parent)
+
+
+def test_a_project_whose_path_reads_as_an_address_is_run_by_a_link(start, tmp_path, monkeypatch):
+    project = tmp_path / "a #1?%20 ü" / "fm #2"
+    project.mkdir(parents=True)
+    (project / "MLproject").touch()
+    monkeypatch.setattr(projects, "PROJECT", project)
+    seen = []
+    monkeypatch.setattr(
+        Submitted, "wait", lambda self: seen.append(projects.Path(start.calls[-1][0]).resolve()) or True
+    )
+    start(True)
+    ((uri, *_),) = start.calls
+    assert "#" not in uri
+    assert seen == [project.resolve()]
+    assert not projects.Path(uri).exists()
 
 
 def test_a_failed_step_gives_its_reason(start):

@@ -1,3 +1,4 @@
+import shutil
 import sys
 from importlib.metadata import version
 
@@ -14,7 +15,7 @@ from fracture_mae.errors import FractureMaeError
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import autoencoder as mae_model
 from fracture_mae.models import classifier as classifier_model
-from fracture_mae.tracking import registered_models, registry
+from fracture_mae.tracking import registered_models, registry, stores
 from tests import builders
 from tests.unit.serving.test_predict import PICTURES, as_base64
 
@@ -100,6 +101,11 @@ def test_a_registered_mae_answers_with_features(experiment, tmp_path, folder, ti
         pd.DataFrame({"image": [as_base64(PICTURES[0])]})
     )
     assert np.shape(features["features"][0]) == (16,)
+    source = registry.MlflowClient().get_model_version_download_uri("xray-mae", number)
+    place = stores.local_folder(source)
+    shutil.rmtree(place)
+    with pytest.raises(FractureMaeError, match=f"were looked for in {place}, and that folder is gone"):
+        registry.fetch("models:/xray-mae/latest")
 
 
 def run_with(store, **tags):

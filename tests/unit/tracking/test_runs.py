@@ -2,6 +2,7 @@ import dataclasses
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import yaml
 
 from fracture_mae.config import Evaluate, FinetuneMae
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.tracking import runs
+from fracture_mae.tracking import ownership, runs
 from fracture_mae.tracking.report import Report
 from fracture_mae.training import learning_curves
 from fracture_mae.training.schedule import Progress
@@ -143,6 +144,20 @@ def test_sigterm_ends_the_run_as_failed(store):
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_a_terminal_that_is_closed_ends_the_run_as_failed_unless_it_is_to_be_outlived(store, monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with pytest.raises(SystemExit), runs.run("evaluate", Evaluate()):
+            signal.raise_signal(signal.SIGHUP)
+        assert only_run(store).data.tags[REASON] == "SystemExit: ended by SIGHUP"
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+        with runs.run("evaluate", Evaluate()):
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_failure_before_the_run_is_recorded_once(store, monkeypatch):
     runs.record_failure(FractureMaeError("started directly, so there is no run yet"))
     run_id = run_made_by_mlflow(store, monkeypatch)
@@ -165,7 +180,7 @@ def process_id(pid, later=0.0):
 
 
 def test_runs_of_dead_processes_are_closed_and_no_others(store):
-    here, me = runs.socket.gethostname(), os.getpid()
+    here, me = socket.gethostname(), os.getpid()
     killed = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     zombie = process_id(killed.pid)
     killed.kill()
@@ -190,18 +205,130 @@ def test_runs_of_dead_processes_are_closed_and_no_others(store):
     assert {store.get_run(run_id).info.status for run_id in alive} == {"RUNNING"}
 
 
+@pytest.mark.parametrize(
+    ("machine", "dead"),
+    [
+        ("m b pid:[4026531836]", True),  # this one, as it runs
+        ("m earlier pid:[4026531836]", True),  # before it was started anew
+        ("m b pid:[4026532999]", False),  # a container on it, with numbers of its own
+        ("m earlier pid:[4026532999]", False),
+        ("other b2 pid:[4026531836]", False),  # another machine of the same name
+        ("unknown b2 pid:[4026531836]", False),
+        (None, True),  # of an earlier version
+    ],
+)
+def test_only_processes_of_this_machine_are_judged(store, monkeypatch, machine, dead):
+    monkeypatch.setattr(ownership, "_machine", lambda: "m b pid:[4026531836]")
+    run_id = left_running(store, socket.gethostname(), "999999999@1.00")
+    if machine:
+        store.set_tag(run_id, "process.machine", machine)
+    with runs.run("evaluate", Evaluate()):
+        pass
+    assert (store.get_run(run_id).info.status == "FAILED") == dead
+
+
+def test_in_a_container_a_number_of_another_one_is_not_looked_up(monkeypatch):
+    monkeypatch.setattr(ownership, "_machine", lambda: "m b pid:[4026532999]")
+    tags = {"process.host": socket.gethostname(), "process.id": "999999999@1.00"}
+    assert not ownership.is_dead(tags | {"process.machine": "m b pid:[4026532111]"})
+    assert not ownership.is_dead(tags | {"process.machine": "m earlier pid:[4026532999]"})
+    assert ownership.is_dead(tags | {"process.machine": "m b pid:[4026532999]"})
+
+
+def test_the_words_for_this_machine_are_three():
+    assert len(ownership.process_tags()["process.machine"].split(" ")) == 3
+
+
+@pytest.mark.parametrize(("hours", "closed"), [(0.9, False), (1.1, True)])
+def test_what_mlflow_made_and_no_process_began_is_closed_after_an_hour(store, hours, closed):
+    made = store.create_run(
+        "0",
+        start_time=int((time.time() - 3600 * hours) * 1000),
+        tags={"mlflow.source.name": ownership._name_of_project(), "mlflow.source.type": "PROJECT"},
+    )
+    of_others = store.create_run("0", start_time=1, tags={"mlflow.source.name": "x", "mlflow.source.type": "PROJECT"})
+    with runs.run("evaluate", Evaluate()):
+        pass
+    assert (store.get_run(made.info.run_id).info.status == "FAILED") == closed
+    assert store.get_run(of_others.info.run_id).info.status == "RUNNING"
+
+
+@pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED"])
+def test_nothing_is_written_into_a_run_that_has_ended(store, monkeypatch, status):
+    run_id = run_made_by_mlflow(store, monkeypatch)
+    store.set_terminated(run_id, status)
+    before = store.get_run(run_id).to_dictionary()
+    said = rf"has ended \({status}\).*unset MLFLOW_RUN_ID"
+    with pytest.raises(FractureMaeError, match=said) as caught, runs.run("evaluate", Evaluate()):
+        pass
+    runs.record_failure(caught.value)  # as the command does with any error
+    assert store.get_run(run_id).to_dictionary() == before
+
+
+def test_nothing_is_written_into_a_run_that_another_process_writes(store, monkeypatch):
+    run_id = run_made_by_mlflow(store, monkeypatch)
+    for name, value in {
+        "process.host": socket.gethostname(),
+        "process.id": process_id(os.getppid()),
+        "entry_point": "tune",
+    }.items():
+        store.set_tag(run_id, name, value)
+    with pytest.raises(FractureMaeError, match="is written by another process"), runs.run("evaluate", Evaluate()):
+        pass
+    assert store.get_run(run_id).data.tags["entry_point"] == "tune"
+
+
+def test_a_run_that_mlflow_made_is_taken_while_its_maker_waits(store, monkeypatch):
+    run_id = run_made_by_mlflow(store, monkeypatch)
+    for name, value in {"process.host": socket.gethostname(), "process.id": process_id(os.getppid())}.items():
+        store.set_tag(run_id, name, value)
+    with runs.run("evaluate", Evaluate()) as run:
+        assert run.id == run_id
+    assert store.get_run(run_id).data.tags["process.id"].startswith(f"{os.getpid()}@")
+
+
+def test_a_run_id_of_another_store_is_told_of(store, monkeypatch):
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
+    with pytest.raises(FractureMaeError, match=r"not found.*unset MLFLOW_RUN_ID"), runs.run("evaluate", Evaluate()):
+        pass
+    runs.record_failure(FractureMaeError("x"))
+
+
+def test_an_empty_variable_names_no_run(store, monkeypatch):
+    monkeypatch.setenv("MLFLOW_RUN_ID", "")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "")
+    with runs.run("evaluate", Evaluate()):
+        pass
+    assert store.get_experiment(only_run(store).info.experiment_id).name == "fracture-mae"
+
+
+def test_a_run_that_cannot_be_closed_ends_with_what_ended_it(store, monkeypatch, caplog):
+    def full(*_):
+        raise sqlalchemy.exc.OperationalError("UPDATE", {}, Exception("database or disk is full"))
+
+    def fails():
+        with runs.run("evaluate", Evaluate()):
+            monkeypatch.setattr(mlflow.MlflowClient, "set_tag", full)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fails()
+    assert "could not be closed as FAILED" in caplog.text
+
+
 def test_artifacts_that_only_a_server_can_take_are_refused(store, monkeypatch):
     store.create_experiment("made by the UI", artifact_location="mlflow-artifacts:/1")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "made by the UI")
     with pytest.raises(FractureMaeError, match="set MLFLOW_TRACKING_URI"), runs.run("evaluate", Evaluate()):
         pass
-    assert only_run(store).info.status == "FAILED"
+    assert not store.search_runs([each.experiment_id for each in store.search_experiments()])
 
 
 def test_a_damaged_database_is_named(store, tmp_path):
     (tmp_path / "half.db").write_bytes((tmp_path / "mlflow.db").read_bytes()[:5000])
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/half.db")
-    expected = r"no run can be started in sqlite:.*half\.db: .*malformed\. Mend it"
+    expected = r"half\.db, cannot be used: database disk image is malformed\. Nothing was changed there"
     with pytest.raises(FractureMaeError, match=expected), runs.run("evaluate", Evaluate()):
         pass
 
@@ -289,11 +416,11 @@ def test_a_child_of_a_killed_process_is_closed_with_its_parent(store):
     dead.wait()
     with runs.run("evaluate", Evaluate()) as parent, parent.child("fold 1") as child:
         tags = {
-            runs._PROCESS_TAG: f"{dead.pid}@1.00",
-            runs._HOST_TAG: store.get_run(child.id).data.tags[runs._HOST_TAG],
+            ownership._PROCESS_TAG: f"{dead.pid}@1.00",
+            ownership._HOST_TAG: store.get_run(child.id).data.tags[ownership._HOST_TAG],
         }
         killed = store.create_run(store.get_run(parent.id).info.experiment_id, tags=tags)
-        runs._close_dead_runs(killed.info.experiment_id)
+        ownership.close_dead_runs(store)
         assert store.get_run(child.id).info.status == "RUNNING"
     assert store.get_run(killed.info.run_id).info.status == "FAILED"
 

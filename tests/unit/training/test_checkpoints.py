@@ -1,12 +1,15 @@
+import errno
 import os
 from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from fracture_mae.config import FinetuneMae, TrainClassifier
 from fracture_mae.data.reading import preprocessing
+from fracture_mae.data.reading.cache_folder import shortage
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.training import checkpoints as checkpoints_module
 from fracture_mae.training.checkpoints import Checkpoints, NoCheckpoints, open_checkpoints, training_name
@@ -42,6 +45,10 @@ class Training:
         return self.checkpoints.restore(self.model, self.optimizer)
 
 
+def names_in(folder):
+    return sorted(each.name for each in folder.iterdir())
+
+
 def test_without_a_checkpoint_there_is_no_progress(tmp_path):
     training = Training(tmp_path, weight=3.0, run_id="first")
     with training.checkpoints:
@@ -73,7 +80,7 @@ def test_kept_weights_stay_while_training_goes_on(tmp_path):
         for epoch in (2, 3):
             training.weight = epoch
             training.write(epoch, keep=False)
-        assert [folder.name for folder in kept.folder.iterdir()] == ["epoch-000003"]
+        assert names_in(kept.folder) == ["epoch-000002", "epoch-000003"]  # one to fall back on
         kept.load_kept(training.model)
         assert training.weight == 1.0
         training.restore()
@@ -124,7 +131,132 @@ def test_a_death_while_writing_leaves_one_whole_checkpoint(tmp_path, monkeypatch
         kept.load_kept(again.model)
         assert again.weight == last
         again.write(epoch=last + 1, keep=False)
-        assert [folder.name for folder in kept.folder.iterdir()] == [f"epoch-00000{last + 1}"]
+        assert names_in(kept.folder) == [f"epoch-00000{last}", f"epoch-00000{last + 1}"]
+
+
+def cut(file, share):
+    content = file.read_bytes()
+    file.write_bytes(content[: int(len(content) * share)])
+
+
+def zeroed(file):
+    """As a power cut leaves what did not reach the disk: as long as it was, and empty from the middle on."""
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+
+
+DAMAGES = {
+    "cut to nothing": lambda file: cut(file, 0),
+    "cut to half": lambda file: cut(file, 0.5),
+    "zeros": zeroed,
+    "gone": lambda file: file.unlink(),
+}
+FILES = ["model.safetensors", "kept.safetensors", "optimizer.bin", "progress.json", "sha256.json"]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", FILES)
+def test_from_a_damaged_checkpoint_training_falls_back_by_one_epoch(tmp_path, caplog, name, damage):
+    training = Training(tmp_path, weight=1.0)
+    with training.checkpoints as kept:
+        training.write(epoch=1, keep=True)
+        training.weight = 2.0
+        training.write(epoch=2, keep=False)
+        DAMAGES[damage](kept.folder / "epoch-000002" / name)
+
+    again = Training(tmp_path, weight=7.0, run_id="second")
+    with again.checkpoints as kept:
+        progress = again.restore()
+        if (name, damage) == ("sha256.json", "gone"):  # as of earlier versions, which wrote none
+            assert (progress.epochs_done, again.weight) == (2, 2.0)
+            return
+        assert (progress.epochs_done, again.weight) == (1, 1.0)
+        assert names_in(kept.folder) == ["epoch-000001"]
+        kept.load_kept(again.model)
+        assert again.weight == 1.0
+    assert "epoch-000002 is damaged" in caplog.text
+    assert "goes on from epoch-000001" in caplog.text
+    assert "--resume never" in caplog.text
+
+
+def test_where_no_checkpoint_is_whole_training_begins_again_and_says_so(tmp_path, caplog):
+    training = Training(tmp_path, weight=1.0)
+    with training.checkpoints as kept:
+        for epoch in (1, 2):
+            training.write(epoch, keep=True)
+            cut(kept.folder / f"epoch-00000{epoch}" / "model.safetensors", 0.5)
+    again = Training(tmp_path, weight=7.0, run_id="second")
+    with again.checkpoints:
+        assert again.restore() == Progress([], 0, ["second"])
+    assert again.weight == 7.0
+    assert "goes on from the beginning" in caplog.text
+
+
+def test_a_damaged_result_is_no_result(tmp_path, caplog):
+    with Checkpoints(tmp_path, "training", resume=True) as kept:
+        kept.finish({"a": 1})
+        assert kept.result() == {"a": 1}
+        cut(kept.folder / "result.json", 0.5)
+        assert kept.result() is None
+    assert "result.json is damaged" in caplog.text
+
+
+def test_an_epoch_is_on_the_disk_before_an_earlier_one_is_removed(tmp_path, monkeypatch):
+    training, order = Training(tmp_path, weight=1.0), []
+    with training.checkpoints:
+        for epoch in (1, 2):
+            training.write(epoch, keep=True)
+        for owner, name in ((os, "fsync"), (os, "replace"), (checkpoints_module.shutil, "rmtree")):
+            real = getattr(owner, name)
+
+            def noted(*args, _real=real, _name=name, **options):
+                if not options:  # of what a killed process left behind, removed before all else
+                    order.append(_name)
+                return _real(*args, **options)
+
+            monkeypatch.setattr(owner, name, noted)
+        training.write(epoch=3, keep=True)
+    assert order == ["fsync"] * (len(FILES) + 1) + ["replace", "fsync", "rmtree"]
+
+
+def test_without_hard_links_kept_weights_are_copied(tmp_path, monkeypatch):
+    def refused(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    training = Training(tmp_path, weight=1.0)
+    with training.checkpoints as kept:
+        training.write(epoch=1, keep=True)
+        training.weight = 2.0
+        training.write(epoch=2, keep=False)
+        kept.load_kept(training.model)
+    assert training.weight == 1.0
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "error"),
+    [
+        (checkpoints_module, "save_file", SafetensorError("I/O error: No space left on device (os error 28)")),
+        (torch, "save", RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")),
+        (os, "fsync", OSError(errno.ENOSPC, "No space left on device")),
+    ],
+)
+def test_on_a_full_disk_the_last_whole_checkpoint_stays_and_nothing_beside_it(
+    tmp_path, monkeypatch, owner, name, error
+):
+    def full(*_, **__):
+        raise error
+
+    training = Training(tmp_path, weight=1.0)
+    with training.checkpoints as kept:
+        training.write(epoch=1, keep=True)
+        with monkeypatch.context() as patched:
+            patched.setattr(owner, name, full)
+            with pytest.raises(type(error)) as caught:
+                training.write(epoch=2, keep=True)
+        assert names_in(kept.folder) == ["epoch-000001"]
+        assert training.restore().epochs_done == 1
+    assert "FRACTURE_MAE_CACHE" in str(shortage(caught.value))
 
 
 def test_never_resuming_removes_earlier_checkpoints(tmp_path):

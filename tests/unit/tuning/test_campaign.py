@@ -98,6 +98,35 @@ def test_a_trial_that_fails_counts_and_the_campaign_goes_on(url):
     assert [trial.state.name for trial in trials_of(url)] == ["COMPLETE", "FAIL", "COMPLETE"]
 
 
+@pytest.mark.parametrize("writes", [False, True])
+def test_a_worker_that_was_suspended_takes_the_next_trial(url, caplog, writes):
+    campaign = open_campaign(url, 3, "sleeper", NOW)
+    study = campaign.study
+
+    def evaluate(trial):
+        x = trial.suggest_float("x", 0, 1)
+        if trial.number == 1:  # meanwhile others take its worker for dead
+            study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        if writes:
+            trial.set_user_attr("a", 1)
+        return (x,)
+
+    campaign.work(evaluate, lambda study, trial: None, Interruption())
+    assert [trial.state.name for trial in trials_of(url)] == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert "Trial 1 gave no sign of life" in caplog.text
+
+
+def test_another_error_of_the_study_is_not_passed_over(url, monkeypatch):
+    campaign = open_campaign(url, 1, "one", NOW)
+
+    def wrong(*_, **__):
+        raise ValueError("another")
+
+    monkeypatch.setattr(campaign.study, "optimize", wrong)
+    with pytest.raises(ValueError, match="another"):
+        done(campaign)
+
+
 def test_a_worker_that_started_before_the_campaign_ended_adds_nothing(url):
     first = open_campaign(url, 2, "first", NOW)
     done(first)

@@ -13,6 +13,8 @@ from filelock import FileLock
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from fracture_mae.data.reading.cache_folder import locked
+
 _KEPT = 16  # sets of contents that are remembered, the last used ones
 
 
@@ -102,15 +104,17 @@ class LinkStore:
         ids = sorted(set(ids))
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self._file(ids)
-        with FileLock(self.folder / f"{file.stem[0]}.lock"):  # else two processes would search the same
+        lock = FileLock(self.folder / f"{file.stem[0]}.lock")
+        with locked(lock) as may_write:  # else two processes would search the same
             stored = _read(file)
             if stored is None:
                 known = self._best_known(ids)
                 links = known.links if len(known.ids) == len(ids) else search(known)
                 stored = Searched(ids, links)
                 _write(stored, file)
-            os.utime(file)
-        self._forget_oldest()
+            if may_write:
+                os.utime(file)
+                self._forget_oldest()
         return stored.links
 
     def _file(self, ids: Sequence[str]) -> Path:

@@ -10,7 +10,7 @@ import pandas as pd
 from filelock import FileLock
 from tqdm import tqdm
 
-from fracture_mae.data.reading.cache_folder import cache_root
+from fracture_mae.data.reading.cache_folder import VARIABLE, cache_root, locked, refused
 from fracture_mae.data.reading.decoding import UnreadableImage, decode
 from fracture_mae.data.reading.encoding import UNKNOWN, encoding_of
 from fracture_mae.data.reading.identities import real_path
@@ -64,7 +64,7 @@ class ImageStore:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise FractureMaeError(
-                f"the cache folder {root} cannot be made: {error.strerror}. Name another in the variable FRACTURE_MAE_CACHE."
+                f"the cache folder {root} cannot be made: {error.strerror}. Name another in the variable {VARIABLE}."
             ) from None
 
     def add(self, files: pd.Series, num_workers: int | None) -> pd.DataFrame:
@@ -77,8 +77,10 @@ class ImageStore:
             Index sha256; columns row (of the middle square; -1 where unreadable), height, width, those of `Placement`, step_x and
             step_y (what left and top change by from one square to the next), those of `Encoding`, and reason (empty where readable).
         """
-        with self.lock:
-            known = self._mend()
+        with locked(self.lock) as may_write:
+            if not (may_write or self.list_file.exists()):
+                raise refused(self.list_file, "there is none, and none may be made")
+            known = self._mend() if may_write else self._read_list()
             missing = files[~files.index.isin(known.index)]
             self._decode(missing, self._n_stored(known), num_workers)
             return self._read_list().loc[files.index]

@@ -2,7 +2,8 @@
 
 import io
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -58,6 +59,14 @@ def _only_unreadable(decoder: Callable[..., np.ndarray]) -> Callable[..., np.nda
     return wrapped
 
 
+@cache
+def dicom_module() -> ModuleType:
+    """What reads DICOM, imported when it is needed: pydicom takes a while to load, and most data have none."""
+    from fracture_mae.data.reading import dicom
+
+    return dicom
+
+
 @_only_unreadable
 def decode(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The picture in a file's bytes as uint8 [height, width].
@@ -72,9 +81,7 @@ def decode(content: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     if not content:
         raise UnreadableImage("the file is empty")
     if is_dicom(content[:SIGNATURE]):
-        from fracture_mae.data.reading import dicom  # pydicom takes a while to load, and most data have none
-
-        return dicom.decode(content, max_pixels)
+        return dicom_module().decode(content, max_pixels)
     if content.startswith(jpeg.START):
         jpeg.check_header(content)
     if content.startswith(_NETPBM_IN_LETTERS) and content.count(b"#") > _MOST_COMMENTS:

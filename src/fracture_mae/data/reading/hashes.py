@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -81,7 +82,11 @@ def _recall(memory: Path) -> pd.DataFrame:
 
 
 def _remember(known: pd.DataFrame, memory: Path) -> None:
-    memory.parent.mkdir(parents=True, exist_ok=True)
     unfinished = memory.with_suffix(f".{os.getpid()}")
-    known.to_csv(unfinished, index=False)
-    unfinished.replace(memory)
+    try:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        known.to_csv(unfinished, index=False)
+        unfinished.replace(memory)
+    except OSError:  # full, or not ours to write: the files are read again the next time
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from fracture_mae.data.reading.cache_folder import cache_root
+from fracture_mae.data.reading.cache_folder import cache_root, link_or_copy
 from fracture_mae.errors import FractureMaeError, legible
 
 VARIABLE = "FRACTURE_MAE_IDENTITY_KEY"
@@ -146,7 +146,7 @@ def _make_key(file: Path) -> None:
     with NamedTemporaryFile(dir=file.parent, prefix=_FILE, delete=False) as made:  # readable by its owner alone
         made.write(secrets.token_bytes(_KEY_BYTES))
     try:
-        os.link(made.name, file)
+        link_or_copy(Path(made.name), file)
     except FileExistsError:
         pass
     finally:

@@ -1,3 +1,5 @@
+import errno
+import os
 from dataclasses import astuple
 
 import cv2
@@ -5,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fracture_mae.data.reading import cache
+from fracture_mae.data.reading import cache, cache_folder, identities
 from fracture_mae.data.reading.cache import ImageStore
 from fracture_mae.data.reading.encoding import UNKNOWN
 from fracture_mae.data.reading.placement import Placement
@@ -116,3 +118,35 @@ def test_a_cache_that_cannot_be_made_says_how_to_move_it(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(FractureMaeError, match="FRACTURE_MAE_CACHE"):
         ImageStore(tmp_path / "file" / "store", 16)
+
+
+def test_a_cache_that_may_only_be_read_is_read(store, pictures, monkeypatch):
+    known, missing = pictures.iloc[:3], pictures
+    store.add(known, 1)
+
+    def refused(*_, **__):
+        raise PermissionError(errno.EROFS, "Read-only file system", str(store.list_file))
+
+    monkeypatch.setattr(store.lock, "acquire", refused)
+    for owner, name in ((os, "truncate"), (store, "_append")):
+        monkeypatch.setattr(owner, name, refused)
+    assert brightness(store, store.add(known, 1)) == [10, 20, 30]
+    with pytest.raises(OSError) as caught:  # noqa: PT011
+        store.add(missing, 1)
+    monkeypatch.setenv("FRACTURE_MAE_CACHE", str(store.list_file.parent))
+    assert "FRACTURE_MAE_CACHE" in str(cache_folder.shortage(caught.value))
+    store.list_file.unlink()
+    with pytest.raises(FractureMaeError, match="there is none, and none may be made"):
+        store.add(known, 1)
+
+
+def test_without_hard_links_the_key_of_identities_is_copied(tmp_path, monkeypatch):
+    def refused(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    monkeypatch.delenv(identities.VARIABLE, raising=False)
+    first = identities.hashed("patient")
+    assert [each.name for each in (tmp_path / "cache").iterdir()] == ["identity.key"]
+    identities._key_in.cache_clear()
+    assert identities.hashed("patient") == first
