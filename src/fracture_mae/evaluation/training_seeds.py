@@ -49,7 +49,8 @@ def load(folder: Path) -> Iterator[tuple[int, FractureClassifier, Decision]]:
         FractureMaeError: one of them is damaged.
     """
     if (folder / _FOLDER).is_dir():
-        for place in sorted((folder / _FOLDER).iterdir(), key=lambda each: int(each.name)):
+        kept = [place for place in (folder / _FOLDER).iterdir() if place.name.isdecimal()]  # file managers add others
+        for place in sorted(kept, key=lambda each: int(each.name)):
             yield int(place.name), *classifier_model.load(place)
 
 

@@ -190,7 +190,7 @@ def _gallery(facts: Facts) -> list[Block]:
         return []
     told = (
         "One file of each X-ray, plain and under its map; answer and probability are those of this file. A cross marks the hottest "
-        "patch, green a box around a fracture, where boxes are given."
+        "patch, green a box around a fracture, where boxes are given. Small: the training X-rays nearest in what the head reads."
     )
     return [Prose(told), *cards]
 

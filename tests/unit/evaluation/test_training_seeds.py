@@ -73,6 +73,7 @@ def folder(tmp_path, tiny_mae):
 
 
 def test_they_come_back_in_their_order(folder):
+    (folder / "seeds" / ".DS_Store").write_bytes(b"")
     found = list(training_seeds.load(folder))
     assert [seed for seed, _, _ in found] == [9, 10]
     assert [float(network.head.weight.detach().mean()) for _, network, _ in found] == [9, 10]
