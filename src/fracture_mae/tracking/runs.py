@@ -32,6 +32,7 @@ from fracture_mae.data.types import Dataset
 from fracture_mae.errors import FractureMaeError, first_line, legible
 from fracture_mae.plots.pictures import contact_sheet
 from fracture_mae.processes import ranks
+from fracture_mae.processes.ending import ending_signals
 from fracture_mae.tracking import lineage, ownership, stores
 from fracture_mae.tracking.ownership import REASON_TAG
 from fracture_mae.tracking.plugin import EXPERIMENT, experiment_named
@@ -244,7 +245,7 @@ def run(entry_point: str, config: Config, name: str = "") -> Iterator[Run]:
     _quieten()
     stores.reach(mlflow.get_tracking_uri())
     active = _start(name or entry_point)
-    previous_handlers = {number: signal.signal(number, _raise_terminated) for number in _ending_signals()}
+    previous_handlers = {number: signal.signal(number, _raise_terminated) for number in ending_signals()}
     try:
         current = Run(active.info.run_id)
         if not ranks.is_led():  # or its leader, whose run it is, has done so
@@ -379,12 +380,6 @@ def _end_as_failed(run_id: str, error: BaseException) -> None:
             MlflowClient().set_terminated(run_id, "FAILED")
     except Exception as further:  # such as a disk that is full; what ended the run is worth more than this
         logger.warning("The run %s could not be closed as FAILED (%s); the next start will do it.", run_id, further)
-
-
-def _ending_signals() -> list[signal.Signals]:
-    """SIGTERM, and what a terminal sends that is closed, unless that is to be outlived, as under `nohup`."""
-    hangup = getattr(signal, "SIGHUP", None)
-    return [signal.SIGTERM, *([hangup] if hangup and signal.getsignal(hangup) == signal.SIG_DFL else [])]
 
 
 def _raise_terminated(number: int, _: object) -> None:

@@ -5,12 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-
-def _signals() -> list[int]:
-    """Ctrl-C, SIGTERM, and what a terminal sends that is closed, unless that is to be outlived, as under `nohup`."""
-    hangup = getattr(signal, "SIGHUP", None)
-    outlived = hangup is None or signal.getsignal(hangup) == signal.SIG_IGN
-    return [signal.SIGINT, signal.SIGTERM, *([] if outlived else [hangup])]
+from fracture_mae.processes.ending import ending_signals
 
 
 class Interruption:
@@ -25,7 +20,7 @@ class Interruption:
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "Interruption":
-        self._previous = {number: signal.signal(number, self._handle) for number in _signals()}
+        self._previous = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, *ending_signals())}
         return self
 
     def __exit__(self, *_: object) -> None:
