@@ -1,5 +1,9 @@
 """Measure on this machine how fast the project is, each figure beside its alternative, in turn."""
 
+import sys
+
+import click
+
 from entrypoints import entry_point
 from fracture_mae.config import Benchmark
 
@@ -31,12 +35,17 @@ def main(config: Benchmark) -> None:
                 {"model": mae.source, "data": dataset.name} | {f"machine.{key}": value for key, value in found.items()}
             )
             run.note(told)
-            print(report.header(told))
+            _say(report.header(told))
             for part in benchmarks.measure(measured):
-                print(report.rows(part))
+                _say(report.rows(part))
                 outcome.add(part)
-        print(f"\n{report.footer(outcome)}")
+        _say(f"\n{report.footer(outcome)}")
         run.report(report.findings(outcome, found, config.model_dump()))
+
+
+def _say(text: str) -> None:
+    """In colours on a terminal alone."""
+    print(text if sys.stdout.isatty() else click.unstyle(text))
 
 
 if __name__ == "__main__":
