@@ -1,30 +1,27 @@
 """What the entry points read of other projects, read before the first command: see `Workplace.python`."""
 
 import os
+from importlib import import_module
 
 os.environ["TQDM_DISABLE"] = "1"  # as the entry points set it where nobody looks, before tqdm is read
 
-import accelerate
-import cv2
-import matplotlib.pyplot
-import mlflow.pyfunc
-import mlflow.store.tracking.sqlalchemy_store
-import optuna
-import scipy.stats
-import skimage.metrics
-import sklearn.linear_model
-import torch
-import transformers.models.vit_mae.modeling_vit_mae
-
-__all__ = [
-    "accelerate",
-    "cv2",
-    "matplotlib",
-    "mlflow",
-    "optuna",
-    "scipy",
-    "skimage",
-    "sklearn",
-    "torch",
-    "transformers",
-]
+for _name in (
+    *("accelerate", "cv2", "imagecodecs", "jinja2", "markdown_it", "matplotlib.pyplot", "mlflow.pyfunc", "mlflow.data"),
+    *(
+        "mlflow.store.tracking.sqlalchemy_store",
+        "optuna.visualization.matplotlib",
+        "scipy.cluster.hierarchy",
+        "scipy.stats",
+    ),
+    *(
+        "simplejpeg",
+        "skimage.exposure",
+        "skimage.feature",
+        "skimage.metrics",
+        "sklearn.ensemble",
+        "sklearn.linear_model",
+    ),
+    *("sklearn.model_selection", "sklearn.svm", "tifffile", "torch", "transformers.models.beit.modeling_beit"),
+    *("transformers.models.vit.image_processing_pil_vit", "transformers.models.vit_mae.modeling_vit_mae"),
+):
+    import_module(_name)

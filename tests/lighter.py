@@ -13,7 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 
 WHITE = cv2.imencode(".png", np.full((8, 8), 255, np.uint8))[1].tobytes()
-_FOREIGN = 30  # pictures that are no X-rays
+FOREIGN = 30  # pictures that are no X-rays
 
 
 def undrawn(figure: Figure) -> bytes:
@@ -29,6 +29,6 @@ def lighter() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(plots, "png", undrawn)
-        monkeypatch.setattr(gate_fitting, "_FEWEST_FOREIGN", _FOREIGN)
-        monkeypatch.setattr(gate_fitting, "_MOST_FOREIGN", _FOREIGN)
+        monkeypatch.setattr(gate_fitting, "_FEWEST_FOREIGN", FOREIGN)
+        monkeypatch.setattr(gate_fitting, "_MOST_FOREIGN", FOREIGN)
         yield

@@ -16,13 +16,14 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tests.lighter import undrawn
+from tests.lighter import FOREIGN, undrawn
 
 PROJECT = Path(__file__).resolve().parents[1]
 DATA = "synthetic:n_xrays=60,size=96"
 # Digits are compared, so nothing hangs on what the processor can do; threads are set in each workplace.
 SMALL = {"data_dir": DATA, "image_size": "32", "precision": "fp32", "device": "cpu"}
 
+_FIT_GATES = ("entrypoints.train_classifier", "entrypoints.tune")
 # A process that has read the libraries, ten seconds' work, and forks another for each command.
 _WARM = multiprocessing.get_context("forkserver")
 _WARM.set_forkserver_preload(["tests.libraries"])
@@ -155,6 +156,9 @@ def _run_module(
     sys.dont_write_bytecode = False  # the next command in this workplace need not compile it again
     if not draws:
         import_module("fracture_mae.plots").png = undrawn
+        if arguments[0] in _FIT_GATES:
+            fitting = import_module("fracture_mae.evaluation.gate_fitting")
+            fitting._FEWEST_FOREIGN = fitting._MOST_FOREIGN = FOREIGN
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 

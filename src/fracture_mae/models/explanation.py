@@ -19,8 +19,8 @@ from fracture_mae.models.encoders.network import FREE_OF_PLACE
 from fracture_mae.models.pooling import MEANING
 
 RELEVANCE = "Relevance of the patch to the logit"
-_NOTED = "fracture_mae_noted"
 _notes = threading.local()  # of each thread, the attention of the layers, from the first one on
+_NOTED = f"fracture_mae_noted_{id(_notes)}"  # a served model that carries another version of this module has its own
 _one_at_a_time = threading.Lock()
 
 

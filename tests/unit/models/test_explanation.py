@@ -1,6 +1,7 @@
 """Maps of classifiers whose answers hang on places that are known."""
 
 import copy
+import importlib.util
 import threading
 
 import numpy as np
@@ -112,3 +113,14 @@ def test_a_request_in_another_thread_meanwhile_is_answered_and_not_noted(tiny_ma
     found = explanation.relevance(network, pixels)[1]
     np.testing.assert_allclose(answers[0].detach(), expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(found, plain)
+
+
+def test_another_version_of_it_in_the_same_python_notes_its_own(tiny_mae):
+    network = of_mae(tiny_mae, "mean")
+    pixels = pictures(2, network.image_size)
+    expected = explanation.relevance(network, pixels)[1]
+    found = importlib.util.find_spec(explanation.__name__)
+    other = importlib.util.module_from_spec(found)
+    found.loader.exec_module(other)
+    for each in (explanation, other, explanation):
+        np.testing.assert_array_equal(each.relevance(network, pixels)[1], expected)
