@@ -49,9 +49,10 @@ def start(workplace: Path, entry_point: str, *options: str) -> mlflow.entities.R
 
 def folder_of(workplace: Path, trained: mlflow.entities.Run) -> Path:
     """Where the classifier that a run has registered lies."""
-    uri = trained.data.tags["registered"]
-    fetched = mlflow.artifacts.download_artifacts(uri, tracking_uri=f"sqlite:///{workplace / 'mlflow.db'}")
-    return Path(fetched) / "artifacts" / "network"
+    client = mlflow.MlflowClient(f"sqlite:///{workplace / 'mlflow.db'}")
+    _, name, version = trained.data.tags["registered"].split("/")
+    model = client.get_logged_model(client.get_model_version(name, version).source.removeprefix("models:/"))
+    return Path(model.artifact_location.removeprefix("file://")) / "artifacts" / "network"
 
 
 def shares_refused(folder: Path) -> dict[str, float]:

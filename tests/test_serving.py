@@ -167,7 +167,8 @@ def test_what_is_no_xray_is_answered_but_not_accepted(server, chain):
     others, own = body["predictions"][: len(pictures)], body["predictions"][len(pictures) :]
     # 42 training X-rays: of hundreds more is to be expected, see tests of the gate
     assert sum(answer["accepted"] for answer in others) <= 0.2 * len(others)
-    assert sum(answer["accepted"] for answer in own) >= 18  # of 20, where 1 % is to be refused
+    assert len(own) > 10  # alone, this file of tests has 11, beside others 20
+    assert sum(answer["accepted"] for answer in own) >= 0.9 * len(own)  # where 1 % is to be refused
     for answer in body["predictions"]:
         assert answer["label"] in ("fractured", "not fractured")
         assert 0 <= answer["probability"] <= 1
