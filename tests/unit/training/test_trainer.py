@@ -355,31 +355,6 @@ def test_killed_at_any_moment_and_resumed_ends_as_never_killed(tmp_path):
     assert_close(killed, whole, rtol=0, atol=1e-6)
 
 
-# Files by label and X-ray: fractured 3 + 1, not fractured 2 + 1 + 1 + 1.
-FREQUENCIES = {
-    "class": [1 / 8] * 4 + [1 / 10] * 5,
-    "xray": [1 / 18] * 3 + [1 / 6] + [1 / 12] * 2 + [1 / 6] * 3,
-    "xray_class": [1 / 12] * 3 + [1 / 4] + [1 / 16] * 2 + [1 / 8] * 3,
-}
-
-
-@pytest.mark.parametrize("sampler", FREQUENCIES)
-def test_how_often_files_are_drawn(xrays, sampler):
-    order, rng = visiting_order(xrays, sampler), np.random.default_rng(0)
-    drawn = np.concatenate([order(rng) for _ in range(4000)])
-    assert len(drawn) == 4000 * len(xrays)
-    assert np.bincount(drawn) / len(drawn) == pytest.approx(
-        FREQUENCIES[sampler], abs=0.01
-    )  # over 4 standard deviations
-
-
-def test_the_file_sampler_shuffles(xrays):
-    order = visiting_order(xrays, "file")
-    first, again, other = (order(np.random.default_rng(seed)) for seed in (0, 0, 1))
-    assert sorted(first) == list(range(9))
-    assert first.tolist() == again.tolist() != other.tolist()
-
-
 @pytest.mark.parametrize(("has_bf16", "expected"), [(True, "bf16"), (False, "no")])
 @pytest.mark.usefixtures("_no_accelerator")
 def test_auto_precision_is_what_the_processor_has(monkeypatch, has_bf16, expected):
