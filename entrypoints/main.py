@@ -6,6 +6,10 @@ from fracture_mae.config import Main
 
 @entry_point(Main)
 def main(config: Main) -> None:
+    from fracture_mae.tracking import warm_processes
+
+    if config.env_manager == "local":
+        warm_processes.start()  # before MLflow is read
     from fracture_mae.stages.chain import chain, name_of
     from fracture_mae.tracking import runs
 

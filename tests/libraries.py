@@ -1,27 +1,7 @@
-"""What the entry points read of other projects, read before the first command: see `Workplace.python`."""
+"""The libraries of the entry points, as they are read where nobody looks at progress bars; see `Workplace.python`."""
 
 import os
-from importlib import import_module
 
-os.environ["TQDM_DISABLE"] = "1"  # as the entry points set it where nobody looks, before tqdm is read
+os.environ["TQDM_DISABLE"] = "1"  # before tqdm is read
 
-for _name in (
-    *("accelerate", "cv2", "imagecodecs", "jinja2", "markdown_it", "matplotlib.pyplot", "mlflow.pyfunc", "mlflow.data"),
-    *(
-        "mlflow.store.tracking.sqlalchemy_store",
-        "optuna.visualization.matplotlib",
-        "scipy.cluster.hierarchy",
-        "scipy.stats",
-    ),
-    *(
-        "simplejpeg",
-        "skimage.exposure",
-        "skimage.feature",
-        "skimage.metrics",
-        "sklearn.ensemble",
-        "sklearn.linear_model",
-    ),
-    *("sklearn.model_selection", "sklearn.svm", "tifffile", "torch", "transformers.models.beit.modeling_beit"),
-    *("transformers.models.vit.image_processing_pil_vit", "transformers.models.vit_mae.modeling_vit_mae"),
-):
-    import_module(_name)
+import fracture_mae.tracking.libraries  # noqa: F401

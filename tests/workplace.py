@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import runpy
 import shutil
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from fracture_mae.tracking.warm_processes import Forked, become
 from tests.lighter import FOREIGN, undrawn
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -82,7 +82,7 @@ class Workplace:
             returncode = self._fork(command, outputs).wait()
             return subprocess.CompletedProcess(command, returncode, *(each.read_text() for each in outputs))
 
-    def start_python(self, entry_point: str, **parameters: object) -> "Forked":
+    def start_python(self, entry_point: str, **parameters: object) -> Forked:
         """The same, but only started; all that it says in output.txt."""
         output = self.root / "output.txt"
         output.unlink(missing_ok=True)
@@ -102,11 +102,10 @@ class Workplace:
                 **options,
             )
 
-    def _fork(self, command: list[str], outputs: Sequence[Path]) -> "Forked":
+    def _fork(self, command: list[str], outputs: Sequence[Path]) -> Forked:
         process = _WARM.Process(
             target=_run_module, args=(command[2:], self.root, self.environment, outputs, self.draws)
         )
-        process.start()
         return Forked(process)
 
     def _run(self, command: list[str], cwd: Path | None = None) -> subprocess.CompletedProcess:
@@ -115,51 +114,23 @@ class Workplace:
         )
 
 
-class Forked:
-    """A process of `Workplace.start_python`, as far as tests need it like a `Popen`."""
-
-    def __init__(self, process: multiprocessing.Process):
-        self._process = process
-        self.pid = process.pid
-
-    @property
-    def returncode(self) -> int | None:
-        return self._process.exitcode
-
-    def poll(self) -> int | None:
-        return self.returncode
-
-    def wait(self, timeout: float | None = None) -> int:
-        self._process.join(timeout)
-        assert self.returncode is not None, f"still running after {timeout} s"
-        return self.returncode
-
-    def send_signal(self, number: int) -> None:
-        os.kill(self.pid, number)
-
-
 def _run_module(
     arguments: list[str], cwd: Path, environment: Mapping[str, str], outputs: Sequence[Path], draws: bool
 ) -> None:
-    """Become `python -m MODULE …` in `cwd`, in a process group of its own, with these variables and outputs."""
-    os.setsid()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Become `python -m MODULE …` of the project in `cwd`, with these variables and outputs."""
     for stream, file in zip((sys.stdout, sys.stderr), outputs, strict=True):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream.fileno())
-    os.chdir(cwd)
-    os.environ.clear()
-    os.environ.update(environment)
     for name in [each for each in sys.modules if each.partition(".")[0] == "fracture_mae"]:
         del sys.modules[name]  # MLflow has read it, as its plugin, from where it is installed
-    module, *sys.argv[1:] = arguments
+    module, *arguments = arguments
     sys.path[:0] = [str(cwd), str(cwd / "src")]
     sys.dont_write_bytecode = False  # the next command in this workplace need not compile it again
     if not draws:
         import_module("fracture_mae.plots").png = undrawn
-        if arguments[0] in _FIT_GATES:
+        if module in _FIT_GATES:
             fitting = import_module("fracture_mae.evaluation.gate_fitting")
             fitting._FEWEST_FOREIGN = fitting._MOST_FOREIGN = FOREIGN
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    become(module, arguments, cwd, environment)
 
 
 def command_of(entry_point: str, parameters: dict[str, object]) -> list[str]:

@@ -5,7 +5,9 @@ run of this project's folder keeps MLflow's own behaviour.
 """
 
 import inspect
+import logging
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from importlib.abc import MetaPathFinder
@@ -86,7 +88,7 @@ def install_backend(loader: ModuleType) -> None:
     """Have `mlflow run` take `Backend` for its local backend, if MLflow still has one of the shape that is known."""
     try:
         local = loader.MLFLOW_BACKENDS["local"]
-        if tuple(inspect.signature(local.run).parameters) == _RUN_OF_A_BACKEND:
+        if not _is_installed(loader) and tuple(inspect.signature(local.run).parameters) == _RUN_OF_A_BACKEND:
             loader.MLFLOW_BACKENDS["local"] = _backend(local)
     except (AttributeError, KeyError, TypeError, ValueError):
         return
@@ -104,7 +106,7 @@ def _backend(local: type) -> type:
         """Without a manager named, a run of this project takes the environment that MLflow is in.
 
         The entry point itself logs all parameters, as they are really used, so they are not logged as they were typed before. A
-        run that cannot be started ends as FAILED.
+        run that cannot be started ends as FAILED. Where a process has read the libraries, a run is a fork of it.
         """
 
         def run(
@@ -121,9 +123,15 @@ def _backend(local: type) -> type:
                 return super().run(
                     project_uri, entry_point, params, version, backend_config, tracking_uri, experiment_id
                 )
+            from mlflow.projects import utils
+
+            from fracture_mae.tracking import warm_processes
+
             params = resolved(params)
             settings, run_id = self.prepare(project_uri, entry_point, params, version, backend_config, experiment_id)
             try:
+                if warm_processes.started() and settings[utils.PROJECT_ENV_MANAGER] == "local":
+                    return _forked(project_uri, entry_point, params, run_id, experiment_id)
                 return super().run(project_uri, entry_point, params, version, settings, tracking_uri, experiment_id)
             except BaseException as error:
                 _end_as_failed(run_id, entry_point, error)
@@ -158,6 +166,20 @@ def _backend(local: type) -> type:
             return settings, settings[run_key]
 
     return Backend
+
+
+def _forked(uri: str, entry_point: str, params: Mapping[str, Any], run_id: str, experiment_id: str) -> Any:
+    """Run an entry point's command of MLproject in a fork of the process that has read the libraries."""
+    from mlflow.projects import _project_spec, utils
+    from mlflow.projects.submitted_run import LocalSubmittedRun
+
+    from fracture_mae.tracking import warm_processes
+
+    command = _project_spec.load_project(uri).get_entry_point(entry_point).compute_command(params, None)
+    logging.getLogger("mlflow.projects").info("=== Running command '%s' in run with ID '%s' ===", command, run_id)
+    _python, _m, module, *arguments = shlex.split(command)
+    variables = utils.get_run_env_vars(run_id, experiment_id)
+    return LocalSubmittedRun(run_id, warm_processes.run(module, arguments, Path(uri), variables))
 
 
 def resolved(params: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
+from mlflow.projects.backend import loader
 
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.tracking.plugin import put_on_path
+from fracture_mae.tracking.plugin import install_backend, put_on_path
 from fracture_mae.tracking.runs import REASON_TAG, Run
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -54,6 +55,7 @@ class Chain:
     def __init__(self, parent: Run, env_manager: str):
         self.parent = parent
         self.env_manager = env_manager
+        install_backend(loader)  # which MLflow's own environments lack, where this project is not installed
 
     def run(self, entry_point: str, parameters: Mapping[str, Any]) -> Step:
         """Run an entry point to its end.

@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.projects.backend import loader
 from mlflow.projects.backend.local import LocalBackend
 
-from fracture_mae.tracking import command_checks, ownership, plugin
+from fracture_mae.tracking import command_checks, ownership, plugin, warm_processes
 from fracture_mae.tracking.plugin import (
     ExperimentProvider,
     experiment_named,
@@ -121,6 +121,26 @@ def test_a_run_that_cannot_be_started_ends_as_failed(store):
     (run,) = store.search_runs(["0"])
     assert (run.info.status, run.info.run_name) == ("FAILED", "main")
     assert run.data.tags["failure_reason"] == "MlflowException: there is no conda"
+
+
+def test_a_step_of_a_chain_is_a_fork_of_the_process_that_has_read_the_libraries(store, monkeypatch):
+    calls = []
+    monkeypatch.setattr(warm_processes, "started", lambda: True)
+    monkeypatch.setattr(warm_processes, "run", lambda *given: calls.append(given) or SimpleNamespace(wait=lambda: 3))
+    submitted = run_by(LocalBackend, str(PROJECT), "local", data_dir="/data/a 'b $c", seed=3)
+    ((module, arguments, cwd, variables),) = calls
+    assert (module, cwd) == ("entrypoints.main", PROJECT)
+    assert arguments == ["--data-dir", "/data/a 'b $c", "--seed", "3"]
+    assert variables["MLFLOW_RUN_ID"] == submitted.run_id
+    assert variables["MLFLOW_EXPERIMENT_ID"] == "0"
+    assert store.get_run(submitted.run_id).data.tags["mlflow.project.entryPoint"] == "main"
+    assert submitted.wait() is False  # its exit status was not 0
+
+
+def test_an_environment_of_mlflow_is_its_own_to_start(store, monkeypatch):
+    monkeypatch.setattr(warm_processes, "started", lambda: True)
+    _, settings = run_by(Recording, str(PROJECT), "uv")
+    assert settings[MANAGER] == "uv"
 
 
 def test_what_the_user_names_is_kept_where_a_run_cannot_be_started(store):

@@ -9,7 +9,7 @@ from entrypoints.main import main
 from fracture_mae.config import DataOptions, Main
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.stages import chain
-from fracture_mae.tracking import projects
+from fracture_mae.tracking import projects, warm_processes
 from fracture_mae.tracking.projects import Step
 from fracture_mae.tracking.runs import REASON_TAG
 
@@ -132,6 +132,7 @@ class Steps:
 
 def test_every_option_reaches_the_steps_it_is_for(store, monkeypatch):
     monkeypatch.setattr(chain, "Chain", Steps)
+    monkeypatch.setattr(warm_processes, "start", lambda: None)  # or this very process would lead forks from now on
     options = ["--nproc", "2", "--recipe", "original", "--mae-epochs", "3", "--classifier-epochs", "4", "--seed", "7"]
     done = CliRunner().invoke(main, [*options, "--n-draws", "150"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
@@ -157,3 +158,12 @@ def test_a_chain_is_named_by_what_tells_it_apart(data_dir, data):
     assert (
         chain.name_of(Main(data_dir=data_dir, recipe="original")) == f"main (facebook/vit-mae-base, original, {data})"
     )
+
+
+@pytest.mark.parametrize(("manager", "is_read"), [("local", True), ("uv", False)])
+def test_libraries_are_read_beforehand_for_steps_of_this_environment(store, monkeypatch, manager, is_read):
+    monkeypatch.setattr(chain, "Chain", Steps)
+    started = []
+    monkeypatch.setattr(warm_processes, "start", lambda: started.append(True))
+    CliRunner().invoke(main, ["--env-manager", manager], catch_exceptions=False)
+    assert bool(started) == is_read
