@@ -44,7 +44,7 @@ class Promotion:
     comparison: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f"{'promoted to champion' if self.promoted else 'not promoted'}: {self.reason}"
+        return f"{registry.PROMOTED if self.promoted else 'not promoted'}: {self.reason}"
 
     def report(self) -> Report:
         """The decision as `promotion.json`, and its numbers as metrics."""
@@ -53,7 +53,7 @@ class Promotion:
         return Report(
             metrics={name: value for name, value in numbers.items() if value is not None},
             documents={"promotion.json": asdict(self) | {"winner": self.winner, "loser": self.loser}},
-            tags={"promotion": str(self), "promotion.winner": str(self.winner), "promotion.loser": str(self.loser)},
+            tags={registry.PROMOTION: str(self), "promotion.winner": str(self.winner), "promotion.loser": str(self.loser)},
         )
 
     @property
@@ -93,6 +93,10 @@ def consider(
     if obstacle := challenge.below_floor(report, split):
         return Promotion(False, obstacle, **versions)
     beaten = challenge.beaten_by(report, split)
+    gone = ""
+    if found is None:
+        found = registry.former_champion(but=loaded.version)
+        gone = "there is no champion any more, so it was compared with the last one that is left: " if found else ""
     if found is None:
         auroc = report.metrics[f"{split}/xray/auroc"]
         return Promotion(True, f"the first one; AUROC per X-ray on {split} {auroc:.3f}{beaten}", **versions)
@@ -100,7 +104,8 @@ def consider(
         champion = registered_models.open_classifier(f"models:/{registry.CLASSIFIER}/{found.version}")
         common = _common(loaded, champion, dataset)
     except FractureMaeError as obstacle:
-        return Promotion(False, f"no comparison with the champion, version {found.version}: {obstacle}", **versions)
+        reason = f"{gone}no comparison with the champion, version {found.version}: {obstacle}"
+        return Promotion(False, reason, **versions)
     mine = report.tables[f"{split}/predictions.csv"]
     mine = mine[mine["group"].isin(common)]
     theirs = _predictions(champion, mine, dataset, config, accelerator)
@@ -112,7 +117,7 @@ def consider(
     comparison = challenge.compare(mine, loaded.decision, theirs, champion.decision, config)
     comparison |= {"look": look, "split": split, "test_fingerprint": test}
     better = challenge.is_better(comparison, config.promote_margin, confidence, config.promote_floor)
-    reason = challenge.in_words(comparison, champion_version, config) + beaten
+    reason = gone + challenge.in_words(comparison, str(found.version), config) + beaten
     return Promotion(better, reason, **versions, comparison=comparison)
 
 
@@ -122,7 +127,7 @@ def carry_out(promotion: Promotion, loaded: LoadedClassifier, report: Report, da
         return
     tags = _judged(loaded, report, dataset, run_id)
     if promotion.challenger:
-        tags |= {"promotion": promotion, "promotion.run": run_id}
+        tags |= {registry.PROMOTION: promotion, "promotion.run": run_id}
     if promotion.promoted:
         tags[PREVIOUS] = promotion.champion or "none"
     registry.tag_version(registry.CLASSIFIER, loaded.version, tags)

@@ -19,6 +19,7 @@ from fracture_mae.tracking import stores
 
 MAE, CLASSIFIER = "xray-mae", "fracture-classifier"
 CHALLENGER, CHAMPION = "challenger", "champion"
+PROMOTION, PROMOTED = "promotion", "promoted to champion"  # tag of a version, and how its value begins where it won
 
 LONGEST_DESCRIPTION = 5000  # characters: the column of MLflow's own databases, which PostgreSQL enforces
 NETWORK = "network"  # the network's folder among a model's artifacts
@@ -212,6 +213,13 @@ def add_look(test: str, number: str) -> None:
     """Remember that a version was compared on these test X-rays."""
     looks = sorted(looks_at(test) | {number}, key=int)
     MlflowClient().set_registered_model_tag(CLASSIFIER, _LOOKS + test, " ".join(looks))
+
+
+def former_champion(but: str) -> ModelVersion | None:
+    """The latest version of the classifier that was once promoted and is there still, other than version `but`."""
+    found = MlflowClient().search_model_versions(f"name = '{CLASSIFIER}'")
+    former = [each for each in found if each.tags.get(PROMOTION, "").startswith(PROMOTED) and str(each.version) != but]
+    return max(former, key=lambda each: int(each.version), default=None)
 
 
 def promote(number: str) -> None:

@@ -195,6 +195,30 @@ def test_there_is_a_way_back_without_a_champion(versions):
     assert versions.champion == first
 
 
+@pytest.mark.parametrize(("probability", "wins"), [(RANDOM, False), (PERFECT, True)], ids=["worse", "better"])
+def test_where_the_champion_was_deleted_the_one_before_it_is_to_be_beaten(versions, probability, wins):
+    lucky = RANDOM.copy()
+    lucky[1] = 0.61
+    before, deleted, new = versions.add(lucky), versions.add(PERFECT), versions.add(probability)
+    versions.evaluate(before)
+    versions.evaluate(deleted)
+    versions.store.delete_model_version(NAME, deleted)
+    verdict = versions.evaluate(new)
+    assert versions.champion == (new if wins else None)
+    assert "there is no champion any more, so it was compared with the last one that is left: AUROC" in str(verdict)
+    assert "of the champion, version 1" in str(verdict)
+    assert promote.roll_back(before).startswith("champion is version 1")
+
+
+def test_where_the_champion_was_deleted_the_one_before_it_comes_back_by_itself(versions):
+    before, deleted = versions.add(RANDOM), versions.add(PERFECT)
+    versions.evaluate(before)
+    versions.evaluate(deleted)
+    versions.store.delete_model_version(NAME, deleted)
+    assert "the first one" in str(versions.evaluate(before))
+    assert versions.champion == before
+
+
 def test_what_cannot_be_loaded_does_not_become_champion(versions, monkeypatch):
     first, second = versions.add(RANDOM), versions.add(PERFECT)
     versions.evaluate(first)
