@@ -36,13 +36,14 @@ def classification_report(
         label,
         decide(probability, threshold),
         labels=[0, 1],
-        target_names=list(label_names),
+        target_names=["0", "1"],  # a class may have the name of another row
         output_dict=True,
         zero_division=0,
         sample_weight=weight,
     )
     report["accuracy"] = {"f1-score": report["accuracy"], "support": report["macro avg"]["support"]}
     table = pd.DataFrame(report).T[["precision", "recall", "f1-score", "support"]]
+    table.index = [*label_names, *table.index[2:]]
     return table if weight is not None else table.astype({"support": int})
 
 

@@ -29,6 +29,15 @@ def test_classification_report_is_that_of_scikit_learn():
     np.testing.assert_allclose(report.loc["weighted avg"], [13 / 15, 0.8, 0.8, 5])
 
 
+@pytest.mark.parametrize("names", [("accuracy", "macro avg"), ("0", "weighted avg"), ("label", "accuracy")])
+def test_a_class_may_be_called_like_a_row_of_the_classification_report(names):
+    report = scores.classification_report(LABEL, PROBABILITY, 0.5, names)
+    assert report.index.tolist() == [*names, "accuracy", "macro avg", "weighted avg"]
+    np.testing.assert_allclose(report.iloc[0], [1, 2 / 3, 0.8, 3])
+    np.testing.assert_allclose(report.iloc[1], [2 / 3, 1, 0.8, 2])
+    np.testing.assert_allclose(report.iloc[2], [np.nan, np.nan, 0.8, 5])
+
+
 def test_classification_report_of_one_class_has_the_same_rows():
     report = scores.classification_report([1, 1], [0.6, 0.9], 0.5, NAMES)
     assert report.index.tolist() == [*NAMES, "accuracy", "macro avg", "weighted avg"]
