@@ -13,11 +13,6 @@ from typing import Any
 
 import click
 
-# Python's file names are ASCII under LANG=C where PYTHONUTF8 is 0, and libraries fail at any other letter of a path.
-if sys.getfilesystemencoding() == "ascii" and sys.orig_argv[1:2] == ["-m"]:
-    os.environ["PYTHONUTF8"] = "1"
-    os.execv(sys.executable, sys.orig_argv)
-
 # Threads that wait must not spin: on a machine whose cores do other work too, training is up to twenty times slower if they do.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Figures are drawn without a window; a notebook's kernel names a backend that is there in the kernel alone.
@@ -34,6 +29,8 @@ from fracture_mae.data.reading.cache_folder import shortage
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.processes import output, ranks
 
+if sys.orig_argv[1:2] == ["-m"]:
+    output.name_any_file()
 output.outlive_readers()
 if ranks.under_launcher():
     ranks.behave()

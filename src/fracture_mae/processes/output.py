@@ -26,6 +26,16 @@ class Unread:
         return getattr(self._stream, name)
 
 
+def name_any_file() -> None:
+    """Start this command anew in Python's UTF-8 mode, where names of files are ASCII, as under LANG=C where PYTHONUTF8 is 0.
+
+    Libraries fail at any other letter of a path.
+    """
+    if sys.getfilesystemencoding() == "ascii":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, sys.orig_argv)
+
+
 def outlive_readers() -> None:
     """Let standard output and error replace letters that they have not, and end nothing when they cannot be written.
 

@@ -68,6 +68,9 @@ def _sentences() -> Iterator[None]:
 def _check_store(params: Mapping[str, Any]) -> None:
     if not is_this_project(params.get("uri", "")):
         return
+    from fracture_mae.processes import output
+
+    output.name_any_file()
     import mlflow
 
     from fracture_mae.errors import FractureMaeError
@@ -90,6 +93,9 @@ def _check_served(params: Mapping[str, Any]) -> None:
     uri = params.get("model_uri") or ""
     if not uri.startswith(tuple(f"models:/{name}{end}" for name in _MODELS for end in "/@")):
         return
+    from fracture_mae.processes import output
+
+    output.name_any_file()
     import mlflow
 
     from fracture_mae.errors import FractureMaeError

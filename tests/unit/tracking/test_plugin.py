@@ -230,6 +230,26 @@ def test_mlflow_run_looks_at_the_store_before_it_begins(store, another_project):
     assert len(begun) == 2
 
 
+@pytest.mark.parametrize(
+    ("before", "name", "given"),
+    [
+        (command_checks.before_running, "run", ["--uri", str(PROJECT)]),
+        (command_checks.before_serving, "serve", ["--model_uri", "models:/fracture-classifier/1"]),
+    ],
+)
+def test_mlflow_begins_anew_where_names_of_files_are_ascii(before, name, given, store, another_project, monkeypatch):
+    command = command_of(lambda **_: None, given[0].strip("-"), "experiment_id", "experiment_name")
+    before(SimpleNamespace(**{name: command}))
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "ascii")
+    monkeypatch.setenv("PYTHONUTF8", "0")
+    begun = []
+    monkeypatch.setattr(os, "execv", lambda *given: begun.append((*given, os.environ["PYTHONUTF8"])))
+    CliRunner().invoke(command, given)
+    assert begun == [(sys.executable, sys.orig_argv, "1")]
+    CliRunner().invoke(command, [given[0], another_project])
+    assert len(begun) == 1
+
+
 def test_mlflow_serve_says_where_a_model_was_looked_for(store, tmp_path, monkeypatch):
     command = command_of(lambda **_: None, "model_uri")
     command_checks.before_serving(SimpleNamespace(serve=command))
