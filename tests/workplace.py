@@ -1,5 +1,7 @@
 """A copy of the project in which commands run as a user types them, with a store and a cache of their own."""
 
+import atexit
+import contextlib
 import multiprocessing
 import os
 import shutil
@@ -9,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -34,6 +37,16 @@ def _heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+@cache
+def empty_database() -> Path:
+    """MLflow's, made once, because its tables take seconds."""
+    folder = Path(tempfile.mkdtemp(prefix="fracture-mae-database-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with contextlib.chdir(folder):
+        MlflowClient(f"sqlite:///{folder}/mlflow.db").search_experiments()
+    return folder / "mlflow.db"
+
+
 class Workplace:
     """The files that `mlflow run` needs, in a folder that git knows nothing of.
 
@@ -53,8 +66,14 @@ class Workplace:
             "MLFLOW_DISABLE_TELEMETRY": "true",
         }
 
-    def create(self) -> "Workplace":
+    def create(self, *, database: bool = True) -> "Workplace":
+        """Copy the files.
+
+        database: whether there is one of MLflow's already, empty; else the first command makes it.
+        """
         self.root.mkdir()
+        if database:
+            shutil.copy(empty_database(), self.root)
         for name in ("MLproject", "conda.yaml"):
             shutil.copy2(PROJECT / name, self.root)
         for name in ("entrypoints", "benchmarks", "src/fracture_mae"):

@@ -6,25 +6,17 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
-
-@pytest.fixture(scope="session")
-def _empty_database(tmp_path_factory):
-    """Made once, because its tables take seconds."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.chdir(folder)
-        MlflowClient(f"sqlite:///{folder}/mlflow.db").search_experiments()
-    return folder / "mlflow.db"
+from tests.workplace import empty_database
 
 
 @pytest.fixture
-def store(_empty_database, tmp_path, monkeypatch):
+def store(tmp_path, monkeypatch):
     """An empty store in the working folder, `tmp_path`; yields its client."""
     for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("mlflow.tracking.fluent._active_experiment_id", None)  # of an earlier test
     monkeypatch.chdir(tmp_path)
-    shutil.copy(_empty_database, tmp_path)
+    shutil.copy(empty_database(), tmp_path)
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
     yield MlflowClient()
     while mlflow.active_run():

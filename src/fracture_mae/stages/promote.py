@@ -53,7 +53,11 @@ class Promotion:
         return Report(
             metrics={name: value for name, value in numbers.items() if value is not None},
             documents={"promotion.json": asdict(self) | {"winner": self.winner, "loser": self.loser}},
-            tags={registry.PROMOTION: str(self), "promotion.winner": str(self.winner), "promotion.loser": str(self.loser)},
+            tags={
+                registry.PROMOTION: str(self),
+                "promotion.winner": str(self.winner),
+                "promotion.loser": str(self.loser),
+            },
         )
 
     @property
