@@ -6,10 +6,11 @@ from fracture_mae.config import Compare
 
 @entry_point(Compare)
 def main(config: Compare) -> None:
-    from fracture_mae.stages.compare import compare
     from fracture_mae.tracking import runs
 
     with runs.run("compare", config) as run:
+        from fracture_mae.stages.compare import compare
+
         print(compare(config, run))
 
 

@@ -6,10 +6,11 @@ from fracture_mae.config import Evaluate
 
 @entry_point(Evaluate)
 def main(config: Evaluate) -> None:
-    from fracture_mae.stages.evaluate import evaluate
     from fracture_mae.tracking import runs
 
     with runs.run("evaluate", config) as run:
+        from fracture_mae.stages.evaluate import evaluate
+
         print(evaluate(config, run))
 
 

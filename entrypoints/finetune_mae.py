@@ -6,10 +6,11 @@ from fracture_mae.config import FinetuneMae
 
 @entry_point(FinetuneMae)
 def main(config: FinetuneMae) -> None:
-    from fracture_mae.stages.finetune import finetune_mae
     from fracture_mae.tracking import runs
 
     with runs.run("finetune_mae", config) as run:
+        from fracture_mae.stages.finetune import finetune_mae
+
         print(finetune_mae(config, run))
 
 

@@ -6,10 +6,11 @@ from fracture_mae.config import Predict
 
 @entry_point(Predict)
 def main(config: Predict) -> None:
-    from fracture_mae.stages.predict import predict
     from fracture_mae.tracking import runs
 
     with runs.run("predict", config) as run:
+        from fracture_mae.stages.predict import predict
+
         print(predict(config, run))
 
 

@@ -6,10 +6,11 @@ from fracture_mae.config import ReconstructBaseline
 
 @entry_point(ReconstructBaseline)
 def main(config: ReconstructBaseline) -> None:
-    from fracture_mae.stages.reconstruct import reconstruct_baseline
     from fracture_mae.tracking import runs
 
     with runs.run("reconstruct_baseline", config) as run:
+        from fracture_mae.stages.reconstruct import reconstruct_baseline
+
         print(reconstruct_baseline(config, run))
 
 

@@ -7,9 +7,10 @@ from fracture_mae.config import Tune
 @entry_point(Tune)
 def main(config: Tune) -> None:
     from fracture_mae.tracking import runs
-    from fracture_mae.tuning.worker import tune
 
     with runs.run("tune", config) as run:
+        from fracture_mae.tuning.worker import tune
+
         print(tune(config, run))
 
 
