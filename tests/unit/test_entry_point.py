@@ -112,6 +112,7 @@ FULL = [
     OSError(errno.EDQUOT, "Disk quota exceeded"),
     OSError("1000 requested and 12 written"),
     RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"),
+    RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 48397696 vs 48397588"),
     RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
     sqlite3.OperationalError("database or disk is full"),
 ]

@@ -16,7 +16,14 @@ VARIABLE = "FRACTURE_MAE_CACHE"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 # Libraries that write by themselves say it in their own words: safetensors, PyTorch, NumPy and SQLite.
-_SAID_OF_FULL = ("os error 28", "os error 122", "failed writing file", "disk is full", "No space left on device")
+_SAID_OF_FULL = (
+    "os error 28",
+    "os error 122",
+    "failed writing file",
+    "unexpected pos",
+    "disk is full",
+    "No space left on device",
+)
 _SAID_OF_SHORT = "requested and"  # NumPy: "1000 requested and 12 written"
 
 
