@@ -214,6 +214,7 @@ def test_three_augmentations_of_roboflow_are_one_xray(tmp_path):
 JUNK = [
     *(
         "__MACOSX/fractured/._1.jpg",
+        "__MACOSX/fractured/2.jpg",
         "@eaDir/1.jpg/SYNOPHOTO_THUMB.jpg",
         "lost+found/1.jpg",
         "$RECYCLE.BIN/1.jpg",
