@@ -18,6 +18,7 @@ from fracture_mae.metrics.scores import equal_group_weight
 
 FILE, VISIBLE, SOURCE = "all file properties", "after preprocessing", "name style or CSV source"
 _N_REPEATS = 5  # permutations of each property in each fold
+_ROWS = 100_000  # scored at once: some tens of megabytes
 
 
 @dataclass(frozen=True)
@@ -102,17 +103,23 @@ def _predict(
 def _falls(model: Pipeline, features: np.ndarray, label: np.ndarray, weight: np.ndarray, seed: int) -> np.ndarray:
     """Permutation importance: by how much the AUROC falls when one property after the other is shuffled [n_properties].
 
-    As scikit-learn's `permutation_importance`, but all shuffled copies are scored at once: a forest of 300 trees needs about as long
-    for a hundred rows as for thousands.
+    As scikit-learn's `permutation_importance`, but many shuffled copies are scored at once, a forest of 300 trees needs about as long
+    for a hundred rows as for thousands, and not more of them than _ROWS rows, however many files there are.
     """
     n, n_properties = features.shape
     rng = np.random.default_rng(seed)
-    shuffled = np.tile(features, (1 + n_properties * _N_REPEATS, 1, 1))  # the first stays as it is
-    for copy, values in enumerate(shuffled[1:]):
-        values[:, copy % n_properties] = rng.permutation(values[:, copy % n_properties])
-    logits = references.logit(model, shuffled.reshape(-1, n_properties)).reshape(-1, n)
-    auroc = np.array([roc_auc_score(label, logit, sample_weight=weight) for logit in logits])
-    return (auroc[0] - auroc[1:]).reshape(_N_REPEATS, n_properties).mean(axis=0)
+    n_copies = 1 + n_properties * _N_REPEATS  # the first stays as it is
+    at_once, auroc = max(1, _ROWS // n), []
+    for start in range(0, n_copies, at_once):
+        copies = range(start, min(start + at_once, n_copies))
+        shuffled = np.tile(features, (len(copies), 1, 1))
+        for copy, values in zip(copies, shuffled, strict=True):
+            if copy:
+                column = (copy - 1) % n_properties
+                values[:, column] = rng.permutation(values[:, column])
+        logits = references.logit(model, shuffled.reshape(-1, n_properties)).reshape(-1, n)
+        auroc += [roc_auc_score(label, logit, sample_weight=weight) for logit in logits]
+    return (auroc[0] - np.array(auroc[1:])).reshape(_N_REPEATS, n_properties).mean(axis=0)
 
 
 def _importances(

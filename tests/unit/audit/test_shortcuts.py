@@ -103,3 +103,19 @@ def test_the_same_seed_gives_the_same_answer():
     first, second = (shortcuts.probe(*made(), 3, 1) for _ in range(2))
     assert first.scores == second.scores
     pd.testing.assert_frame_equal(first.properties, second.properties)
+
+
+@pytest.mark.parametrize("rows", [1, 150])
+def test_importance_does_not_depend_on_how_many_copies_are_scored_at_once_and_these_are_bounded(monkeypatch, rows):
+    rng = np.random.default_rng(0)
+    features, label, weight = rng.random((70, 3)), np.arange(70) % 2, np.ones(70)
+    features[:, 1] += label
+    model = make_pipeline(RandomForestClassifier(10, random_state=0)).fit(features, label)
+    whole = shortcuts._falls(model, features, label, weight, 0)
+    at_once = []
+    logit = references.logit
+    monkeypatch.setattr(references, "logit", lambda model, x: at_once.append(len(x)) or logit(model, x))
+    monkeypatch.setattr(shortcuts, "_ROWS", rows)
+    np.testing.assert_array_equal(shortcuts._falls(model, features, label, weight, 0), whole)
+    assert max(at_once) <= max(rows, 70)
+    assert whole.argmax() == 1

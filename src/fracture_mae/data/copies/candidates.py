@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
-from itertools import product
+from itertools import pairwise, product
 from typing import NamedTuple
 
 import cv2
@@ -16,13 +16,19 @@ _KEYPOINTS = 128  # of each picture, the strongest, that are found
 _QUERIES = 96  # of them that are looked for
 _DIMENSIONS = 32  # of a descriptor after PCA, which keeps 87 % of the variance
 _PCA_PICTURES = 1000  # that PCA is fitted on
-# FLANN's randomised k-d trees: of 20,000 pictures, four find no more copies than two, in twice the memory.
-_FOREST = {"algorithm": 1, "trees": 2}
-_SEARCH = {"checks": 16}  # leaves visited for each descriptor
+_CELL = 256  # vectors in a cell, on average
+_PROBED = 3  # cells that are looked into for each query
+# FLANN's randomised k-d trees, over the cells' centres alone: some thousand, not the vectors of all pictures.
+_FOREST = {"algorithm": 1, "trees": 4}
+_SEARCH = {"checks": 32}  # leaves visited for each vector
 _NEIGHBOURS = 10
 _MIN_VOTES = 3.0  # found copies had 3.5 or more of the queries
 _CANDIDATES = 10  # for each picture, as it is and mirrored
 _NEGATIVES = 2  # for its negative: there, hardly any stranger is like it
+_BLOCK = 512  # pictures that are looked for at once: their queries are sorted by cell, so that each is read once
+_WAYS = list(product((False, True), repeat=2))  # mirrored or not, as a negative or not
+_VECTORS, _CELLS = 4096, 64  # that a thread looks up at once
+_NOTHING = np.iinfo(np.int64).max
 
 
 class Candidate(NamedTuple):
@@ -36,53 +42,125 @@ class Candidate(NamedTuple):
 
 
 class Index:
-    """A forest of k-d trees over the descriptors of pictures.
+    """An inverted file over the descriptors of pictures: each is kept as _DIMENSIONS bytes in the cell of the nearest of many centres.
+
+    A query is compared with what lies in the few cells nearest to it (H. Jégou, M. Douze and C. Schmid, "Product quantization for
+    nearest neighbor search", PAMI 2011, section IV; bytes of projected values instead of product codes). A picture takes 5 kB.
 
     Args:
-        features: of the pictures, each with some keypoints.
-        pool: for the projection.
+        features: of the pictures, each with some keypoints; read again whenever they are needed.
+        pool: for all of the work; the result does not depend on its size.
     """
 
     def __init__(self, features: Sequence[Features], pool: Executor):
-        self._features = features
-        sample = np.random.default_rng(0).permutation(len(features))[:_PCA_PICTURES]
-        descriptors = np.concatenate([features[i].descriptors[:_KEYPOINTS] for i in sample])
-        pca = PCA(min(_DIMENSIONS, len(descriptors))).fit(root_sift(descriptors))
-        # Not PCA.transform, which takes longer to check its input than to project it.
-        self._mean, self._axes = pca.mean_, pca.components_.T
-        self._owner = np.repeat(np.arange(len(features)), [min(len(each.xy), _KEYPOINTS) for each in features])
-        self._data = np.empty(
-            (len(self._owner), self._axes.shape[1]), np.float32
-        )  # kept: the forest only points into it
-        ends = np.searchsorted(self._owner, np.arange(len(features) + 1))
-
-        def fill(position: int) -> None:
-            self._data[ends[position] : ends[position + 1]] = self._vectors(features[position].descriptors[:_KEYPOINTS])
-
-        deque(pool.map(fill, range(len(features))), maxlen=0)
+        self._features, self._pool = features, pool
+        rng = np.random.default_rng(0)
+        sample = rng.permutation(len(features))[:_PCA_PICTURES].tolist()
+        roots = root_sift(np.concatenate([features[i].descriptors[:_KEYPOINTS] for i in sample]))
+        pca = PCA(min(_DIMENSIONS, len(roots))).fit(roots)
+        self._mean, self._axes, self._step = pca.mean_, pca.components_.T, 1.0
+        self._step = np.abs(self._projected(roots)).max() / 127
+        codes, owner = self._encode_all()
+        self._centres = codes[rng.choice(len(codes), max(1, len(codes) // _CELL), replace=False)].astype(np.float32)
         cv2.setRNGSeed(0)
-        self._forest = cv2.flann_Index(self._data, _FOREST)
+        self._forest = cv2.flann_Index(self._centres, _FOREST)  # it only points into the centres
+        cells = self._nearest_cells(codes, 1)[:, 0]
+        by_cell = np.argsort(cells, kind="stable")
+        for column in codes.T:  # in place: a second array of all codes would double the memory
+            column[:] = column[by_cell]
+        self._codes, self._owner = codes, owner[by_cell]
+        self._starts = np.searchsorted(cells[by_cell], np.arange(len(self._centres) + 1))
 
-    def candidates(self, position: int) -> list[Candidate]:
-        """The pictures that share most with one of them: as it is, mirrored, as its negative, and both."""
-        ways = product((False, True), repeat=2)
-        return [candidate for flipped, negative in ways for candidate in self._ranked(position, flipped, negative)]
+    def candidates(self, positions: Sequence[int]) -> Iterator[list[Candidate]]:
+        """Of each of these pictures, those that share most with it: as it is, mirrored, as its negative, and both."""
+        for part in _parts(len(positions), _BLOCK):
+            block = positions[part]
+            queries = list(self._pool.map(self._queries, block))
+            ends = np.cumsum([0, *map(len, queries)])
+            nearest = self._nearest(np.concatenate(queries))
+            yield from self._pool.map(self._ranked, block, (nearest[a:b] for a, b in pairwise(ends)))
 
-    def _vectors(self, descriptors: np.ndarray) -> np.ndarray:
-        return (root_sift(descriptors) - self._mean) @ self._axes
+    def _projected(self, roots: np.ndarray) -> np.ndarray:
+        return (roots - self._mean) @ self._axes
 
-    def _ranked(self, position: int, flipped: bool, negative: bool) -> Iterator[Candidate]:
+    def _encode(self, descriptors: np.ndarray) -> np.ndarray:
+        """Descriptors (n, 128) as bytes (n, _DIMENSIONS), as far from each other as they are, in steps."""
+        steps = np.round(self._projected(root_sift(descriptors)) / self._step)
+        return np.clip(steps + 128, 0, 255).astype(np.uint8)
+
+    def _encode_all(self) -> tuple[np.ndarray, np.ndarray]:
+        """Codes of all keypoints that are found, and the position of the picture that each is of."""
+        n = len(self._features)
+        codes = np.empty((n * _KEYPOINTS, self._axes.shape[1]), np.uint8)  # what is not filled takes no memory
+        n_codes, filled = np.empty(n, np.int64), 0
+
+        def encode(position: int) -> np.ndarray:
+            return self._encode(self._features[position].descriptors[:_KEYPOINTS])
+
+        for part in _parts(n, _BLOCK):
+            for position, mine in enumerate(self._pool.map(encode, range(n)[part]), part.start):
+                codes[filled : filled + len(mine)] = mine
+                n_codes[position], filled = len(mine), filled + len(mine)
+        return codes[:filled], np.repeat(np.arange(n, dtype=np.int32), n_codes)
+
+    def _nearest_cells(self, codes: np.ndarray, n: int) -> np.ndarray:
+        """The cells of the centres nearest to each code, (len(codes), n) int32, or fewer columns where there are fewer."""
+        n = min(n, len(self._centres))
+
+        def look(part: slice) -> np.ndarray:
+            return self._forest.knnSearch(codes[part].astype(np.float32), n, params=_SEARCH)[0]
+
+        return np.concatenate(list(self._pool.map(look, _parts(len(codes), _VECTORS))))
+
+    def _queries(self, position: int) -> np.ndarray:
+        """Codes of what is looked for, of each way in turn."""
         descriptors = self._features[position].descriptors[:_QUERIES]
-        if flipped:
-            descriptors = mirror_descriptors(descriptors)
-        if negative:
-            descriptors = negate_descriptors(descriptors)
-        vectors = self._vectors(descriptors)
-        nearest, squared = self._forest.knnSearch(vectors, min(_NEIGHBOURS, len(self._owner)), params=_SEARCH)
+        ways = []
+        for flipped, negative in _WAYS:
+            way = mirror_descriptors(descriptors) if flipped else descriptors
+            ways.append(negate_descriptors(way) if negative else way)
+        return self._encode(np.concatenate(ways))
+
+    def _nearest(self, queries: np.ndarray) -> np.ndarray:
+        """The nearest codes of each query, (n, _NEIGHBOURS) int64: the squared distance · 2³² + the place of the code."""
+        cells = self._nearest_cells(queries, _PROBED)
+        found = np.full((cells.size, _NEIGHBOURS), _NOTHING)
+        by_cell = np.argsort(cells, axis=None, kind="stable")
+        asked, first = np.unique(cells.ravel()[by_cell], return_index=True)
+        ends = np.append(first, cells.size)
+
+        def look(part: slice) -> None:
+            for cell, a, b in zip(asked[part], ends[:-1][part], ends[1:][part], strict=True):
+                start, end = self._starts[cell : cell + 2].tolist()
+                rows, k = by_cell[a:b], min(_NEIGHBOURS, end - start)
+                if k:
+                    mine = queries[rows // cells.shape[1]]
+                    squared, place = cv2.batchDistance(
+                        mine, self._codes[start:end], cv2.CV_32S, normType=cv2.NORM_L2SQR, K=k
+                    )
+                    found[rows, :k] = (squared.astype(np.int64) << 32) + (place + start)
+
+        deque(self._pool.map(look, _parts(len(asked), _CELLS)), maxlen=0)
+        return np.sort(found.reshape(len(queries), -1), axis=1)[:, :_NEIGHBOURS]
+
+    def _ranked(self, position: int, nearest: np.ndarray) -> list[Candidate]:
+        there = nearest < _NOTHING
+        squared = np.where(there, nearest >> 32, 0)
+        owner = self._owner[np.where(there, nearest & 0xFFFFFFFF, 0)]
         # A neighbour counts by how much nearer it is than the last one, which stands for what any X-ray would give.
-        weight = 1 - squared / np.maximum(squared[:, -1:], 1e-9)
-        others, of = np.unique(self._owner[nearest], return_inverse=True)
-        votes = np.bincount(of.ravel(), weight.ravel())
-        for i in np.argsort(-votes, kind="stable")[: (_NEGATIVES if negative else _CANDIDATES) + 1]:
-            if votes[i] >= _MIN_VOTES and others[i] != position:
-                yield Candidate(float(votes[i]), position, int(others[i]), flipped, negative)
+        weight = there * (1 - squared / np.maximum(squared.max(axis=1, keepdims=True), 1))
+        candidates = []
+        for (flipped, negative), mine, by in zip(
+            _WAYS, np.split(owner, len(_WAYS)), np.split(weight, len(_WAYS)), strict=True
+        ):
+            others, of = np.unique(mine, return_inverse=True)
+            votes = np.bincount(of.ravel(), by.ravel())
+            for i in np.argsort(-votes, kind="stable")[: (_NEGATIVES if negative else _CANDIDATES) + 1]:
+                if votes[i] >= _MIN_VOTES and others[i] != position:
+                    candidates.append(Candidate(float(votes[i]), position, int(others[i]), flipped, negative))
+        return candidates
+
+
+def _parts(n: int, size: int) -> list[slice]:
+    """Slices of at most `size` that cover 0 to n."""
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]

@@ -4,9 +4,9 @@ The keypoints are SIFT's (D. Lowe, "Distinctive image features from scale-invari
 (R. Arandjelović and A. Zisserman, "Three things everyone should know to improve object retrieval", CVPR 2012).
 """
 
-import mmap
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -152,8 +152,51 @@ def negate(features: Features) -> Features:
     return features._replace(descriptors=negate_descriptors(features.descriptors), thumbnail=255 - features.thumbnail)
 
 
+_HEADER = np.dtype([("id", "S80"), ("shape", np.int32, 2), ("thumbnail_shape", np.int32, 2), ("n_keypoints", np.int32)])
+RECORD = np.dtype(
+    [
+        *_HEADER.descr,
+        ("xy", np.float32, (MAX_KEYPOINTS, 2)),
+        ("descriptors", np.uint8, (MAX_KEYPOINTS, 128)),
+        ("thumbnail", np.uint8, SIDE * SIDE),
+    ]
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Described(Sequence[Features]):
+    """Features of pictures, each read from a `KeypointStore`'s file when it is asked for: memory does not grow with the pictures.
+
+    Attributes:
+        file: of records.
+        rows: (n,) int64, which record each picture has.
+        shape: (n, 2) int32, height and width of the pictures themselves, in pixels.
+        n_keypoints: (n,) int32.
+    """
+
+    file: Path
+    rows: np.ndarray
+    shape: np.ndarray
+    n_keypoints: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, position: int) -> Features:
+        offset = int(self.rows[position]) * RECORD.itemsize
+        (record,) = np.fromfile(self.file, RECORD, 1, offset=offset)
+        n, (height, width) = record["n_keypoints"], record["thumbnail_shape"]
+        thumbnail = record["thumbnail"][: height * width].reshape(height, width)
+        return Features(record["xy"][:n], record["descriptors"][:n], thumbnail, tuple(record["shape"].tolist()))
+
+    def take(self, positions: Sequence[int]) -> "Described":
+        """Some of them."""
+        positions = np.asarray(positions, np.int64)
+        return Described(self.file, self.rows[positions], self.shape[positions], self.n_keypoints[positions])
+
+
 class KeypointStore:
-    """Features by content in one file of records of one size, read through memory-mapping: memory stays flat.
+    """Features by content in one file of records of one size.
 
     Only whole records count, and they are only ever appended, under a lock: what a killed writer left is cut off by the next.
 
@@ -161,87 +204,78 @@ class KeypointStore:
         file: made when the first features are added.
     """
 
-    RECORD = np.dtype(
-        [
-            ("id", "S80"),
-            ("shape", np.int32, 2),
-            ("thumbnail_shape", np.int32, 2),
-            ("n_keypoints", np.int32),
-            ("xy", np.float32, (MAX_KEYPOINTS, 2)),
-            ("descriptors", np.uint8, (MAX_KEYPOINTS, 128)),
-            ("thumbnail", np.uint8, SIDE * SIDE),
-        ]
-    )
-
     def __init__(self, file: Path):
         self.file = file
         self.lock = FileLock(file.with_suffix(".lock"))
-        self._mapped: mmap.mmap | None = None
         file.parent.mkdir(parents=True, exist_ok=True)
 
-    def add(self, load: Callable[[str], np.ndarray], ids: Sequence[str], pool: Executor) -> list[Features]:
+    def add(
+        self,
+        load: Callable[[str], np.ndarray],
+        ids: Sequence[str],
+        pool: Executor,
+        describe: Callable[[np.ndarray], Features] = describe,
+    ) -> Described:
         """Describe the pictures that are missing.
 
         Args:
-            load: from an id to its grey picture (height, width) uint8; called in the pool's threads.
+            load: from an id to its grey picture (height, width) uint8, or what else `describe` takes; called in the pool's threads.
             ids: at most 80 ASCII characters each, such as the SHA-256 of the content.
 
         Returns:
-            The features of `ids`, in their order, as views of the file.
+            The features of `ids`, in their order.
         """
         with self.lock:
-            known = self._rows()
-            self._describe(load, [id_ for id_ in ids if id_ not in known], pool)
-            row, records = self._rows(), self._records()
-        return [_unpack(records[row[id_]]) for id_ in ids]
+            known, _ = self._known()
+            self._describe(lambda id_: describe(load(id_)), [id_ for id_ in ids if id_ not in known], pool)
+        return self.of(ids)
 
-    def _describe(self, load: Callable[[str], np.ndarray], ids: list[str], pool: Executor) -> None:
+    def of(self, ids: Sequence[str]) -> Described:
+        """The features of pictures that were added before."""
+        row, headers = self._known()
+        rows = np.array([row[id_] for id_ in ids], np.int64)
+        return Described(self.file, rows, headers["shape"][rows], headers["n_keypoints"][rows])
+
+    def _describe(self, described: Callable[[str], Features], ids: list[str], pool: Executor) -> None:
         if not ids:
             return
         with tqdm(total=len(ids), desc="Describing X-rays", unit="file") as bar:
             for start in range(0, len(ids), _CHUNK):
                 chunk = ids[start : start + _CHUNK]
-                self._append(list(pool.map(lambda id_: _pack(id_, describe(load(id_))), chunk)))
+                self._append(list(pool.map(lambda id_: _pack(id_, described(id_)), chunk)))
                 bar.update(len(chunk))
 
-    def release(self) -> None:
-        """Let the memory of all records read so far go; what is looked at again is read from the file again."""
-        if self._mapped is not None and hasattr(self._mapped, "madvise"):  # Windows has no such thing
-            self._mapped.madvise(mmap.MADV_DONTNEED)
+    def _n_whole(self) -> int:
+        return self.file.stat().st_size // RECORD.itemsize if self.file.exists() else 0
 
-    def _records(self) -> np.ndarray:
-        n = self.file.stat().st_size // self.RECORD.itemsize if self.file.exists() else 0
-        if not n:
-            return np.zeros(0, self.RECORD)
-        with open(self.file, "rb") as file:
-            self._mapped = mmap.mmap(file.fileno(), n * self.RECORD.itemsize, access=mmap.ACCESS_READ)
-        return np.frombuffer(self._mapped, self.RECORD)
+    def _known(self) -> tuple[dict[str, int], np.ndarray]:
+        """Where the features of each id stand, and what all records begin with.
 
-    def _rows(self) -> dict[str, int]:
-        """Where the features of each id stand; records that cannot have been written so are passed over."""
-        records = self._records()
-        height, width = records["thumbnail_shape"].T
+        Records that cannot have been written so are passed over.
+        """
+        n = self._n_whole()
+        headers = np.zeros(n, _HEADER)
+        if n:
+            with open(self.file, "rb", buffering=0) as file:
+                for row in range(n):
+                    file.seek(row * RECORD.itemsize)
+                    file.readinto(headers[row : row + 1])
+        height, width = headers["thumbnail_shape"].T
         sound = (height > 0) & (width > 0) & (np.maximum(height, width) == SIDE)
-        sound &= (records["n_keypoints"] >= 0) & (records["n_keypoints"] <= MAX_KEYPOINTS)
-        return {records["id"][row].decode("latin-1"): row for row in np.flatnonzero(sound)}
+        sound &= (headers["n_keypoints"] >= 0) & (headers["n_keypoints"] <= MAX_KEYPOINTS)
+        return {headers["id"][row].decode("latin-1"): row for row in np.flatnonzero(sound).tolist()}, headers
 
     def _append(self, records: list[np.ndarray]) -> None:
-        whole = len(self._records()) * self.RECORD.itemsize
+        whole = self._n_whole() * RECORD.itemsize
         with open(self.file, "ab") as file:
             file.truncate(whole)
             file.write(np.concatenate(records).tobytes())
 
 
 def _pack(id_: str, features: Features) -> np.ndarray:
-    record = np.zeros(1, KeypointStore.RECORD)
+    record = np.zeros(1, RECORD)
     n = len(features.xy)
     record["id"], record["shape"], record["thumbnail_shape"] = id_, features.shape, features.thumbnail.shape
     record["n_keypoints"], record["xy"][0, :n], record["descriptors"][0, :n] = n, features.xy, features.descriptors
     record["thumbnail"][0, : features.thumbnail.size] = features.thumbnail.ravel()
     return record
-
-
-def _unpack(record: np.ndarray) -> Features:
-    n, (height, width) = record["n_keypoints"], record["thumbnail_shape"]
-    thumbnail = record["thumbnail"][: height * width].reshape(height, width)
-    return Features(record["xy"][:n], record["descriptors"][:n], thumbnail, tuple(record["shape"].tolist()))

@@ -5,16 +5,17 @@ same, while their bones differ; so do X-rays of strangers, where a hospital stam
 carry it, for which less evidence is asked, as labels of one make may differ in a digit.
 """
 
+import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 from scipy.cluster.hierarchy import DisjointSet
-from tqdm import tqdm
 
 from fracture_mae.data.copies.alignment import MIN_DETAIL, MIN_SHAPES, agreement, local_contrast, mutual_matches
 from fracture_mae.data.copies.candidates import Index
@@ -66,15 +67,16 @@ def find(
         The pairs by a and b, and how many markers were left out because more than MAX_SHARING X-rays carry them.
     """
     contents = sorted(set(contents))
-    with ThreadPoolExecutor(num_workers) as pool, single_threaded_libraries():
-        described = pool.map(describe, store.add(load, contents, pool))
-        lettering = list(tqdm(described, "Looking for markers", len(contents), unit="X-ray", leave=False))
-        store.release()
-        rich = [i for i, features in enumerate(lettering) if len(features.xy) >= MIN_INLIERS_IF_COMMON]
+    with ThreadPoolExecutor(num_workers) as pool, single_threaded_libraries(), tempfile.TemporaryDirectory() as folder:
+        whole = dict(zip(contents, range(len(contents)), strict=True))
+        described = store.add(load, contents, pool)
+        lettered = KeypointStore(Path(folder) / "lettering.bin")  # on the disk, as the whole pictures' are
+        lettering = lettered.add(lambda content: described[whole[content]], contents, pool, describe)
+        rich = np.flatnonzero(lettering.n_keypoints >= MIN_INLIERS_IF_COMMON).tolist()
         if len(rich) < 2:
             return [], 0
-        index = Index([lettering[i] for i in rich], pool)
-        upright = (c for found in pool.map(index.candidates, range(len(rich))) for c in found)
+        index = Index(lettering.take(rich), pool)
+        upright = (c for found in index.candidates(range(len(rich))) for c in found)
         pairs = sorted({tuple(sorted((rich[c.a], rich[c.b]))) for c in upright if not (c.flipped or c.negative)})
         shared = pool.map(lambda pair: shared_marker(*(lettering[i] for i in pair)), pairs)
         found = [Marker(contents[a], contents[b], *each) for (a, b), each in zip(pairs, shared, strict=True) if each]

@@ -1,6 +1,6 @@
 """What names propose and pictures bear out: files of one name family that the search did not join."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
@@ -42,28 +42,30 @@ def find(
         return as_table()
     contents = sorted(set(members["content"]))
     with ThreadPoolExecutor(num_workers) as pool, single_threaded_libraries():
-        features = dict(zip(contents, store.add(load, contents, pool), strict=True))
-        found = list(pool.map(lambda pair: _compare(*pair, features), _proposals(members, features)))
+        described = store.add(load, contents, pool)
+        position = dict(zip(contents, range(len(contents)), strict=True))
+        pairs = _proposals(members.assign(keypoints=described.n_keypoints[members["content"].map(position)]))
+        found = list(pool.map(lambda pair: _compare(pair, [described[position[content]] for content in pair]), pairs))
     return as_table(link for link in found if link is not None)
 
 
-def _proposals(members: pd.DataFrame, features: dict[str, Features]) -> Iterator[tuple[str, str]]:
+def _proposals(members: pd.DataFrame) -> Iterator[tuple[str, str]]:
     """Pairs of contents, the smaller first: of each family the picture with most keypoints, and one of each other group."""
-    shown = members.assign(keypoints=[len(features[content].xy) for content in members["content"]])
-    shown = shown.sort_values(["keypoints", "content"], ascending=[False, True]).drop_duplicates(["family", "group"])
+    shown = members.sort_values(["keypoints", "content"], ascending=[False, True]).drop_duplicates(["family", "group"])
     for _, representatives in shown.groupby("family")["content"]:
         hub, *others = representatives
         yield from ((min(hub, other), max(hub, other)) for other in others)
 
 
-def _compare(a: str, b: str, features: dict[str, Features]) -> Link | None:
+def _compare(pair: tuple[str, str], features: Sequence[Features]) -> Link | None:
+    a, b = features
     if (
-        min(len(features[a].xy), len(features[b].xy)) < MIN_INLIERS
+        min(len(a.xy), len(b.xy)) < MIN_INLIERS
     ):  # nothing to compare, such as in a blank picture: it contradicts no name
-        return Link(a, b, "name alone", 0, 0.0, 1.0, 0.0, False, False, 0.0, 0.0, 0.0)
+        return Link(*pair, "name alone", 0, 0.0, 1.0, 0.0, False, False, 0.0, 0.0, 0.0)
     for flipped, negative in product((False, True), repeat=2):
-        facing = mirror(features[b]) if flipped else features[b]
-        alignment = align(features[a], negate(facing) if negative else facing)
+        facing = mirror(b) if flipped else b
+        alignment = align(a, negate(facing) if negative else facing)
         if alignment is not None and (alignment.same_xray or alignment.likely_copy):
-            return link_of((a, b), (features[a], features[b]), alignment, "named", flipped, negative)
+            return link_of(pair, (a, b), alignment, "named", flipped, negative)
     return None

@@ -7,7 +7,7 @@ import pytest
 
 from fracture_mae.data.copies import search
 from fracture_mae.data.copies.alignment import align
-from fracture_mae.data.copies.keypoints import KeypointStore, describe, mirror, negate
+from fracture_mae.data.copies.keypoints import RECORD, KeypointStore, describe, mirror, negate
 from fracture_mae.data.copies.links import Searched, as_table
 from fracture_mae.data.synthetic.xray import xray
 
@@ -282,9 +282,9 @@ def test_only_groups_that_grew_are_looked_for_again(xrays, monkeypatch):
             super().__init__(features, pool)
             rounds.append((len(features), []))
 
-        def candidates(self, position):
-            rounds[-1][1].append(position)
-            return super().candidates(position)
+        def candidates(self, positions):
+            rounds[-1][1].extend(positions)
+            return super().candidates(positions)
 
     monkeypatch.setattr(search, "Index", Recorded)
     search.find(pictures.__getitem__, list(pictures))
@@ -303,7 +303,7 @@ def test_features_that_were_damaged_are_made_again(xrays, tmp_path, damage):
     pictures = {f"{i}": picture for i, picture in enumerate(xrays)} | {"0 copy": rotated(xrays[0])}
     store = KeypointStore(tmp_path / "features.bin")
     sound = search.find(pictures.__getitem__, list(pictures), store=store)
-    size = store.RECORD.itemsize
+    size = RECORD.itemsize
     content = store.file.read_bytes()
     store.file.write_bytes(damage(content[:size]) + content[size:])
     loaded = []
