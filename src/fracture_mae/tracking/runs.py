@@ -33,7 +33,7 @@ from fracture_mae.errors import FractureMaeError, first_line, legible
 from fracture_mae.plots.pictures import contact_sheet
 from fracture_mae.processes import ranks
 from fracture_mae.processes.ending import ending_signals
-from fracture_mae.tracking import lineage, ownership, stores
+from fracture_mae.tracking import lineage, outages, ownership, stores
 from fracture_mae.tracking.ownership import REASON_TAG
 from fracture_mae.tracking.plugin import EXPERIMENT, experiment_named
 from fracture_mae.tracking.report import Report
@@ -244,6 +244,7 @@ def run(entry_point: str, config: Config, name: str = "") -> Iterator[Run]:
         return
     _quieten()
     stores.reach(mlflow.get_tracking_uri())
+    outages.tell()
     active = _start(name or entry_point)
     previous_handlers = {number: signal.signal(number, _raise_terminated) for number in ending_signals()}
     try:
@@ -253,11 +254,11 @@ def run(entry_point: str, config: Config, name: str = "") -> Iterator[Run]:
             current.tags({"entry_point": entry_point} | ownership.process_tags())
             current.config(config)
         yield current
+        mlflow.end_run("FINISHED")
     except BaseException as error:
         _end_as_failed(active.info.run_id, error)
+        outages.explain(error, active.info.run_id)
         raise
-    else:
-        mlflow.end_run("FINISHED")
     finally:
         for number, handler in previous_handlers.items():
             signal.signal(number, handler)
@@ -373,19 +374,19 @@ def _end_as_failed(run_id: str, error: BaseException) -> None:
     error = shortage(error) or error
     reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{error}" or type(error).__name__
     try:
-        MlflowClient().set_tag(run_id, REASON_TAG, legible(f"{type(error).__name__}: {reason}")[:_LONGEST_REASON])
-        if mlflow.active_run():
-            mlflow.end_run("FAILED")
-        else:
-            MlflowClient().set_terminated(run_id, "FAILED")
+        with outages.haste_after(error):
+            MlflowClient().set_tag(run_id, REASON_TAG, legible(f"{type(error).__name__}: {reason}")[:_LONGEST_REASON])
+            if mlflow.active_run():
+                mlflow.end_run("FAILED")
+            else:
+                MlflowClient().set_terminated(run_id, "FAILED")
     except Exception as further:  # such as a disk that is full; what ended the run is worth more than this
         logger.warning("The run %s could not be closed as FAILED (%s); the next start will do it.", run_id, further)
 
 
 def _raise_terminated(number: int, _: object) -> None:
-    raise SystemExit(
-        1 if ranks.is_led() else f"ended by {signal.Signals(number).name}"
-    )  # a leader speaks for its ranks
+    # A leader speaks for its ranks.
+    raise SystemExit(1 if ranks.is_led() else f"ended by {signal.Signals(number).name}")
 
 
 def _quieten() -> None:

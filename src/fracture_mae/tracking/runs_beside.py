@@ -14,6 +14,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
+from fracture_mae.tracking import stores
 from fracture_mae.tracking.plugin import experiment_named
 
 EXPERIMENT_TAG = "trials.experiment"  # of the parent
@@ -69,7 +70,8 @@ class RunsBeside:
             metrics=[Metric(name, value, end, step) for name, value, step in run.metrics],
             tags=[RunTag(name, str(value)) for name, value in {**run.tags, MLFLOW_RUN_NOTE: link}.items()],
         )
-        self._client.set_terminated(created.info.run_id, run.status, end_time=end)
+        with stores.unprinted():
+            self._client.set_terminated(created.info.run_id, run.status, end_time=end)
 
     def values_of(self, tag: str) -> set[str | None]:
         """The values of a tag that the children written so far have."""

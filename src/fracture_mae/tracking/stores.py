@@ -8,7 +8,7 @@ import os
 import shlex
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
@@ -155,6 +155,23 @@ def unusable(error: Exception) -> FractureMaeError:
     )
 
 
+def innermost(error: BaseException | str) -> str:
+    """What the cause of it all says: of an address that nobody answers at, `Connection refused`."""
+    said = first_line(error) if isinstance(error, BaseException) else error
+    reason = said.rpartition("Caused by ")[2] if "Caused by " in said else said
+    return reason.strip("()")[-300:]
+
+
+def impatiently() -> AbstractContextManager[None]:
+    """Have MLflow try a server once or twice, instead of for minutes, unless the user has said how long."""
+    return _variables(_IMPATIENT)
+
+
+def unprinted() -> AbstractContextManager[None]:
+    """Have MLflow not print two lines with addresses for each run that ends."""
+    return _variables({"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"})
+
+
 def _reach_sqlite(uri: str) -> None:
     file = sqlite_file(uri)
     if file is None:  # in memory
@@ -222,11 +239,11 @@ def _reach_server(uri: str) -> None:
     from mlflow import MlflowClient
 
     try:
-        with _variables(_IMPATIENT):
+        with impatiently():
             MlflowClient(uri).search_experiments(max_results=1)
     except Exception as error:  # of requests, urllib3 and MLflow
         raise FractureMaeError(
-            f"the MLflow server at {uri} does not answer as one: {_innermost(error)}. Start it (mlflow server), check the address, "
+            f"the MLflow server at {uri} does not answer as one: {innermost(error)}. Start it (mlflow server), check the address, "
             f"{_ANOTHER}. A server that needs longer than {_SECONDS} seconds gets them by MLFLOW_HTTP_REQUEST_TIMEOUT."
         ) from error
 
@@ -249,13 +266,6 @@ def _has_finished_runs(experiment_id: str) -> bool:
     from mlflow import MlflowClient
 
     return bool(MlflowClient().search_runs([experiment_id], "attributes.status = 'FINISHED'", max_results=1))
-
-
-def _innermost(error: BaseException) -> str:
-    """What the cause of it all says: of an address that nobody answers at, `Connection refused`."""
-    said = first_line(error)
-    reason = said.rpartition("Caused by ")[2] if "Caused by " in said else said
-    return reason.strip("()")[-300:]
 
 
 @contextmanager

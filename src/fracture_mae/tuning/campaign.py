@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import TypeVar
 
 import optuna
 from optuna import Study, Trial
@@ -16,6 +17,8 @@ from tqdm import tqdm
 
 from fracture_mae.tuning.interruption import Interruption
 from fracture_mae.tuning.study import Lock
+
+T = TypeVar("T")
 
 _RECORD = "campaign"
 _POLL = 0.5  # seconds between two looks at what other workers do
@@ -95,21 +98,22 @@ class Campaign:
 
     def __init__(self, study: Study, lock: Lock, n_trials: int, run_id: str, started: datetime):
         self.study, self.lock, self.run_id = study, lock, run_id
-        with lock:
-            optuna.storages.fail_stale_trials(study)
-            tally, record = Tally.of(study), _read(study)
-            if record is None or not (_under_way(record, tally) or _ended_after(started, tally)):
-                number, n_known = (record.number if record else 0) + 1, len(study.get_trials(deepcopy=False))
-                record = Record(number, tally.taken + n_trials, run_id, first=n_known)
-                study.set_user_attr(_RECORD, asdict(record))
-            elif record.parent != run_id:
-                left = max(0, record.target - tally.taken)
-                logger.warning(
-                    "Joining the campaign that is under way in the study %s: %d of its trials are left to begin.",
-                    study.study_name,
-                    left,
-                )
-        self.record = record
+        self.record = self._within_lock(lambda: self._joined_or_opened(n_trials, started))
+
+    def _joined_or_opened(self, n_trials: int, started: datetime) -> Record:
+        self._end_stale()
+        study, tally, record = self.study, Tally.of(self.study), _read(self.study)
+        if record is None or not (_under_way(record, tally) or _ended_after(started, tally)):
+            number, n_known = (record.number if record else 0) + 1, len(study.get_trials(deepcopy=False))
+            record = Record(number, tally.taken + n_trials, self.run_id, first=n_known)
+            study.set_user_attr(_RECORD, asdict(record))
+        elif record.parent != self.run_id:
+            logger.warning(
+                "Joining the campaign that is under way in the study %s: %d of its trials are left to begin.",
+                study.study_name,
+                max(0, record.target - tally.taken),
+            )
+        return record
 
     @property
     def is_opener(self) -> bool:
@@ -137,27 +141,51 @@ class Campaign:
         taken: list[Trial] = []
 
         def turn(trial: Trial) -> tuple[float, ...]:
+            self.study._storage.record_heartbeat(trial._trial_id)  # a trial without is one that nobody came to begin
             taken.append(trial)
             self.lock.release()  # from here on others see this trial as taken
             return evaluate(trial)
 
-        with tqdm(total=max(0, self.record.target - Tally.of(self.study).taken), desc="Trials", unit="trial") as bar:
+        def take() -> Tally | None:
+            """Take a trial to its end; the tally where none is left."""
+            self._end_stale()
+            tally = Tally.of(self.study)
+            bar.update(max(0, bar.total - max(0, self.record.target - tally.taken) - bar.n))
+            if tally.taken >= _read(self.study).target and not tally.waiting:
+                return tally
+            self.lock.check()
+            try:
+                self.study.optimize(turn, n_trials=1, catch=(Exception,), callbacks=[on_trial])
+            except _CANNOT_TELL as error:
+                self._check_given_up(taken, error)
+            return None
+
+        left = self._within_lock(lambda: self.record.target - Tally.of(self.study).taken)
+        with tqdm(total=max(0, left), desc="Trials", unit="trial") as bar:
             while True:
-                interruption.check()
-                with self.lock:
-                    optuna.storages.fail_stale_trials(self.study)
-                    tally = Tally.of(self.study)
-                    is_left = tally.taken < _read(self.study).target or tally.waiting > 0
-                    if is_left:
-                        try:
-                            self.study.optimize(turn, n_trials=1, catch=(Exception,), callbacks=[on_trial])
-                        except _CANNOT_TELL as error:
-                            self._check_given_up(taken, error)
-                bar.update(max(0, bar.total - max(0, self.record.target - tally.taken) - bar.n))
-                if not is_left:
+                tally = self._within_lock(take, interruption)
+                if tally:
                     if tally.running == 0:
                         break
                     time.sleep(_POLL)
+
+    def _within_lock(self, part: Callable[[], T], interruption: Interruption | None = None) -> T:
+        """What `part` gives under the study's lock; begun anew where the database, and the lock with it, went away meanwhile."""
+        while True:
+            if interruption:
+                interruption.check()
+            try:
+                with self.lock:
+                    self.lock.storage.settle()
+                    return part()
+            except Exception as error:
+                self.lock.storage.wait_after(error)
+
+    def _end_stale(self) -> None:
+        """Fail the trials whose workers are dead, to be tried again; call it under the lock, within which trials are taken."""
+        for trial_id in self.lock.storage.unheard_of(self.study._study_id):  # it died while it took the trial
+            self.study._storage.record_heartbeat(trial_id)
+        optuna.storages.fail_stale_trials(self.study)
 
     def _check_given_up(self, taken: list[Trial], error: Exception) -> None:
         """Go on where other workers have ended this worker's trial, as of one that is dead; raise any other error."""
@@ -175,23 +203,30 @@ class Campaign:
 
     def stop(self) -> None:
         """Close the campaign at what is there, unless another worker is still at it."""
-        with self.lock:
+
+        def close() -> None:
             tally, record = Tally.of(self.study), _read(self.study)
             if tally.running == 0 and record.number == self.record.number:
                 self._write(record, target=min(record.target, tally.taken))
 
+        self._within_lock(close)
+
     def may_conclude(self) -> bool:
         """Whether this worker is the one to conclude the campaign; no other is told so."""
         end = time.monotonic() + (0 if self.is_opener else _PATIENCE)
-        while True:
-            with self.lock:
-                record = _read(self.study)
-                if record.number != self.record.number or record.concluded_by:
-                    return False
-                if time.monotonic() >= end:
-                    self._write(record, concluded_by=self.run_id)
-                    return True
+
+        def claim() -> bool | None:
+            record = _read(self.study)
+            if record.number != self.record.number or record.concluded_by not in ("", self.run_id):
+                return False
+            if time.monotonic() < end:
+                return None
+            self._write(record, concluded_by=self.run_id)
+            return True
+
+        while (ours := self._within_lock(claim)) is None:
             time.sleep(_POLL)
+        return ours
 
     def _write(self, record: Record, **changes: object) -> None:
         self.study.set_user_attr(_RECORD, asdict(record) | changes)

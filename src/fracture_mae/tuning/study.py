@@ -3,8 +3,10 @@
 import hashlib
 import logging
 import re
+import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +17,25 @@ from optuna import Study
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages import RetryHeartbeatStaleTrialCallback
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from fracture_mae.errors import FractureMaeError
+from fracture_mae.processes.patience import Patience
+from fracture_mae.tuning.storage import POSTGRESQL, PatientStorage
 
 GRACE = 3  # heartbeats after which a silent trial is taken for dead
 MAX_RETRIES = 2  # of a trial whose worker died
 _SIGNATURE = "signature"
+_LOCK, _UNLOCK = (sqlalchemy.text(f"SELECT pg_advisory_{word}(:key)") for word in ("lock", "unlock"))
 
 logger = logging.getLogger(__name__)
 
 
-def open_storage(url: str, heartbeat: int) -> RDBStorage:
-    """The database of studies.
+def open_storage(url: str, heartbeat: int) -> PatientStorage:
+    """The database of studies; once it is open, a PostgreSQL that goes away is waited for.
 
     Args:
         url: sqlite:///FILE or postgresql+psycopg://…
@@ -46,7 +51,11 @@ def open_storage(url: str, heartbeat: int) -> RDBStorage:
         if is_sqlite:
             with FileLock(_lock_file(url)):  # tables that two processes make at once are an error
                 return _without_waiting_for_disk(_open(url, heartbeat))
-        return _open(url, heartbeat)
+        connection = {name: value for name, value in POSTGRESQL.items() if f"{name}=" not in url}
+        with _tables_of_one(url, connection):
+            storage = _open(url, heartbeat, connection)
+        storage.patience = Patience(f"The database of the study, {hidden(url)},")
+        return storage
     except (SQLAlchemyError, OSError, RuntimeError) as error:
         reason, *_ = str(error).splitlines()
         raise FractureMaeError(
@@ -68,38 +77,52 @@ class Lock:
         name: of the study.
     """
 
-    def __init__(self, storage: RDBStorage, name: str):
-        key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
+    def __init__(self, storage: PatientStorage, name: str):
+        key = _key(name)
         if storage.engine.dialect.name == "sqlite":
             self._file = FileLock(_lock_file(storage.url, f"{key & 0xFFFFFFFF:08x}"))
         else:
             self._file = None
-        self._engine, self._key = storage.engine, key
+        self.storage, self._key = storage, key
         self._connection: sqlalchemy.Connection | None = None
 
     def __enter__(self) -> "Lock":
         if self._file:
             self._file.acquire()
-        else:
-            self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            self._connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": self._key})
+            return self
+        connection = self.storage.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        try:
+            connection.execute(_LOCK, {"key": self._key})
+        except BaseException:
+            connection.invalidate()
+            connection.close()
+            raise
+        self._connection, self.storage.holder = connection, threading.get_ident()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+    def check(self) -> None:
+        """See that it is still held: a database that was stopped has let go of it, and may have given it to another."""
+        if self._connection:
+            self._connection.execute(sqlalchemy.text("SELECT 1"))
 
     def release(self) -> None:
         """Let go, if it is held."""
         if self._file:
             self._file.release()
         elif self._connection:
-            self._connection.execute(sqlalchemy.text("SELECT pg_advisory_unlock(:key)"), {"key": self._key})
-            self._connection.close()
-            self._connection = None
+            connection, self._connection, self.storage.holder = self._connection, None, None
+            try:
+                connection.execute(_UNLOCK, {"key": self._key})
+            except SQLAlchemyError:  # the database is gone, and let go of it before
+                connection.invalidate()
+            connection.close()
 
 
 def open_study(
-    storage: RDBStorage,
+    storage: PatientStorage,
     name: str,
     *,
     directions: tuple[str, ...],
@@ -155,10 +178,24 @@ def _range(distribution: Any) -> str:
     return f"{attributes.get('choices') or [attributes['low'], attributes['high']]}"
 
 
-def _open(url: str, heartbeat: int) -> RDBStorage:
-    return RDBStorage(
+def _key(name: str) -> int:
+    """The number by which PostgreSQL knows a lock."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
+
+
+@contextmanager
+def _tables_of_one(url: str, options: Mapping[str, Any]) -> Iterator[None]:
+    """Have one process at a time make what tables are missing: two at once are an error."""
+    engine = sqlalchemy.create_engine(url, connect_args=dict(options), poolclass=sqlalchemy.NullPool)
+    with engine.connect() as connection:  # and with the connection the lock ends
+        connection.execute(_LOCK, {"key": _key("the tables of Optuna")})
+        yield
+
+
+def _open(url: str, heartbeat: int, connection: Mapping[str, Any] | None = None) -> PatientStorage:
+    return PatientStorage(
         url,
-        engine_kwargs={"pool_pre_ping": True},
+        engine_kwargs={"pool_pre_ping": True, "connect_args": dict(connection or {})},
         heartbeat_interval=heartbeat,
         grace_period=GRACE * heartbeat,
         heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(MAX_RETRIES),
@@ -193,7 +230,7 @@ def _lock_file(url: str, name: str = "open") -> Path:
     return file.with_name(f"{file.name}.{name}.lock")
 
 
-def _without_waiting_for_disk(storage: RDBStorage) -> RDBStorage:
+def _without_waiting_for_disk(storage: PatientStorage) -> PatientStorage:
     """Write-ahead logging, which needs no flush to the disk for each of the fifteen writes of a trial.
 
     Whatever happens to a process, nothing is lost; if the power fails, the last trials may be.

@@ -37,9 +37,12 @@ class TrialRuns:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._thread.shutdown()
+        # Where the store was waited for in vain, each of those that wait would wait as long again; the study holds them all.
+        given_up = any(written.done() and written.exception() for written in self._pending)
+        self._thread.shutdown(cancel_futures=given_up)
         for written in self._pending:
-            written.result()
+            if not written.cancelled():
+                written.result()
 
     def write(self, study: Study, trial: FrozenTrial) -> None:
         """Have a trial's run written; returns at once."""

@@ -8,7 +8,6 @@ from typing import Any
 import psutil
 from accelerate import Accelerator
 from optuna import Study
-from optuna.storages import RDBStorage
 from tqdm import tqdm
 
 from fracture_mae.config import Tune
@@ -29,12 +28,13 @@ from fracture_mae.tuning.pruning import pruner_of
 from fracture_mae.tuning.register_best import Conclusion
 from fracture_mae.tuning.sampling import NumberedSampler
 from fracture_mae.tuning.space import Space, described, space_of
+from fracture_mae.tuning.storage import PatientStorage
 from fracture_mae.tuning.study import Lock, hidden, open_storage, open_study
 from fracture_mae.tuning.trial_runs import TrialRuns
 from fracture_mae.tuning.trials import evaluator
 
 
-def open_database(config: Tune) -> RDBStorage:
+def open_database(config: Tune) -> PatientStorage:
     """The database of the campaign's study; worth opening before anything that takes long, since it may be out of reach.
 
     Raises:
@@ -61,7 +61,7 @@ def tune(config: Tune, run: Run) -> str:
 
 
 def take_part(
-    encoder: Encoder, dataset: Dataset, config: Tune, *, storage: RDBStorage, accelerator: Accelerator, run: Run
+    encoder: Encoder, dataset: Dataset, config: Tune, *, storage: PatientStorage, accelerator: Accelerator, run: Run
 ) -> str:
     """Take part in a campaign; what came of it in a few lines to print. Test X-rays are not touched.
 
@@ -98,7 +98,7 @@ def take_part(
 
 
 def _open(
-    storage: RDBStorage, config: Tune, objective: Objective, signature: dict[str, Any], run: Run
+    storage: PatientStorage, config: Tune, objective: Objective, signature: dict[str, Any], run: Run
 ) -> tuple[Study, Lock]:
     name = config.study_name
     if name == "auto":
