@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,21 @@ def server() -> Iterator[str]:
             yield f"postgresql+psycopg://tester@127.0.0.1:{port}/"
         finally:
             _run([*control, "-m", "immediate", "stop"], folder)
+
+
+def pause(url: str, seconds: float) -> None:
+    """Stop the server behind `url`, whatever is done there, and start it again after a while."""
+    import psycopg
+
+    with psycopg.connect(url.replace("+psycopg", "") + "postgres") as connection:
+        (data,) = connection.execute("SHOW data_directory").fetchone()
+    folder = Path(data).parent
+    _, options = Path(data, "postmaster.opts").read_text().split(maxsplit=1)
+    as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    control = [*as_user, f"{binaries()}/pg_ctl", "-D", data, "-w"]
+    _run([*control, "-m", "fast", "stop"], str(folder))
+    time.sleep(seconds)
+    _run([*control, "-l", f"{folder}/log", "-o", options.strip(), "start"], str(folder))
 
 
 def create_database(url: str, name: str) -> str:

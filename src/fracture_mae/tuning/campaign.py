@@ -39,7 +39,7 @@ class Record:
         target: trials that the study is to have, see `Tally.taken`.
         parent: MLflow run of the worker that opened it.
         first: number of its first trial.
-        concluded_by: MLflow run of the worker that concluded it; empty before.
+        concluded_by: MLflow run of the worker that concludes it, or that stopped it; empty before.
     """
 
     number: int
@@ -207,7 +207,7 @@ class Campaign:
         def close() -> None:
             tally, record = Tally.of(self.study), _read(self.study)
             if tally.running == 0 and record.number == self.record.number:
-                self._write(record, target=min(record.target, tally.taken))
+                self._write(record, target=min(record.target, tally.taken), concluded_by=self.run_id)
 
         self._within_lock(close)
 
@@ -238,7 +238,7 @@ def _read(study: Study) -> Record | None:
 
 
 def _under_way(record: Record, tally: Tally) -> bool:
-    return tally.taken < record.target or tally.running > 0
+    return tally.taken < record.target or tally.running > 0 or not record.concluded_by
 
 
 def _ended_after(started: datetime, tally: Tally) -> bool:

@@ -32,27 +32,32 @@ class TrialRuns:
         self._runs = RunsBeside(campaign.run_id, campaign.record.parent, f"the study {campaign.study.study_name}")
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._pending: list[Future] = []
+        self._in_vain = False  # once a store was waited for in vain, each further run would wait as long again
 
     def __enter__(self) -> "TrialRuns":
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Where the store was waited for in vain, each of those that wait would wait as long again; the study holds them all.
-        given_up = any(written.done() and written.exception() for written in self._pending)
-        self._thread.shutdown(cancel_futures=given_up)
+        self._thread.shutdown()
+        self.drain()
+
+    def drain(self) -> None:
+        """Wait for what is being written.
+
+        Raises:
+            Exception: of the first that could not be written; none was after it, and the study has them all.
+        """
         for written in self._pending:
-            if not written.cancelled():
-                written.result()
+            written.result()
 
     def write(self, study: Study, trial: FrozenTrial) -> None:
         """Have a trial's run written; returns at once."""
-        self._pending.append(self._thread.submit(self._write, trial))
+        self._pending.append(self._thread.submit(self._write_unless_in_vain, trial))
 
     def write_missing(self, study: Study) -> None:
         """Have those trials of the campaign written that no worker wrote, since it died or was interrupted."""
         end = time.monotonic() + _DRAIN
-        for written in self._pending:
-            written.result()
+        self.drain()
         missing = self._missing(study)
         while time.monotonic() < end and any(trials.outcome(trial)[0] in _WRITTEN_BY_WORKERS for trial in missing):
             time.sleep(0.5)
@@ -65,6 +70,15 @@ class TrialRuns:
         ended = [trial for trial in ended if trial.number >= self._campaign.record.first]
         written = self._runs.values_of(NUMBER_TAG)
         return [trial for trial in ended if str(trial.number) not in written]
+
+    def _write_unless_in_vain(self, trial: FrozenTrial) -> None:
+        if self._in_vain:
+            return
+        try:
+            self._write(trial)
+        except BaseException:
+            self._in_vain = True
+            raise
 
     def _write(self, trial: FrozenTrial) -> None:
         state, reason = trials.outcome(trial)

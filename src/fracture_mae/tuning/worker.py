@@ -82,6 +82,7 @@ def take_part(
     intermediate = f"validation/xray/{depth.monitor}" if config.depth == "finetune" else ""
     with TrialRuns(campaign, objective.value_names, intermediate) as runs:
         stopped = _work(campaign, depth, objective, space, runs)
+        runs.drain()  # a worker that cannot log must not be the one to conclude
         if not (stopped or campaign.may_conclude()):
             return f"Nothing is left to do in the study {study.study_name}: another worker concludes its campaign."
         runs.write_missing(study)

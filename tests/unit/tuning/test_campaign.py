@@ -11,9 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import optuna
+import psycopg
 import pytest
 from optuna.trial import TrialState
+from sqlalchemy.exc import OperationalError
 
+from fracture_mae.processes import patience
 from fracture_mae.tuning import optimism, results, trials
 from fracture_mae.tuning.campaign import Tally, retried
 from fracture_mae.tuning.interruption import Interruption
@@ -87,10 +90,19 @@ def done(campaign, points=None, fail=()):
 
 def test_a_study_goes_on_with_as_many_trials_more_and_fresh_samples(url):
     points = []
-    assert done(open_campaign(url, 4, "first", NOW), points) == [0, 1, 2, 3]
-    assert done(open_campaign(url, 3, "second", NOW), points) == [4, 5, 6]
+    for name, numbers in [("first", [0, 1, 2, 3]), ("second", [4, 5, 6])]:
+        campaign = open_campaign(url, len(numbers), name, NOW)
+        assert done(campaign, points) == numbers
+        assert campaign.may_conclude()
     assert done(open_campaign(url, 0, "third", NOW), points) == []
     assert len(set(points)) == 7
+
+
+def test_a_campaign_whose_worker_died_before_it_concluded_is_concluded_by_the_same_command(url):
+    done(open_campaign(url, 2, "died", NOW))
+    again = open_campaign(url, 2, "again", NOW)
+    assert done(again) == []
+    assert again.may_conclude()
 
 
 def test_a_trial_that_fails_counts_and_the_campaign_goes_on(url):
@@ -114,6 +126,30 @@ def test_a_worker_that_was_suspended_takes_the_next_trial(url, caplog, writes):
     campaign.work(evaluate, lambda study, trial: None, Interruption())
     assert [trial.state.name for trial in trials_of(url)] == ["COMPLETE", "FAIL", "COMPLETE"]
     assert "Trial 1 gave no sign of life" in caplog.text
+
+
+def test_a_trial_whose_worker_died_while_it_took_it_is_tried_again(url):
+    campaign = open_campaign(url, 3, "one", NOW)
+    campaign.study.ask()  # and no sign of life
+    done(campaign)
+    assert [trial.state.name for trial in trials_of(url)] == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
+
+
+def test_where_the_database_and_the_lock_with_it_went_away_a_trial_is_taken_anew(url, monkeypatch):
+    campaign = open_campaign(url, 3, "one", NOW)
+    monkeypatch.setattr(patience, "_POLL", 0.01)
+    monkeypatch.setattr(patience, "_SETTLING", 0.0)
+    campaign.lock.storage.patience = patience.Patience("The database")
+    left = [True, True]
+
+    def check():
+        if left:
+            left.pop()
+            raise OperationalError("SELECT 1", {}, psycopg.OperationalError("gone"))
+
+    monkeypatch.setattr(campaign.lock, "check", check)
+    assert done(campaign) == [0, 1, 2]
+    assert left == []
 
 
 def test_another_error_of_the_study_is_not_passed_over(url, monkeypatch):
@@ -196,7 +232,7 @@ def test_a_killed_workers_trial_is_failed_and_tried_again_by_who_goes_on(url, wo
 
 
 @pytest.mark.slow
-def test_four_processes_at_postgresql_of_which_two_are_killed(postgres_server, workers):
+def test_four_processes_at_postgresql_of_which_two_are_killed_and_that_is_away_for_a_while(postgres_server, workers):
     url = postgres.create_database(postgres_server, "four")
     victims = {name: workers(url, 100, name, 120) for name in ("victim 0", "victim 1")}
     for name in victims:
@@ -205,6 +241,7 @@ def test_four_processes_at_postgresql_of_which_two_are_killed(postgres_server, w
     wait_until(lambda: sum(trial.state == TrialState.COMPLETE for trial in trials_of(url)) >= 20)
     for process in victims.values():
         os.kill(process.pid, signal.SIGKILL)
+    postgres.pause(postgres_server, 2)
     results = [result(process) for process in survivors]
     assert Counter(word for word, _ in results) == {"concludes": 1, "leaves": 1}
 

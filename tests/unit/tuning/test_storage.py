@@ -62,7 +62,7 @@ def test_other_errors_are_raised_at_once(storage, error):
 def test_it_ends_in_a_sentence(storage):
     storage.patience = Patience("The database", minutes=0)
     with pytest.raises(
-        FractureMaeError, match="has been away for too long: Connection refused.*the same command goes on"
+        FractureMaeError, match=r"has been away for too long: Connection refused.*the same command goes on"
     ):
         storage.patiently(failing(1, wrapped()))
 

@@ -1,0 +1,91 @@
+import logging
+import os
+
+import pytest
+import requests
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from fracture_mae.config import Evaluate
+from fracture_mae.errors import FractureMaeError
+from fracture_mae.tracking import outages, runs
+from tests.unit.tracking.store_runs import only_run
+
+LOG = ('%s://%s:%s "%s %s %s" %s %s', "http", "h", 80, "POST", "/api/2.0/mlflow/runs/log-batch", "HTTP/1.1")
+
+
+@pytest.fixture
+def urllib3(monkeypatch):
+    logger = logging.getLogger("urllib3.connectionpool")
+    before, level = logger.filters[:], logger.level
+    logger.filters[:] = []
+    outages.tell()
+    outages.tell()  # of each run, and told once
+    yield logger
+    logger.filters[:] = before
+    logger.setLevel(level)
+
+
+def test_an_outage_is_told_once_and_so_is_its_end(urllib3, caplog):
+    path = "/api/2.0/mlflow/runs/log-batch"
+    for _ in range(3):
+        urllib3.warning("Retrying (%r) after connection broken by '%r': %s", 7, OSError("Connection refused"), path)
+    urllib3.debug(*LOG, 503, 0)
+    urllib3.debug("Retry: %s", path)
+    urllib3.debug(*LOG, 200, 2)
+    urllib3.debug(*LOG, 200, 2)
+    first, second = (record.getMessage() for record in caplog.records)
+    assert "does not answer (Connection refused)" in first
+    assert "about 4 minutes" in first
+    assert second.endswith("answers again.")
+
+
+def test_a_server_whose_database_is_away_is_told_of_too(urllib3, caplog):
+    urllib3.debug("Retry: %s", "/api/2.0/mlflow/runs/log-batch")
+    assert "its database, or the store of its artifacts, is away" in caplog.text
+
+
+def test_others_keep_their_own_words(urllib3, caplog):
+    urllib3.warning("Retrying (%r) after connection broken by '%r': %s", 7, OSError("refused"), "/elsewhere")
+    urllib3.debug("Retry: %s", "/elsewhere")
+    assert [record.getMessage() for record in caplog.records] == [
+        "Retrying (7) after connection broken by 'OSError('refused')': /elsewhere"
+    ]
+
+
+def unreachable():
+    try:
+        raise requests.ConnectionError("refused")
+    except requests.ConnectionError as error:
+        raise MlflowException(f"API request failed with exception {error}")  # noqa: B904, as MLflow does
+
+
+def test_work_that_waited_in_vain_ends_in_a_sentence(store):
+    with (
+        pytest.raises(
+            FractureMaeError, match=r"has been away for too long: .*refused.*the same command, which goes on"
+        ),
+        runs.run("evaluate", Evaluate()),
+    ):
+        unreachable()
+    assert only_run(store).info.status == "FAILED"
+
+
+def test_other_errors_stay_what_they_are(store):
+    with pytest.raises(ValueError, match="mine"), runs.run("evaluate", Evaluate()):
+        raise ValueError("mine")
+
+
+@pytest.mark.parametrize(("error", "retries"), [(KeyboardInterrupt(), "1"), (ValueError("mine"), None)])
+def test_who_stops_a_command_need_not_wait(store, monkeypatch, error, retries):
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
+    seen, end = [], MlflowClient.set_terminated
+
+    def spied(*arguments, **options):
+        seen.append(os.environ.get("MLFLOW_HTTP_REQUEST_MAX_RETRIES"))
+        return end(*arguments, **options)
+
+    monkeypatch.setattr(MlflowClient, "set_terminated", spied)
+    with pytest.raises(type(error)), runs.run("evaluate", Evaluate()):
+        raise error
+    assert seen == [retries]
