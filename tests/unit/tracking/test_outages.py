@@ -19,6 +19,7 @@ def urllib3(monkeypatch):
     logger = logging.getLogger("urllib3.connectionpool")
     before, level = logger.filters[:], logger.level
     logger.filters[:] = []
+    logger.setLevel(logging.NOTSET)  # as before any run of another test
     outages.tell()
     outages.tell()  # of each run, and told once
     yield logger
