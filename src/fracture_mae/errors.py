@@ -33,6 +33,16 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, what it was raised from or in the face of, and so on."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
 @contextmanager
 def damage_of(file: Path, what: str) -> Iterator[None]:
     """Where an .npz file that a classifier keeps is read: whatever NumPy raises at a damaged one becomes a sentence.

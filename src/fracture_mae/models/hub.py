@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from fracture_mae.errors import FractureMaeError, first_line
+from fracture_mae.errors import FractureMaeError, causes, first_line
 
 T = TypeVar("T")
 TIMM_TYPE = "timm_wrapper"
@@ -191,7 +191,5 @@ def _listed(presets: Iterable[str]) -> str:
 
 def _reason(error: BaseException) -> str:
     """The error in a line; where a connection broke, that error rather than what transformers makes of it."""
-    cause: BaseException | None = error
-    while cause and not isinstance(cause, httpx.TransportError):
-        cause = cause.__cause__ or cause.__context__
-    return first_line(cause or error) + "."
+    broken = (cause for cause in causes(error) if isinstance(cause, httpx.TransportError))
+    return first_line(next(broken, error)) + "."

@@ -29,8 +29,8 @@ class Patience:
         self._back_since = -_SETTLING
         self._lock = threading.Lock()
 
-    def lasts(self, reason: str) -> bool:
-        """After a try that failed: whether to try again. Once it is over, it is over at once until the server answers again.
+    def waits(self, reason: str) -> bool:
+        """Wait a moment after a try that failed; whether to try again. Once that is over, it is over at once until the server answers.
 
         Args:
             reason: why it failed, to stand in a sentence.
@@ -41,14 +41,10 @@ class Patience:
                 logger.warning(
                     "%s does not answer (%s). It is waited for, %g minutes at most.", self._what, reason, self._minutes
                 )
-            return time.monotonic() - self._away_since < 60 * self._minutes
-
-    def waits(self, reason: str) -> bool:
-        """The same, after a moment."""
-        if not self.lasts(reason):
-            return False
-        time.sleep(_POLL)
-        return True
+            lasts = time.monotonic() - self._away_since < 60 * self._minutes
+        if lasts:
+            time.sleep(_POLL)
+        return lasts
 
     def answered(self) -> None:
         """After a try that succeeded."""

@@ -1,7 +1,6 @@
 """A store of runs that goes away in the midst of work: MLflow waits for a server by itself; here it is said, and what comes of it."""
 
 import logging
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import mlflow
@@ -9,7 +8,7 @@ import requests
 import sqlalchemy
 from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
 
-from fracture_mae.errors import FractureMaeError
+from fracture_mae.errors import FractureMaeError, causes
 from fracture_mae.tracking import stores
 
 _URLLIB3 = "urllib3.connectionpool"
@@ -20,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 def out_of_reach(error: BaseException) -> str:
     """Why the store of runs, or of their artifacts, is out of reach, to stand in a sentence; empty where `error` is another."""
-    for each in _chain(error if isinstance(error, Exception) else None):
+    for each in causes(error) if isinstance(error, Exception) else ():
         away = isinstance(each, requests.ConnectionError | requests.Timeout | requests.exceptions.RetryError)
         away = away or (isinstance(each, sqlalchemy.exc.OperationalError) and "sqlite" not in str(type(each.orig)))
         if away or type(each).__name__ in (
@@ -93,11 +92,3 @@ def tell() -> None:
 
 def _store() -> str:
     return f"The MLflow server at {stores.address(mlflow.get_tracking_uri())}"
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__

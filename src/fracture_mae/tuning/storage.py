@@ -1,7 +1,7 @@
 """Optuna's database of studies, which is waited for where it goes away in the midst of work."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
-from fracture_mae.errors import FractureMaeError, first_line
+from fracture_mae.errors import FractureMaeError, causes, first_line
 from fracture_mae.processes.patience import Patience
 
 T = TypeVar("T")
@@ -39,6 +39,11 @@ _UNHEARD_OF = sqlalchemy.text(
     "SELECT trials.trial_id FROM trials LEFT JOIN trial_heartbeats ON trials.trial_id = trial_heartbeats.trial_id "
     "WHERE trials.study_id = :study AND trials.state = 'RUNNING' AND trial_heartbeats.trial_id IS NULL"
 )
+
+
+def hidden(url: str) -> str:
+    """A URL without its password."""
+    return make_url(url).render_as_string(hide_password=True)
 
 
 class PatientStorage(RDBStorage):
@@ -78,10 +83,10 @@ class PatientStorage(RDBStorage):
         lost = _lost_connection(error)
         if self.patience is None or lost is None:
             raise error
-        if not self.patience.waits(first_line(lost.orig or lost)):
-            url = make_url(self.url).render_as_string(hide_password=True)
+        reason = first_line(lost.orig or lost)
+        if not self.patience.waits(reason):
             raise FractureMaeError(
-                f"the database of the study, {url}, has been away for too long: {first_line(lost.orig or lost)}. What it was told "
+                f"the database of the study, {hidden(self.url)}, has been away for too long: {reason}. What it was told "
                 "before is in it. Start it again, and the same command goes on with the campaign."
             ) from error
 
@@ -130,7 +135,7 @@ for _name in _CALLS:
 
 def _lost_connection(error: BaseException) -> DBAPIError | None:
     """What SQLAlchemy says of a PostgreSQL that is away, wherever in the chain of causes it stands; None where none does."""
-    return next((each for each in _chain(error) if isinstance(each, DBAPIError) and _is_away(each)), None)
+    return next((each for each in causes(error) if isinstance(each, DBAPIError) and _is_away(each)), None)
 
 
 def _is_away(error: DBAPIError) -> bool:
@@ -140,11 +145,3 @@ def _is_away(error: DBAPIError) -> bool:
         return False
     state = getattr(error.orig, "sqlstate", None)
     return state is None or state.startswith(_GOES_AWAY)
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__

@@ -24,7 +24,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.processes.patience import Patience
-from fracture_mae.tuning.storage import POSTGRESQL, PatientStorage
+from fracture_mae.tuning.storage import POSTGRESQL, PatientStorage, hidden
 
 GRACE = 3  # heartbeats after which a silent trial is taken for dead
 MAX_RETRIES = 2  # of a trial whose worker died
@@ -62,11 +62,6 @@ def open_storage(url: str, heartbeat: int) -> PatientStorage:
             f"--storage {hidden(url)} cannot be opened: {reason.rstrip('.')}. Check that the database exists, is reachable and yours "
             "to write, and that no other version of Optuna made it."
         ) from error
-
-
-def hidden(url: str) -> str:
-    """A URL without its password."""
-    return make_url(url).render_as_string(hide_password=True)
 
 
 class Lock:

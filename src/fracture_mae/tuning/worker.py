@@ -28,8 +28,8 @@ from fracture_mae.tuning.pruning import pruner_of
 from fracture_mae.tuning.register_best import Conclusion
 from fracture_mae.tuning.sampling import NumberedSampler
 from fracture_mae.tuning.space import Space, described, space_of
-from fracture_mae.tuning.storage import PatientStorage
-from fracture_mae.tuning.study import Lock, hidden, open_storage, open_study
+from fracture_mae.tuning.storage import PatientStorage, hidden
+from fracture_mae.tuning.study import Lock, open_storage, open_study
 from fracture_mae.tuning.trial_runs import TrialRuns
 from fracture_mae.tuning.trials import evaluator
 

@@ -8,7 +8,8 @@ from fracture_mae.config import Tune
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.tuning.sampling import NumberedSampler
 from fracture_mae.tuning.space import described, space_of
-from fracture_mae.tuning.study import Lock, hidden, open_storage, open_study
+from fracture_mae.tuning.storage import hidden
+from fracture_mae.tuning.study import Lock, open_storage, open_study
 
 
 @pytest.fixture(scope="module")
