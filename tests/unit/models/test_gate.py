@@ -128,3 +128,28 @@ def test_numbers_of_pictures_are_finite_and_as_many_for_every_side(how, k):
     described = gate.describe(squares, np.full((3, 2), 7.0), how)
     np.testing.assert_array_equal(described[..., :-2], numbers[-1])
     assert (described[..., -2:] == 7).all()
+
+
+def test_numbers_of_a_square_hang_on_no_other():
+    squares = np.random.default_rng(0).integers(0, 256, (3, 64, 64), np.uint8)
+    together = gate_statistics.of_pictures(squares[None], "film_squares")[0]
+    turned = gate_statistics.of_pictures(squares[None, [2, 0, 1]], "film_squares")[0]
+    np.testing.assert_array_equal(turned, together[[2, 0, 1]])
+    alone = gate_statistics.of_pictures(squares[:, None], "film_equalised")  # one each
+    np.testing.assert_allclose(alone[:, 0], together, rtol=1e-5, atol=1e-6)
+
+
+def test_numbers_of_stripes_are_those_worked_out_by_hand():
+    """Three quarters of the rows black, one white; the gradient of upright stripes lies along x, the first of eight directions."""
+    rows = np.repeat(np.uint8([0, 0, 0, 255]), 16)[:, None].repeat(64, axis=1)
+    columns = np.tile(np.uint8([0, 0, 0, 0, 255, 255, 255, 255]), 8)[None].repeat(64, axis=0)
+    (of_rows, of_columns, _) = gate_statistics.of_pictures(np.stack([rows, columns, rows])[None], "film_squares")[0]
+    quantiles, histogram, commonest = of_rows[:7], of_rows[7:23], of_rows[23]
+    np.testing.assert_allclose(quantiles, [0, 0, 0, 0, 0, 1, 1])  # at 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99
+    np.testing.assert_allclose(histogram**2, [0.75, *[0] * 14, 0.25], atol=1e-7)
+    np.testing.assert_allclose(commonest**2, 0.75)
+    n_before = 24 + 10 + 64 + 64 + 15  # tones, spectrum, means and deviations of cells, their spread
+    np.testing.assert_allclose(of_rows[34:98].reshape(8, 8), np.repeat([0, 0, 0, 1], 2)[:, None].repeat(8, axis=1))
+    directions = of_columns[n_before : n_before + 128].reshape(16, 8) ** 2
+    assert (directions[:, 0] > 0.9).all()
+    np.testing.assert_allclose(directions[:, 1:], 0, atol=1e-6)

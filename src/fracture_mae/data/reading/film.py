@@ -99,10 +99,10 @@ def _flat_ground(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         flat = cv2.inRange(picture, lowest, highest)
         if not dark_or_bright:
             flat &= cv2.dilate(flat & without_grain, np.ones((2 * _GRAIN - 1, 2 * _GRAIN - 1), np.uint8))
-        _, part, stats, _ = cv2.connectedComponentsWithStats(flat, connectivity=4)
-        touching = np.zeros(len(stats), bool)
+        part, area = _pieces(flat, connectivity=4)
+        touching = np.zeros(len(area), bool)
         touching[np.concatenate([part[0], part[-1], part[:, 0], part[:, -1]])] = True
-        touching &= stats[:, cv2.CC_STAT_AREA] > _SPECK * picture.size
+        touching &= area > _SPECK * picture.size
         touching[0] = False
         ground |= touching[part]
         if dark_or_bright:
@@ -130,8 +130,8 @@ def _box_of_film(ground: np.ndarray) -> tuple[int, int, int, int, np.ndarray] | 
 def _box_of_limb(ground: np.ndarray) -> tuple[int, int, int, int, np.ndarray] | None:
     """The upright box around all that is no flat ground, of which nothing lies beyond; None where it is nothing to speak of."""
     rest = cv2.morphologyEx((~ground).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    _, part, stats, _ = cv2.connectedComponentsWithStats(rest)
-    large = stats[:, cv2.CC_STAT_AREA] > _SPECK * ground.size
+    part, area = _pieces(rest)
+    large = area > _SPECK * ground.size
     large[0] = False
     if not large.any():
         return None
@@ -145,12 +145,20 @@ def _box_of_limb(ground: np.ndarray) -> tuple[int, int, int, int, np.ndarray] | 
 def _films(rest: np.ndarray, stroke: int) -> np.ndarray | None:
     """The largest piece without what is thin, and those that are large beside it, uint8 [height, width]."""
     opened = cv2.morphologyEx(rest, cv2.MORPH_OPEN, np.ones((stroke, stroke), np.uint8))
-    n, part, stats, _ = cv2.connectedComponentsWithStats(opened)
-    if n < 2:
+    part, area = _pieces(opened)
+    if len(area) < 2:
         return None
-    area = stats[:, cv2.CC_STAT_AREA].copy()
     area[0] = 0
     return (area > _BESIDE * area.max())[part].astype(np.uint8)
+
+
+def _pieces(mask: np.ndarray, connectivity: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    """The number of the connected piece that each pixel is in, 0 outside the mask, and the area of each.
+
+    OpenCV's own statistics take twice as long, for what nobody asks for here.
+    """
+    n, part = cv2.connectedComponents(mask, connectivity=connectivity)
+    return part, np.bincount(part.ravel(), minlength=n)
 
 
 def _hull(mask: np.ndarray) -> np.ndarray:

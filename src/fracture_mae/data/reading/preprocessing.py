@@ -75,7 +75,11 @@ def squares_of_film(picture: np.ndarray, size: int) -> list[tuple[np.ndarray, Pl
     Of a field more than three times as long as wide, parts between them would be missing: there they overlap no more, and are as
     long as a third of it. The film around a limb stays, as squares that are not stretched need no closer cut.
     """
-    field = film.find(picture, to_limb=False)
+    return squares_of_field(picture, film.find(picture, to_limb=False), size)
+
+
+def squares_of_field(picture: np.ndarray, field: film.Field, size: int) -> list[tuple[np.ndarray, Placement]]:
+    """What `squares_of_film` makes of the field of a picture."""
     height, width = field.bottom - field.top, field.right - field.left
     upright, longest = height >= width, max(height, width)
     side = max(min(height, width), -(-longest // _N_SQUARES[FILM_SQUARES]))
