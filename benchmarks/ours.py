@@ -13,9 +13,13 @@ import torch
 
 from benchmarks.workload import Workload, cache_in
 from fracture_mae.config import FinetuneMae, Tune
+from fracture_mae.data.reading.preprocessing import n_squares
 from fracture_mae.data.types import XRays
+from fracture_mae.models.classifier import FractureClassifier
 from fracture_mae.models.encoders import MaeEncoder
+from fracture_mae.models.gate import Gate, describe
 from fracture_mae.stages import finetune
+from fracture_mae.stages.predict import answers
 from fracture_mae.tracking.runs import Run
 from fracture_mae.training.batches import Ahead, batch_of, gather, pixels_of
 from fracture_mae.training.checkpoints import NoCheckpoints
@@ -33,7 +37,18 @@ from fracture_mae.tuning.study import Lock, open_storage, open_study
 from fracture_mae.tuning.trial_runs import TrialRuns
 from fracture_mae.tuning.trials import evaluator
 
-__all__ = ["batch_of", "epoch_reader", "project_folder", "step_of", "train_epoch", "trainer_of", "tuning_seconds"]
+__all__ = [
+    "batch_of",
+    "epoch_reader",
+    "files_per_second",
+    "gate_of",
+    "n_squares",
+    "project_folder",
+    "step_of",
+    "train_epoch",
+    "trainer_of",
+    "tuning_seconds",
+]
 
 
 def trainer_of(workload: Workload, training: FinetuneMae) -> Trainer:
@@ -108,6 +123,26 @@ def tuning_seconds(workload: Workload, run: Run, url: str, n_trials: int) -> tup
     with TrialRuns(campaign, objective.value_names, "") as runs, Interruption() as interruption:
         campaign.work(evaluator(depth, objective, space, interruption), runs.write, interruption)
     return computed - started, time.perf_counter() - computed
+
+
+def gate_of(classifier: FractureClassifier, n_support: int = 400) -> Gate:
+    """A gate as large as a usual one; fitted to nothing, as what it says does not matter."""
+    blank = np.zeros((1, n_squares(classifier.preprocess), *[classifier.image_size] * 2), np.uint8)
+    features = np.zeros((1, classifier.encoder.width))
+    n_numbers = describe(blank, features, classifier.preprocess).shape[-1]
+    support = np.random.default_rng(0).standard_normal((n_support, n_numbers)).astype(np.float32)
+    centre, scale, weight = np.zeros(n_numbers), np.ones(n_numbers), np.ones(n_support)
+    return Gate(centre, scale, support, weight, 0.0, 1 / n_numbers, np.zeros(100), where="")
+
+
+def files_per_second(workload: Workload, classifier: FractureClassifier, gate: Gate, paths: list[str]) -> float:
+    """How many files of the second batch and all later ones `predict` answers for in a second."""
+    config = workload.config
+    given = answers(classifier, gate, paths, config.batch_size, config.num_workers or None, workload.accelerator)
+    next(given)
+    started = time.perf_counter()
+    n_later = sum(len(batch.sha256) for batch, _ in given)
+    return n_later / (time.perf_counter() - started)
 
 
 def _n_folds(*sides: XRays) -> int:

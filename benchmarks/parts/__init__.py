@@ -5,6 +5,7 @@ from collections.abc import Callable
 from benchmarks.parts.growing import growth
 from benchmarks.parts.judging import evaluation, tuning
 from benchmarks.parts.parallel import processes
+from benchmarks.parts.predicting import predicting
 from benchmarks.parts.reading import loading
 from benchmarks.parts.training import ceiling, fine_tuning, step
 from benchmarks.results import Outcome
@@ -17,6 +18,7 @@ PARTS: dict[str, Callable[[Workload], Outcome]] = {
     "loading": loading,
     "tuning": tuning,
     "evaluation": evaluation,
+    "predicting": predicting,
     "processes": processes,
     "growth": growth,
 }

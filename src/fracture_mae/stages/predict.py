@@ -147,9 +147,12 @@ def _answer(
     bar = tqdm(total=len(files), initial=int(known.sum()), desc="Classifying X-rays", unit="file")
     with bar:
         position = 0
-        for batch, answers in _answers(classifier, gate, new["path"].tolist(), config, accelerator):
+        processes = config.num_workers or None
+        for batch, answered in answers(
+            classifier, gate, new["path"].tolist(), config.batch_size, processes, accelerator
+        ):
             rows = new.iloc[position : position + len(batch.sha256)]
-            given = iter(answers)
+            given = iter(answered)
             journal.add(
                 {
                     "path": row.path,
@@ -167,12 +170,21 @@ def _answer(
 
 
 @torch.inference_mode()
-def _answers(
-    classifier: FractureClassifier, gate: Gate | None, paths: list[str], config: Predict, accelerator: Accelerator
+def answers(
+    classifier: FractureClassifier,
+    gate: Gate | None,
+    paths: list[str],
+    batch_size: int,
+    num_processes: int | None,
+    accelerator: Accelerator,
 ) -> Iterator[tuple[Read, list[dict[str, float | None]]]]:
-    """Yields batches of files, and logit and distance of each that is a picture; no distance where there is no gate."""
+    """Yields batches of files, and logit and distance of each that is a picture; no distance where there is no gate.
+
+    Args:
+        num_processes: that decode, see `streaming.read`.
+    """
     to_device(classifier, accelerator.device).eval()
-    options = {"batch_size": config.batch_size, "num_processes": config.num_workers or None}
+    options = {"batch_size": batch_size, "num_processes": num_processes}
     options["numbers"] = None if gate is None else gate_statistics.of_pictures
     files = list(map(real_path, paths))
     for batch in streaming.read(files, classifier.image_size, classifier.preprocess, **options):

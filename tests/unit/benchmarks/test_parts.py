@@ -68,11 +68,11 @@ def test_xrays_are_chosen_with_both_labels_taking_turns(dataset_of_files):
     assert np.array_equal(picture, dataset_of_files.train.pixels[row])
 
 
-@pytest.mark.parametrize("name", ["fine_tuning", "step", "loading", "evaluation"])
+@pytest.mark.parametrize("name", ["fine_tuning", "step", "loading", "evaluation", "predicting"])
 def test_a_part_measures_ours_beside_the_alternative(measured, name):
     result = only_result(PARTS[name](measured))
     assert result.key == name
-    higher_is_better = result.unit == "images/s"
+    higher_is_better = result.unit in ("images/s", "files/s")
     a, b = (result.ours, result.alternative) if higher_is_better else (result.alternative, result.ours)
     assert result.ratio.values == a.over(b).values
 
