@@ -12,7 +12,7 @@ from benchmarks.workload import Workload
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models.pixels import to_unit
 
-_N_BATCHES = 40  # the first comes when processes have started, and is not counted
+_N_BATCHES = 20  # the first comes when processes have started, and is not counted
 
 
 def predicting(workload: Workload) -> Outcome:
@@ -37,7 +37,7 @@ def predicting(workload: Workload) -> Outcome:
             "ours": lambda: ours.files_per_second(workload, classifier, gate, paths),
             "alternative": rate(network, batch_size, workload.device, workload.at_least),
         },
-        warm_up=not workload.config.quick,
+        warm_up=False,
     )
     result = Result(
         "predicting",
