@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from fracture_mae.config import Main
+from fracture_mae.data.reading import index
 from fracture_mae.tracking import stores
 from fracture_mae.tracking.projects import Chain, Step
 from fracture_mae.tracking.runs import Run
@@ -12,8 +13,11 @@ def chain(config: Main, run: Run) -> str:
     """Run all steps; their results, to print.
 
     Raises:
-        FractureMaeError: a step failed; its own run holds the reason.
+        FractureMaeError: there are no such data, or a step failed; its own run holds the reason.
     """
+    index.root_of(config.data_dir)  # told, or made, while the steps' libraries are read
+    if config.unlabelled_dir.lower() != "none":
+        index.root_of(config.unlabelled_dir, "unlabelled_dir")
     shared = config.shared()
     steps = Chain(run, config.env_manager)
     steps.run("reconstruct_baseline", shared | {"model": config.model})
