@@ -18,6 +18,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 from fracture_mae.data.reading.preprocessing import PREPROCESSINGS
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.models import authors, hub
+from fracture_mae.models.attention import use_usual_attention
 from fracture_mae.models.pixels import IMAGENET, Normalisation
 from fracture_mae.models.positions import (
     check_position_embeddings,
@@ -64,6 +65,7 @@ class Mae(nn.Module):
         preprocess: str | None = None,
     ):
         super().__init__()
+        use_usual_attention(network)
         self.network = network
         self.normalisation = normalisation
         self.source = source
