@@ -7,7 +7,17 @@ from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
 from fracture_mae.config.options import PREPROCESSINGS, DataOptions, Masking
 
-BENCHMARK_PARTS = ("fine_tuning", "step", "ceiling", "loading", "tuning", "evaluation", "processes", "growth")
+BENCHMARK_PARTS = (
+    "fine_tuning",
+    "step",
+    "forward",
+    "ceiling",
+    "loading",
+    "tuning",
+    "evaluation",
+    "processes",
+    "growth",
+)
 _SMALLEST_SET = 20  # X-ray files: fewer tell nothing about growth
 
 
