@@ -39,6 +39,14 @@ _SHARED = {
     "compile": False,
     "device": "cpu",
 }
+# So small a picture hardly shows a fracture: a network that learns its training X-rays by heart gives answers far from 1/2, too.
+_BY_HEART = {
+    "learning_rate": 1e-3,
+    "layer_decay": 1.0,
+    "drop_path": 0.0,
+    "patch_dropout": 0.0,
+}
+_BY_HEART |= {"crop_scale": 1.0, "rotation": 0.0, "flip": False, "intensity": 0.0, "selection": "last", "patience": 0}
 
 
 def accelerator_of(precision: str) -> Accelerator:
@@ -60,7 +68,7 @@ def trained(dataset: Dataset, seed: int, epochs: int, precision: str, attention:
 
 def trained_classifier(mae: Mae, dataset: Dataset, seed: int, epochs: int) -> FractureClassifier:
     """A classifier on the autoencoder's encoder, trained in fp32."""
-    config = TrainClassifier(**_SHARED, epochs=epochs, seed=seed, precision="fp32", attention=SDPA)
+    config = TrainClassifier(**_SHARED, **_BY_HEART, epochs=epochs, seed=seed, precision="fp32", attention=SDPA)
     config = config.settled(mae.start)
     classifier = classifier_stage.build(MaeEncoder.of(copy.deepcopy(mae)), config)
     _kept(classifier_stage.train, classifier, dataset, config, accelerator_of("fp32"))
@@ -101,7 +109,8 @@ def main() -> None:
                     "way": " ".join(way),
                     "n": len(exact),
                     "deviation": exact.std(),
-                    "mean change": change.mean(),
+                    "median change": np.median(change),
+                    "below 0.001": (change < 1e-3).mean(),
                     "largest change": change.max(),
                     "n decided otherwise": int(((found >= 0.5) != (exact >= 0.5)).sum()),
                 }
