@@ -15,13 +15,14 @@ from benchmarks.workload import Workload, cache_in
 from fracture_mae.config import FinetuneMae, Tune
 from fracture_mae.data.reading.preprocessing import n_squares
 from fracture_mae.data.types import XRays
+from fracture_mae.models.autoencoder import squared_error
 from fracture_mae.models.classifier import FractureClassifier
 from fracture_mae.models.encoders import MaeEncoder
 from fracture_mae.models.gate import Gate, describe
 from fracture_mae.stages import finetune
 from fracture_mae.stages.predict import answers
 from fracture_mae.tracking.runs import Run
-from fracture_mae.training.batches import Ahead, batch_of, gather, pixels_of
+from fracture_mae.training.batches import Ahead, batch_of, gather, pixels_of, to_device
 from fracture_mae.training.checkpoints import NoCheckpoints
 from fracture_mae.training.step_random import StepRandom
 from fracture_mae.training.steps import n_steps
@@ -41,6 +42,7 @@ __all__ = [
     "batch_of",
     "epoch_reader",
     "files_per_second",
+    "forward_of",
     "gate_of",
     "n_squares",
     "project_folder",
@@ -73,6 +75,20 @@ def step_of(trainer: Trainer, xrays: XRays, positions: np.ndarray) -> Callable[[
     batch, own = batch_of(xrays, positions, device, weight=1 / n), xrays.subset(positions)
     trainer.settle(own, pixels_of(own, device), n_visits=len(own), n_epochs=1)
     return lambda: trainer.step(batch, StepRandom(0, n, device=device))
+
+
+def forward_of(workload: Workload, pixels: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """The forward pass of a copy of the model on grey pixels [B, 1, H, W] under random masks, as evaluations call it; the loss."""
+    mae, mask_ratio = to_device(copy.deepcopy(workload.mae), workload.device).eval(), workload.training.train_mask_ratio
+
+    @torch.inference_mode()
+    def forward() -> torch.Tensor:
+        noise = torch.rand(len(pixels), mae.n_patches, device=workload.device)
+        with workload.accelerator.autocast():
+            prediction, target, mask = mae(pixels, noise, mask_ratio)
+        return squared_error(prediction, target, mask, "masked").mean()
+
+    return forward
 
 
 def epoch_reader(xrays: XRays, batch_size: int, device: torch.device) -> Callable[[], None]:

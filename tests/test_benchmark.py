@@ -10,7 +10,7 @@ import pytest
 from tests.workplace import SMALL, Workplace, given
 
 pytestmark = pytest.mark.slow
-KEYS = ["fine_tuning", "step", "ceiling", "loading", "tuning", "evaluation", "processes"]
+KEYS = ["fine_tuning", "step", "forward", "ceiling", "loading", "tuning", "evaluation", "processes"]
 KEYS += [f"growth_{stage}" for stage in ("cache", "loading", "copies", "evaluation")]
 
 
@@ -59,7 +59,7 @@ def test_a_part_by_itself_and_a_part_that_is_not_there(workplace):
     assert "loading an epoch, nothing else" in done.stdout
     done = workplace.python("benchmark", only="speed")
     assert done.returncode == 2
-    assert "Error: --only: found 'speed', expected all, or any of fine_tuning, step, ceiling, " in done.stderr
+    assert "Error: --only: found 'speed', expected all, or any of fine_tuning, step, forward, ceiling, " in done.stderr
 
 
 def test_a_model_that_is_not_to_be_had_is_an_error_that_says_what_to_do(workplace):

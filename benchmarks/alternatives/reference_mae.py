@@ -140,3 +140,9 @@ class ReferenceStep:
         loss.backward()
         self._optimizer.step()
         return loss.detach()
+
+    @torch.inference_mode()
+    def evaluate(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The loss alone, nothing is trained."""
+        with self._accelerator.autocast():
+            return self.model(self._normalisation.apply(pixels), self._mask_ratio)

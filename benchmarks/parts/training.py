@@ -75,6 +75,30 @@ def step(workload: Workload) -> Outcome:
     return Outcome([result])
 
 
+def forward(workload: Workload) -> Outcome:
+    """The forward pass alone, as evaluations compute it, on a batch that is on the device already."""
+    n_images, options = workload.config.batch_size, {"device": workload.device, "at_least": workload.at_least}
+    reference = _reference(workload)
+    pixels = ours.batch_of(workload.xrays, _positions(workload), workload.device).pixels
+    found = workload.measure(
+        {
+            "ours": rate(ours.forward_of(workload, pixels), n_images, **options),
+            "alternative": rate(lambda: reference.evaluate(pixels), n_images, **options),
+        }
+    )
+    result = Result(
+        "forward",
+        "forward pass alone",
+        f"a batch of {n_images}, {workload.precision}, no gradients · the network that the authors of MAE describe, same sizes and "
+        "precision",
+        "images/s",
+        **found,
+        ratio=found["ours"].over(found["alternative"]),
+        bar=workload.bar(1.0, waived="" if workload.device.type == "cpu" else "the bar is one for processors"),
+    )
+    return Outcome([result])
+
+
 def ceiling(workload: Workload) -> Outcome:
     """The share of the fastest matrix products that a training step reaches, and the roofline it is seen under."""
     # The operators of a step that is compiled or recorded cannot be counted, and one that is begun while they are is neither.
@@ -133,16 +157,20 @@ def _positions(workload: Workload) -> np.ndarray:
 
 def _steps(workload: Workload, trainer: Trainer) -> tuple[Callable[[], object], Callable[[], object]]:
     """Our step and the reference's on the same batch."""
-    training, positions = _plain(workload), _positions(workload)
-    reference = ReferenceStep(
+    reference, positions = _reference(workload), _positions(workload)
+    pixels = ours.batch_of(workload.xrays, positions, workload.device).pixels
+    return ours.step_of(trainer, workload.xrays, positions), lambda: reference(pixels)
+
+
+def _reference(workload: Workload) -> ReferenceStep:
+    training = workload.training
+    return ReferenceStep(
         workload.sizes,
         workload.mae.normalisation,
         learning_rate=training.learning_rate,
         mask_ratio=training.train_mask_ratio,
         accelerator=workload.accelerator,
     )
-    pixels = ours.batch_of(workload.xrays, positions, workload.device).pixels
-    return ours.step_of(trainer, workload.xrays, positions), lambda: reference(pixels)
 
 
 def _works(workload: Workload) -> dict[str, Work]:

@@ -10,6 +10,7 @@ from fracture_mae.config.options import PREPROCESSINGS, DataOptions, Masking
 BENCHMARK_PARTS = (
     "fine_tuning",
     "step",
+    "forward",
     "ceiling",
     "loading",
     "tuning",

@@ -325,9 +325,11 @@ class Computing(Config):
     checkpointing: bool = Field(
         False, description="compute activations again in the backward pass: less memory, up to a third slower"
     )
-    attention: Literal["auto", "sdpa", "eager"] = Field(
+    attention: Literal["auto", "sdpa", "eager", "written_out"] = Field(
         "auto",
-        description="sdpa: fused, on CUDA flash attention; eager: plain matrix products; auto: the faster one, measured once",
+        description="sdpa: fused, on CUDA flash attention; eager: plain matrix products, softmax in fp32; written_out: plain matrix "
+        "products, all in the training's precision; auto: written_out in bf16 on the processor, else the faster of the first two, "
+        "measured once",
     )
     compile: Literal["auto"] | bool = Field(
         "auto",

@@ -1,19 +1,14 @@
 """What the networks on a ViTMAE encoder share: patches, tokens of the patches that are shown, and how layers are computed."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import AttentionInterface, PreTrainedModel, ViTMAEModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.models.vit_mae.modeling_vit_mae import ViTMAEAttention, ViTMAEPreTrainedModel
+from transformers import PreTrainedModel, ViTMAEModel
 
 from fracture_mae.models.blocks import recompute_blocks
 
-_FUSED, _SHORT = "fracture_mae_sdpa", 64  # tokens
 # What the names of parameters end with that are values by themselves, not factors of an input, whatever their shape.
 _NOT_DECAYED = ("token", "tokens", "position_embeddings", "pos_embed", "relative_position_bias_table")
 
@@ -89,42 +84,18 @@ def as_multiplied(tokens: torch.Tensor) -> torch.Tensor:
 
     Norms and the loss are computed in float32 all the same.
     """
+    return tokens.to(product_dtype(tokens))
+
+
+def product_dtype(tokens: torch.Tensor) -> torch.dtype:
+    """The arithmetic of matrix products of these tokens: that of autocast, or their own outside of it."""
     kind = tokens.device.type
-    return tokens.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else tokens
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tokens.dtype
 
 
 def is_decayed(name: str, parameter: nn.Parameter) -> bool:
     """Whether weight decay is for a parameter: for matrices and kernels, not for biases, norms, tokens and positions (He et al.)."""
     return parameter.ndim > 1 and not name.endswith(_NOT_DECAYED)
-
-
-def use_attention(model: nn.Module, implementation: str) -> None:
-    """Let all attention in the model be computed by "sdpa" (fused) or "eager" (plain matrix products); the results agree.
-
-    A network that knows only one of them keeps it.
-    """
-    for module in model.modules():
-        if isinstance(module, ViTMAEAttention):
-            # The decoder's config is one of its own.
-            module.config._attn_implementation = _FUSED if implementation == "sdpa" else implementation
-        elif isinstance(module, PreTrainedModel) and not isinstance(module, ViTMAEPreTrainedModel):
-            knows_it = implementation == "eager" or module._supports_sdpa
-            module.config._attn_implementation = implementation if knows_it else "eager"
-
-
-def _fused_attention(module: nn.Module, query: torch.Tensor, *others: Any, **options: Any) -> tuple[torch.Tensor, None]:
-    """PyTorch's own choice of a kernel, but for sequences as short as those that an MAE's encoder is shown.
-
-    On an H200 the memory-efficient kernel took 135 µs, forward and backward, for 256 × 12 heads of 50 × 64 values in bf16; cuDNN's,
-    which PyTorch prefers, 211 µs; flash attention 375 µs. Of 197 tokens it is the slowest.
-    """
-    if query.is_cuda and query.shape[2] <= _SHORT:
-        with sdpa_kernel([SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]):
-            return sdpa_attention_forward(module, query, *others, **options)
-    return sdpa_attention_forward(module, query, *others, **options)
-
-
-AttentionInterface.register(_FUSED, _fused_attention)
 
 
 def recompute_activations(model: nn.Module, recompute: bool) -> None:

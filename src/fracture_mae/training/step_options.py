@@ -25,14 +25,15 @@ from tqdm import tqdm
 from fracture_mae.config import Computing
 from fracture_mae.data.reading.cache import cache_root
 from fracture_mae.errors import first_line
+from fracture_mae.models.attention import EAGER, SDPA, use_attention, usual
 from fracture_mae.models.autoencoder import Mae
 from fracture_mae.models.blocks import are_alike
-from fracture_mae.models.vit import recompute_activations, use_attention
+from fracture_mae.models.vit import recompute_activations
 from fracture_mae.processes import collectives, ranks
 
 Step = Callable[[], None]
 
-ATTENTIONS = ("sdpa", "eager")
+ATTENTIONS = (SDPA, EAGER)  # those that are compared
 _ROUNDS = 3  # timed steps of each candidate, after one that is not timed
 _SHORT = 1.0  # seconds that measuring may always take
 _SHARE = 0.05  # of the training to come that it may take otherwise
@@ -51,14 +52,14 @@ class StepOptions:
     Attributes:
         accumulation: parts that a process computes its share of a batch in, one after the other.
         checkpointing: recompute activations in the backward pass.
-        attention: "sdpa", "eager", or "auto": the faster one.
+        attention: "sdpa", "eager", "written_out", see `use_attention`, or "auto": the fastest one.
         compile: whether to use torch.compile; "auto": where that pays.
         cuda_graphs: whether to record steps as CUDA graphs, where that is possible.
     """
 
     accumulation: int = 1
     checkpointing: bool = False
-    attention: Literal["auto", "sdpa", "eager"] = "sdpa"
+    attention: Literal["auto", "sdpa", "eager", "written_out"] = "sdpa"
     compile: Literal["auto"] | bool = False
     cuda_graphs: bool = False
 
@@ -84,13 +85,22 @@ class StepTimer:
             gradients left behind. The first one may take longer.
         key: of all that its time depends on, see `key_of`.
         device: what it is computed on.
+        dtype: of its matrix products.
     """
 
-    def __init__(self, model: nn.Module, prepare: Callable[[nn.Module], Step], key: str, device: torch.device):
+    def __init__(
+        self,
+        model: nn.Module,
+        prepare: Callable[[nn.Module], Step],
+        key: str,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ):
         self.model = model
         self.prepare = prepare
         self.key = key
         self.device = device
+        self.dtype = dtype
 
     @cached_property
     def compiled(self) -> nn.Module:
@@ -112,7 +122,8 @@ class StepTimer:
 def choose(asked: StepOptions, probe: StepTimer, n_steps: int) -> Chosen:
     """Settle what was left at `auto`, and set up the model accordingly; all processes come to the same.
 
-    Attention is measured where that takes a second, or a twentieth of the training to come; otherwise it is sdpa.
+    Which attention is fastest on a processor in bf16 is known, see `usual`. Elsewhere it is measured where that takes a second, or a
+    twentieth of the training to come; otherwise it is sdpa.
 
     torch.compile is tried where it may earn back what it costs: where a tenth (`COMPILE_GAIN`) of the training to come, by the
     time of a step measured here, is more than the 90 seconds (`COMPILE_SECONDS`) that compiling is guessed to take. Once both
@@ -124,7 +135,9 @@ def choose(asked: StepOptions, probe: StepTimer, n_steps: int) -> Chosen:
     """
     recompute_activations(probe.model, asked.checkpointing)
     known = _Known(cache_root() / "step-times-v2.json", probe.key)
-    attention = _attention(probe, known, n_steps) if asked.attention == "auto" else asked.attention
+    attention = asked.attention
+    if attention == "auto":
+        attention = usual(probe.device, probe.dtype) or _attention(probe, known, n_steps)
     use_attention(probe.model, attention)
     if asked.compile == "auto":
         tried = is_soon_compiled(probe.model, probe.device)

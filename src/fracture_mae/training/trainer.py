@@ -164,7 +164,8 @@ class Trainer:
         precision = {"no": "fp32"}.get(self.accelerator.mixed_precision, self.accelerator.mixed_precision)
         images = (len(part.positions), *xrays.pixels.shape[1:])
         key = key_of(self.model, images, precision, self.step_options, self.accelerator.device)
-        probe = StepTimer(self.model, prepare, key, self.accelerator.device)
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        probe = StepTimer(self.model, prepare, key, self.accelerator.device, dtype)
         chosen = choose(self.step_options, probe, steps * self.step_options.accumulation * n_epochs)
         self.forward = self._forward(chosen, probe)
         self._add_part = self._gradient_by(self.forward)

@@ -68,7 +68,7 @@ def test_xrays_are_chosen_with_both_labels_taking_turns(dataset_of_files):
     assert np.array_equal(picture, dataset_of_files.train.pixels[row])
 
 
-@pytest.mark.parametrize("name", ["fine_tuning", "step", "loading", "evaluation", "predicting"])
+@pytest.mark.parametrize("name", ["fine_tuning", "step", "forward", "loading", "evaluation", "predicting"])
 def test_a_part_measures_ours_beside_the_alternative(measured, name):
     result = only_result(PARTS[name](measured))
     assert result.key == name
@@ -80,7 +80,7 @@ def test_a_part_measures_ours_beside_the_alternative(measured, name):
 @pytest.mark.slow
 def test_the_model_that_is_measured_stays_as_it_is(measured):
     before = {name: value.clone() for name, value in measured.mae.state_dict().items()}
-    for name in ("fine_tuning", "step", "evaluation"):
+    for name in ("fine_tuning", "step", "forward", "evaluation"):
         PARTS[name](measured)
     assert all(value.equal(before[name]) for name, value in measured.mae.state_dict().items())
 

@@ -22,8 +22,9 @@ from fracture_mae.evaluation.frozen_features import fingerprint
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models import encoders
+from fracture_mae.models.attention import use_attention
 from fracture_mae.models.blocks import depths_of
-from fracture_mae.models.vit import recompute_activations, use_attention
+from fracture_mae.models.vit import recompute_activations
 from tests.unit.models.networks import FAMILIES, SIDE, network_of, save_network
 
 # Tokens before the patches: CLS, and DeiT's distillation token or registers.
@@ -309,15 +310,21 @@ def test_activations_computed_again_give_the_same_gradients(tmp_path, family):
         assert_close(last[name], value, atol=1e-6, rtol=1e-4)
 
 
-@pytest.mark.parametrize("family", ["vit", "beit", "dinov3_vit", "swin", "swinv2"])
-def test_both_ways_to_compute_attention_agree(tmp_path, family):
+@pytest.mark.parametrize(
+    "family", ["vit", "deit", "dinov2", "dinov2_with_registers", "beit", "dinov3_vit", "swin", "swinv2"]
+)
+def test_all_ways_to_compute_attention_agree(tmp_path, family):
+    """In bf16 two ways round in different places, some 0.3 % here (of Swin v2, which knows one way alone, 2.5 %)."""
     encoder = encoder_of(tmp_path, family)
-    found = []
-    for implementation in ("eager", "sdpa"):
-        use_attention(encoder, implementation)
-        with torch.no_grad():
-            found.append(encoder(pixels()).patches)
-    assert_close(*found, atol=1e-4, rtol=1e-4)
+    with torch.no_grad():
+        expected = encoder(pixels()).patches  # as it was made
+        for implementation in ("usual", "eager", "sdpa", "written_out"):
+            if implementation != "usual":
+                use_attention(encoder, implementation)
+            assert_close(encoder(pixels()).patches, expected, atol=1e-4, rtol=1e-4)
+            with torch.autocast("cpu", torch.bfloat16):
+                rounded = encoder(pixels()).patches
+            assert (rounded - expected).norm() < 0.05 * expected.norm()
 
 
 def test_a_grey_network_takes_grey(tmp_path):

@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models import encoders, explanation
-from fracture_mae.models.vit import use_attention
+from fracture_mae.models.attention import use_attention
 from tests.unit.models.networks import SIDE, save_network
 
 GLOBAL = ("vit", "deit", "dinov2", "dinov2_with_registers", "dinov3_vit")

@@ -8,9 +8,10 @@ from transformers import ViTMAEConfig
 from transformers.models.vit_mae import modeling_vit_mae
 
 from fracture_mae.models import autoencoder as mae_model
+from fracture_mae.models.attention import use_attention
 from fracture_mae.models.autoencoder import Mae, squared_error
 from fracture_mae.models.pixels import IMAGENET
-from fracture_mae.models.vit import encode, is_decayed, patches_of, recompute_activations, tokens_of, use_attention
+from fracture_mae.models.vit import encode, is_decayed, patches_of, recompute_activations, tokens_of
 
 
 def in_colour(mae):
@@ -146,11 +147,13 @@ def test_attention_is_set_in_encoder_and_decoder_and_changes_no_result(tiny_mae,
 
 
 def test_what_is_saved_does_not_tell_how_attention_was_computed(tiny_mae, tmp_path):
-    for implementation in ("sdpa", "eager"):
+    for implementation in ("sdpa", "eager", "written_out"):
         use_attention(tiny_mae, implementation)
         mae_model.save(tiny_mae, tmp_path / implementation)
+    mae_model.save(mae_model.load(str(tmp_path / "sdpa")), tmp_path / "usual")
     for file in (tmp_path / "sdpa").iterdir():
-        assert file.read_bytes() == (tmp_path / "eager" / file.name).read_bytes()
+        for other in ("eager", "written_out", "usual"):
+            assert file.read_bytes() == (tmp_path / other / file.name).read_bytes()
 
 
 def test_recomputed_activations_give_the_same_gradients(tiny_mae):

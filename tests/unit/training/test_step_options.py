@@ -32,9 +32,10 @@ SECONDS = {"sdpa": 0.2, "eager": 0.1, "compiled": 0.05}
 class Bench:
     """Stands for a probe: the time of a step is told by how it is computed, not measured."""
 
-    def __init__(self, model, seconds=SECONDS, compiler=None, key="this machine", device=CPU):
+    def __init__(self, model, seconds=SECONDS, compiler=None, key="this machine", device=CPU, dtype=torch.float32):
         self.model = model
         self.device = device
+        self.dtype = dtype
         self.compiled = nn.Identity()
         self.key = key
         self.steps = []
@@ -92,6 +93,17 @@ def test_the_faster_attention_is_found_in_turns_once_and_remembered(tiny_mae):
     assert again.steps == []
     other = Bench(tiny_mae, seconds={"sdpa": 0.1, "eager": 0.2}, key="another batch size")
     assert choose(StepOptions(attention="auto"), other, 1000) == Chosen("sdpa", False)
+
+
+def test_in_bf16_on_a_processor_the_fastest_is_known(tiny_mae):
+    bench = Bench(tiny_mae, dtype=torch.bfloat16)
+    assert choose(StepOptions(attention="auto"), bench, 1000) == Chosen("written_out", False)
+    assert bench.steps == []
+    assert choose(StepOptions(attention="sdpa"), bench, 1000) == Chosen("sdpa", False)  # who asks for it gets it
+    assert bench.steps == []
+    on_gpu = Bench(tiny_mae, device=CUDA, dtype=torch.bfloat16)
+    assert choose(StepOptions(attention="auto"), on_gpu, 1000) == Chosen("eager", False)
+    assert on_gpu.steps
 
 
 def test_a_damaged_memory_is_measured_anew(tiny_mae):

@@ -201,6 +201,7 @@ COMPUTATIONS = {
     "more parts than X-rays": {"accumulation": 100},
     "recomputed": {"checkpointing": True},
     "eager": {"attention": "eager"},
+    "written out": {"attention": "written_out"},
     "what is faster": {"attention": "auto"},
     "all at once": {"accumulation": 2, "checkpointing": True, "attention": "eager"},
 }
