@@ -25,7 +25,7 @@ REACH = 0.35  # of a side
 def shifted(xrays, times, seed):
     """The X-rays moved within their squares, so that no place there is a much better guess than others; each several times.
 
-    Built-in fractures lie in the middle: unmoved, one and the same patch is in 0.85 of the boxes of test.
+    Built-in fractures lie in the middle: unmoved, one and the same patch is in two thirds of the boxes of training, and of test.
     """
     rng, n = np.random.default_rng(seed), times * len(xrays)
     positions, reach = np.repeat(np.arange(len(xrays)), times), int(SIDE * REACH)
