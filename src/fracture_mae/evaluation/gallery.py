@@ -9,7 +9,7 @@ import pandas as pd
 from fracture_mae import plots
 from fracture_mae.data.copies.originals import is_original
 from fracture_mae.data.types import XRays
-from fracture_mae.evaluation.neighbours import Neighbour
+from fracture_mae.evaluation.neighbours import Neighbour, Neighbours
 from fracture_mae.evaluation.place import Maps
 from fracture_mae.metrics import thresholds
 from fracture_mae.metrics.decision import Decision
@@ -18,6 +18,7 @@ from fracture_mae.pages import Card, Cards, Picture
 from fracture_mae.tracking.report import Report
 
 MOST = 6  # X-rays of a kind
+NEAREST = "nearest_training_xrays"  # begins a tag that says which of these are not shown
 _LONGEST = 30  # letters of a line below a picture in the figure
 
 
@@ -28,7 +29,7 @@ def judge(
     split: str,
     remark: str,
     look: Callable[[XRays], Maps],
-    near: Callable[[XRays], list[Sequence[Neighbour]]],
+    near: Callable[[XRays], Neighbours],
 ) -> Report:
     """Up to MOST X-rays of each kind, one file of each: the figure SPLIT/gallery.png, and cards for the page.
 
@@ -44,7 +45,8 @@ def judge(
         return Report()
     shown = np.unique(np.concatenate(list(kinds.values())))
     chosen = xrays.subset(shown)
-    maps, neighbours = look(chosen), dict(zip(shown, near(chosen), strict=True))
+    maps, found_near = look(chosen), near(chosen)
+    neighbours = dict(zip(shown, found_near.of_each, strict=True))
     boxes = np.where(maps.with_place[:, None, None], maps.xrays.boxes, np.nan)
     pictures = map_pictures.under_map(maps.xrays.images(np.arange(len(shown))), maps.heat, boxes)
     pairs = dict(zip(shown, zip(*pictures, strict=True), strict=True))
@@ -52,12 +54,17 @@ def judge(
     cards = []
     for title, found in kinds.items():
         told = {position: _told(predictions, decision, probability, position) for position in found}
-        rows[title] = [(*pairs[position], "\n".join(_short(words))) for position, words in told.items()]
+        rows[title] = [
+            (*pairs[each], "\n".join(_short(words, neighbours[each], decision.label_names)))
+            for each, words in told.items()
+        ]
         made = (_card(*pairs[each], words, neighbours[each], decision.label_names) for each, words in told.items())
         cards.append(Cards(title, tuple(made)))
     heading = f"Gallery · {split}"
-    figure = plots.gallery(rows, f"{heading}\n{remark}" if remark else heading, explained(maps))
-    return Report(figures={f"{split}/gallery.png": figure}, galleries={split: cards})
+    below = "\n".join(filter(None, [explained(maps), found_near.remark]))
+    figure = plots.gallery(rows, f"{heading}\n{remark}" if remark else heading, below)
+    tags = {f"{NEAREST}.{split}": found_near.remark} if found_near.remark else {}
+    return Report(figures={f"{split}/gallery.png": figure}, galleries={split: cards}, tags=tags)
 
 
 def explained(maps: Maps) -> str:
@@ -97,11 +104,15 @@ def _told(predictions: pd.DataFrame, decision: Decision, probability: np.ndarray
     }
 
 
-def _short(told: dict[str, str]) -> list[str]:
+def _short(told: dict[str, str], neighbours: Sequence[Neighbour], label_names: Sequence[str]) -> list[str]:
     """As a caption below a small picture."""
     answer = told["Answer"].partition(" (")[0].replace("probability ", "")
     named = _shortened(f"{told['File']} · {told['Source']}", _LONGEST)
-    return [named, _shortened(f"is {told['Label']}", _LONGEST), _shortened(answer, _LONGEST)]
+    lines = [named, _shortened(f"is {told['Label']}", _LONGEST), _shortened(answer, _LONGEST)]
+    labels = [each.label for each in neighbours]
+    if labels and None not in labels:
+        lines.append(_shortened(f"nearest: {sum(labels)} of {len(labels)} {label_names[1]}", _LONGEST))
+    return lines
 
 
 def _shortened(text: str, longest: int) -> str:
@@ -119,11 +130,20 @@ def _card(
         Picture.of_pixels(plain, f"X-ray {told['File']}"),
         Picture.of_pixels(under, f"{told['File']} under its map"),
     )
+    at_hand = [each for each in neighbours if each.pixels is not None]
     near = tuple(
-        Picture.of_pixels(map_pictures.thumbnail(each.pixels), f"Training X-ray {each.name}: {label_names[each.label]}")
-        for each in neighbours
+        Picture.of_pixels(
+            map_pictures.thumbnail(each.pixels), f"Training X-ray {each.name}: {_told_of(each, label_names)}"
+        )
+        for each in at_hand
     )
-    if near:
-        labels = ", ".join(label_names[each.label] for each in neighbours)
-        told = told | {"Nearest training X-rays": labels}
+    if neighbours:
+        told = told | {"Nearest training X-rays": ", ".join(_told_of(each, label_names) for each in neighbours)}
     return Card(pictures, told, near)
+
+
+def _told_of(neighbour: Neighbour, label_names: Sequence[str]) -> str:
+    """Label and distance of a training X-ray, and whether there is a picture."""
+    label = "label unknown" if neighbour.label is None else label_names[neighbour.label]
+    distance = "" if np.isnan(neighbour.distance) else f" {neighbour.distance:.2f}"
+    return f"{label}{distance}{'' if neighbour.pixels is not None else ' (not at hand)'}"

@@ -6,6 +6,7 @@ X-rays of the classifier, the references are fitted on its training X-rays, and 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ _FILE = "own_data.npz"
 _MOST_FEATURES = 1000  # X-rays whose features are kept
 _PREDICTED = ("group", "label", "logit")
 _PATIENT = "validation_patient"
+_OF_FEATURES = ("features_of", "features_label")  # unknown of classifiers of earlier versions
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class OwnData:
         gradients: float64 [d + 1], weights and intercept of the reference on gradient histograms, fitted on these files.
         features: float32 [m, hidden size], pooled features of one file of each training X-ray, of 1,000 of them at most.
         features_of: [m], the sha256 of these files; None of classifiers of earlier versions.
+        features_label: int64 [m], their labels; None of classifiers of earlier versions.
         frozen: float64 [d + 1], the same as `gradients` of the reference on frozen features; None where none was asked for.
         frozen_by: name and fingerprint of the network whose features they are.
         place, calibrated: of `ChosenOn`.
@@ -55,6 +58,7 @@ class OwnData:
     gradients: np.ndarray
     features: np.ndarray
     features_of: np.ndarray | None = None
+    features_label: np.ndarray | None = None
     frozen: np.ndarray | None = None
     frozen_by: tuple[str, str] = ("", "")
     place: str = VALIDATION
@@ -95,6 +99,7 @@ class OwnData:
             gradients=_fitted(references.gradient_classifier(), references.gradient_histograms, train),
             features=features(classifier, kept, **options),
             features_of=kept.table["sha256"].to_numpy().astype(str),
+            features_label=kept.label,
             frozen=_fitted(references.feature_classifier(), frozen.describe, train) if frozen else None,
             frozen_by=(frozen.name, frozen.fingerprint) if frozen else ("", ""),
             place=chosen_on.place,
@@ -119,7 +124,7 @@ class OwnData:
             original=self.original,
             gradients=self.gradients,
             features=self.features,
-            **({} if self.features_of is None else {"features_of": self.features_of}),
+            **{name: value for name in _OF_FEATURES if (value := getattr(self, name)) is not None},
             place=np.array(self.place),
             calibrated=np.array(self.calibrated),
             **({} if self.frozen is None else {"frozen": self.frozen, "frozen_by": np.array(self.frozen_by)}),
@@ -158,6 +163,13 @@ class OwnData:
             seen: pooled features of pictures, [n, hidden size].
         """
         return gate.nearest(seen, self.features, k)
+
+    @cached_property
+    def spacing(self) -> float:
+        """Median distance, as of `nearest`, of a training X-ray from the nearest other one; NaN where that is 0."""
+        distance = self.nearest(self.features, 2)[1][:, 1:]
+        median = float(np.median(distance)) if distance.size else 0.0
+        return median or np.nan
 
     def reference_logits(
         self, xrays: XRays, seed: int, frozen: FrozenNetwork | None = None

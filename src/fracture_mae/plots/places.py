@@ -100,7 +100,7 @@ def gallery(rows: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray, str]]], ti
     rows: heading → (plain and under its map, uint8 [h, h, 3], caption) of each; told: what maps and marks mean.
     """
     n_columns = max([_COLUMNS, *map(len, rows.values())])  # a title needs room
-    width, height = 2.12, 1.8  # of a pair and its caption, where a picture's side is 1
+    width, height = 2.12, 1.95  # of a pair and its caption, where a picture's side is 1
     figure = Figure(
         figsize=(n_columns * width * _SIDE, 0.9 + _SIDE * height * max(1, len(rows))), dpi=DPI, layout="constrained"
     )

@@ -137,7 +137,7 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
     report.add(usefulness.judge(held_out, loaded.decision, config, remark))
     logits: dict[str, dict[str, np.ndarray]] = {}
     for xrays in (dataset.validation, dataset.test):
-        report.add(where.judge(loaded, xrays, predictions[xrays.name], dataset.train, remark, certainty, **options))
+        report.add(where.judge(loaded, xrays, predictions[xrays.name], dataset.sides, remark, certainty, **options))
     if config.references:
         frozen, tags = inputs.load_reference(config, accelerator)
         report.tags |= tags

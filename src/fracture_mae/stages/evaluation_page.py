@@ -11,6 +11,7 @@ from fracture_mae.config.command_line import mlflow_run
 from fracture_mae.evaluation import (
     accepted,
     calibration,
+    gallery,
     hiding,
     judging,
     operating_points,
@@ -190,9 +191,11 @@ def _gallery(facts: Facts) -> list[Block]:
         return []
     told = (
         "One file of each X-ray, plain and under its map; answer and probability are those of this file. A cross marks the hottest "
-        "patch, green a box around a fracture, where boxes are given. Small: the training X-rays nearest in what the head reads."
+        "patch, green a box around a fracture, where boxes are given. Small: the training X-rays nearest in what the head reads, with "
+        "their distance: 1 is that of a training X-ray from the nearest other one, by the median; 0 is the same picture."
     )
-    return [Prose(told), *cards]
+    missing = facts.report.tags.get(f"{gallery.NEAREST}.{_split(facts)}")
+    return [Prose(f"{told} **{missing}.**" if missing else told), *cards]
 
 
 def _calibration(facts: Facts) -> list[Block]:

@@ -77,7 +77,7 @@ def judge(loaded: LoadedClassifier, dataset: Dataset, config: Evaluate, accelera
     chosen_on = None if own is None else own.chosen_on
     report.add(operating_points.judge({SPLIT: predictions}, decision, config, remark, certainty, chosen_on))
     report.add(usefulness.judge({SPLIT: predictions}, decision, config, remark))
-    report.add(where.judge(loaded, dataset.test, predictions, dataset.train, remark, certainty, **options))
+    report.add(where.judge(loaded, dataset.test, predictions, dataset.sides, remark, certainty, **options))
     shown = predictions, dataset.test, Gate.load(loaded.folder), loaded.classifier, decision, certainty
     report.add(accepted.judge(*shown, **options))
     report.add(_prevalence(predictions))

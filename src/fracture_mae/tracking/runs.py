@@ -191,11 +191,11 @@ class Run:
 
 
 def read_table(run_id: str, path: str) -> pd.DataFrame | None:
-    """A table that a run has logged; None where the run, or the table, is gone."""
+    """A table that a run has logged; None where the run, or the table, is gone or damaged."""
     try:
         with TemporaryDirectory() as folder:
             return pd.read_csv(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path, dst_path=folder))
-    except (MlflowException, OSError):
+    except (MlflowException, OSError, ValueError):
         return None
 
 

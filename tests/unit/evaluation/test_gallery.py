@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 
 from fracture_mae.evaluation import gallery
-from fracture_mae.evaluation.neighbours import Neighbour
+from fracture_mae.evaluation.neighbours import Neighbour, Neighbours
 from fracture_mae.metrics.decision import Decision
 from tests.unit.evaluation.maps import UPPER_LEFT, maps_of
 
@@ -18,7 +18,7 @@ def kinds(maps, decision=DECISION):
     return {title: found.tolist() for title, found in gallery._kinds(maps.xrays, decision, probability)}
 
 
-def judged(maps, remark, near=lambda xrays: [()] * len(xrays)):
+def judged(maps, remark, near=lambda xrays: Neighbours([()] * len(xrays))):
     """The gallery of X-rays whose maps are there."""
 
     def look(xrays):
@@ -77,14 +77,30 @@ def test_what_there_is_none_of_has_no_row():
 def test_the_nearest_training_xrays_stand_below_and_are_named():
     maps = maps_of([1, 0], ["", ""], [(0, 0)] * 2, logit=np.array([3.0, -3]))
     white, black = (np.full((32, 32), level, np.uint8) for level in (255, 0))
-    near = [[Neighbour(white, 1, "a.jpg"), Neighbour(black, 0, "b.jpg")], []]
-    report = judged(maps, "", lambda xrays: [near[1 - label] for label in xrays.label])
+    near = [[Neighbour(0.5, 1, white, "a.jpg"), Neighbour(1.25, 0, black, "b.jpg")], []]
+    report = judged(maps, "", lambda xrays: Neighbours([near[1 - label] for label in xrays.label]))
     (fractured, healthy), _ = (block.cards for block in report.galleries["test"])
-    assert fractured.told["Nearest training X-rays"] == "fractured, not fractured"
+    assert fractured.told["Nearest training X-rays"] == "fractured 0.50, not fractured 1.25"
     assert [picture.text for picture in fractured.small] == [
-        "Training X-ray a.jpg: fractured",
-        "Training X-ray b.jpg: not fractured",
+        "Training X-ray a.jpg: fractured 0.50",
+        "Training X-ray b.jpg: not fractured 1.25",
     ]
     assert cv2.imdecode(np.frombuffer(fractured.small[0].png, np.uint8), cv2.IMREAD_COLOR).min() == 255
     assert healthy.small == ()
     assert "Nearest training X-rays" not in healthy.told
+    assert report.tags == {}
+    captions = [text.get_text() for text in report.figures["test/gallery.png"].axes[0].texts]
+    assert sum("\nnearest: 1 of 2 fractured" in text for text in captions) == 2  # in two rows
+
+
+def test_those_that_are_not_at_hand_are_told_without_a_picture():
+    maps = maps_of([1, 0], ["", ""], [(0, 0)] * 2, logit=np.array([3.0, -3]))
+    near = [Neighbour(0.5, 1), Neighbour(np.nan, None, np.zeros((32, 32), np.uint8), "b.jpg")]
+    report = judged(maps, "", lambda xrays: Neighbours([near] * 2, "Nearest training X-rays: 1 of 2"))
+    card = report.galleries["test"][0].cards[0]
+    assert card.told["Nearest training X-rays"] == "fractured 0.50 (not at hand), label unknown"
+    assert [picture.text for picture in card.small] == ["Training X-ray b.jpg: label unknown"]
+    figure = report.figures["test/gallery.png"]
+    assert figure.get_supxlabel().splitlines()[-1] == "Nearest training X-rays: 1 of 2"
+    assert report.tags == {"nearest_training_xrays.test": "Nearest training X-rays: 1 of 2"}
+    assert not any("nearest:" in text.get_text() for text in figure.axes[0].texts)  # of what labels is not known

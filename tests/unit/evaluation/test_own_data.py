@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -27,7 +29,7 @@ def test_what_is_kept_comes_back(made, tmp_path):
     back = OwnData.load(tmp_path)
     for name in ("validation", "properties"):
         assert getattr(back, name).equals(getattr(made, name).astype(getattr(back, name).dtypes))
-    for name in ("label", "group", "original", "gradients", "features", "features_of"):
+    for name in ("label", "group", "original", "gradients", "features", "features_of", "features_label"):
         np.testing.assert_array_equal(getattr(back, name), getattr(made, name))
     assert OwnData.load(tmp_path / "elsewhere") is None
 
@@ -48,12 +50,23 @@ def test_of_earlier_versions_validation_is_what_thresholds_were_chosen_on(made, 
     made.save(tmp_path)
     with np.load(tmp_path / "own_data.npz") as stored:
         kept = {
-            name: value for name, value in stored.items() if name not in ("place", "calibrated", "validation_patient")
+            name: value
+            for name, value in stored.items()
+            if name not in ("place", "calibrated", "validation_patient", "features_of", "features_label")
         }
     np.savez_compressed(tmp_path / "own_data.npz", **kept)
     back = OwnData.load(tmp_path).chosen_on
     assert (back.place, back.calibrated) == ("validation", False)
     assert list(back.files) == ["group", "label", "logit"]
+    assert OwnData.load(tmp_path).features_label is None
+
+
+def test_spacing_is_the_median_distance_to_the_nearest_other_one(made):
+    """Of 0, 1, 3 and 10 the nearest others are 1, 1, 2 and 7 away, in deviations of the four."""
+    line = np.array([[0.0], [1], [3], [10]], np.float32)
+    assert replace(made, features=line).spacing == pytest.approx(1.5 / line.std())
+    assert np.isnan(replace(made, features=line[:1]).spacing)
+    assert np.isnan(replace(made, features=line * 0).spacing)
 
 
 def test_references_are_those_that_an_evaluation_fits_on_the_training_xrays(made, dataset, tmp_path):
@@ -84,6 +97,8 @@ def test_the_nearest_training_xrays_are_named_by_their_content(made, dataset, ne
     rows, distance = back.nearest(made.features[[4, 2]], 3)
     assert rows[:, 0].tolist() == [4, 2]  # each is its own nearest one
     assert (np.diff(distance, axis=1) >= 0).all()
+    label = dict(zip(dataset.train.table["sha256"], dataset.train.label, strict=True))
+    assert back.features_label.tolist() == [label[content] for content in back.features_of]
     at = dataset.train.table["sha256"].tolist().index(back.features_of[4])
     seen = features(network, dataset.train.subset(np.array([at])), batch_size=4, accelerator=accelerator)
     np.testing.assert_allclose(seen[0], back.features[4], atol=1e-5)

@@ -67,6 +67,7 @@ def test_everything_is_reported(loaded, own_test, dataset, accelerator):
     own = report.tables["external/fall.csv"].set_index("metric")
     assert own.loc["auroc", "elsewhere"] == report.metrics["external/xray/auroc"]
     assert own.loc["auroc", "fall"] == pytest.approx(own.loc["auroc", "own"] - own.loc["auroc", "elsewhere"])
+    assert "not at hand (it is not known where they lie)" in report.tags["nearest_training_xrays.external"]
     assert set(report.tables["external/comparison.csv"]["model"]) == {
         "classifier",
         "file and border properties",
