@@ -14,7 +14,7 @@ OPTIONS = {"data_dir": DATA, "precision": "fp32", "device": "cpu"}
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    return Workplace(tmp_path_factory.mktemp("any-encoder") / "project").create()
+    return Workplace(tmp_path_factory.mktemp("any-encoder") / "project").create(searched=True)
 
 
 def test_what_is_compared_can_be_trained_tuned_and_judged(workplace):

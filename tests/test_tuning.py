@@ -17,7 +17,7 @@ STUDY = {"encoder": "vit-mae-nano", "study_name": "fractures", "objective": "spe
 
 @pytest.mark.slow
 def test_a_campaign_is_interrupted_goes_on_and_ends_in_a_classifier_that_can_be_evaluated(tmp_path):
-    workplace = Workplace(tmp_path / "work").create()
+    workplace = Workplace(tmp_path / "work").create(searched=True)
     storage = f"sqlite:///{workplace.root}/optuna.db"
 
     def states():

@@ -15,6 +15,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 
+import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -47,6 +48,26 @@ def empty_database() -> Path:
     return folder / "mlflow.db"
 
 
+@cache
+def searched_xrays() -> Path:
+    """A cache that holds the X-rays of DATA and which of them are copies, made once, because the search takes seconds.
+
+    Squares, hashes and all else a command makes for itself.
+    """
+    from fracture_mae.data import loading
+
+    folder = Path(tempfile.mkdtemp(prefix="fracture-mae-xrays-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("FRACTURE_MAE_CACHE", str(folder / "all"))
+        loading.load(DATA, image_size=32)
+    kept = folder / "cache"
+    kept.mkdir()
+    for part in (*folder.glob("all/synthetic"), *folder.glob("all/links-*")):
+        part.rename(kept / part.name)
+    return kept
+
+
 class Workplace:
     """The files that `mlflow run` needs, in a folder that git knows nothing of.
 
@@ -66,14 +87,17 @@ class Workplace:
             "MLFLOW_DISABLE_TELEMETRY": "true",
         }
 
-    def create(self, *, database: bool = True) -> "Workplace":
+    def create(self, *, database: bool = True, searched: bool = False) -> "Workplace":
         """Copy the files.
 
         database: whether there is one of MLflow's already, empty; else the first command makes it.
+        searched: whether the X-rays of DATA are there already, and searched for copies; else the first command does that.
         """
         self.root.mkdir()
         if database:
             shutil.copy(empty_database(), self.root)
+        if searched:
+            shutil.copytree(searched_xrays(), self.root / "cache")
         for name in ("MLproject", "conda.yaml"):
             shutil.copy2(PROJECT / name, self.root)
         for name in ("entrypoints", "benchmarks", "src/fracture_mae"):

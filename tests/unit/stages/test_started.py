@@ -1,6 +1,7 @@
 """Entry points on models of every form, in this process: what they start from, what that changes, and what is registered."""
 
 import importlib
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from mlflow.artifacts import download_artifacts
 
 from fracture_mae.models import autoencoder
 from tests.unit.models.test_authors import by_their_names, their_network
-from tests.workplace import SMALL, command_of
+from tests.workplace import SMALL, command_of, searched_xrays
 
 pytestmark = pytest.mark.slow
 QUICK = SMALL | {"epochs": 1}
@@ -20,13 +21,14 @@ QUICK = SMALL | {"epochs": 1}
 
 @pytest.fixture
 def folder(tmp_path, store):
-    """The working folder, with four kinds of somebody else's weights."""
+    """The working folder, with four kinds of somebody else's weights, and X-rays that are searched for copies."""
     pretrained = autoencoder.load("vit-mae-nano", image_size=32, seed=7)
     autoencoder.save(pretrained, tmp_path / "whole")
     pretrained.norm_pix_loss = True
     autoencoder.save(pretrained, tmp_path / "normalised")
     pretrained.network.vit.save_pretrained(tmp_path / "encoder")
     torch.save({"model": by_their_names(their_network())}, tmp_path / "mae_visualize_vit_tiny.pth")
+    shutil.copytree(searched_xrays(), tmp_path / "cache")
     return tmp_path
 
 
