@@ -146,10 +146,7 @@ class Workplace:
             )
 
     def _fork(self, command: list[str], outputs: Sequence[Path]) -> Forked:
-        process = _WARM.Process(
-            target=_run_module, args=(command[2:], self.root, self.environment, outputs, self.draws)
-        )
-        return Forked(process)
+        return fork(command, self.root, self.environment, outputs, draws=self.draws)
 
     def _run(self, command: list[str], cwd: Path | None = None) -> subprocess.CompletedProcess:
         return subprocess.run(
@@ -157,8 +154,15 @@ class Workplace:
         )
 
 
+def fork(
+    command: Sequence[str], cwd: Path, environment: Mapping[str, str], outputs: Sequence[Path], *, draws: bool = True
+) -> Forked:
+    """Start `PYTHON -m MODULE …` of the project in `cwd`, stdout and stderr in files, in a process that need not read the libraries."""
+    return Forked(_WARM.Process(target=_run_module, args=(command[2:], cwd, environment, outputs, draws)))
+
+
 def _run_module(
-    arguments: list[str], cwd: Path, environment: Mapping[str, str], outputs: Sequence[Path], draws: bool
+    arguments: Sequence[str], cwd: Path, environment: Mapping[str, str], outputs: Sequence[Path], draws: bool
 ) -> None:
     """Become `python -m MODULE …` of the project in `cwd`, with these variables and outputs."""
     for stream, file in zip((sys.stdout, sys.stderr), outputs, strict=True):
