@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from fracture_mae.tracking.warm_processes import Forked, become
-from tests.lighter import FOREIGN, undrawn
+from tests.lighter import FOREIGN, TREES, undrawn
 
 PROJECT = Path(__file__).resolve().parents[1]
 DATA = "synthetic:n_xrays=60,size=96"
@@ -28,6 +28,7 @@ DATA = "synthetic:n_xrays=60,size=96"
 SMALL = {"data_dir": DATA, "image_size": "32", "precision": "fp32", "device": "cpu"}
 
 _FIT_GATES = ("entrypoints.train_classifier", "entrypoints.tune")
+_GROW_TREES = ("entrypoints.audit_data", "entrypoints.compare", "entrypoints.evaluate", "entrypoints.train_classifier")
 # A process that has read the libraries, ten seconds' work, and forks another for each command.
 _WARM = multiprocessing.get_context("forkserver")
 _WARM.set_forkserver_preload(["tests.libraries"])
@@ -177,6 +178,8 @@ def _run_module(
         if module in _FIT_GATES:
             fitting = import_module("fracture_mae.evaluation.gate_fitting")
             fitting._FEWEST_FOREIGN = fitting._MOST_FOREIGN = FOREIGN
+        if module in _GROW_TREES:
+            import_module("fracture_mae.evaluation.references")._N_TREES = TREES
     become(module, arguments, cwd, environment)
 
 

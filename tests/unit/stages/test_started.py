@@ -103,7 +103,8 @@ def test_normalised_patches_are_trained_and_told(folder, store):
 def test_an_encoder_is_enough(folder, store, model):
     printed("train_classifier", **QUICK, encoder=model)
     assert newest(store, "train_classifier").data.params["learning_rate"] == "6.25e-05"
-    assert model in printed("compare", **SMALL, encoders=model, n_folds=2, n_draws=100, references="false")
+    compared = {"encoders": model, "n_folds": 2, "n_repeats": 1, "n_draws": 100, "references": "false"}
+    assert model in printed("compare", **SMALL, **compared)
     told = printed("tune", **SMALL, encoder=model, depth="finetune", n_trials=1, max_epochs=1, n_folds=2)
     assert "→ learning rates from 6.25e-06 to 0.000313" in told
     assert float(newest(store, "tune").data.tags["best.learning_rate"]) < 4e-4
