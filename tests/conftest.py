@@ -15,6 +15,12 @@ os.environ["HF_HOME"] = str(Path(tempfile.gettempdir(), "fracture-mae-tests-with
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 
+def pytest_collection_modifyitems(items):
+    """Files with slow tests come first: of several processes none works on a long one while the others have nothing left."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("FRACTURE_MAE_CACHE", str(tmp_path / "cache"))

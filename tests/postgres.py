@@ -24,8 +24,7 @@ def server() -> Iterator[str]:
     """A server with an empty cluster that trusts whoever is on this machine; yields its URL up to the database's name."""
     with tempfile.TemporaryDirectory(prefix="fracture-mae-postgres-", ignore_cleanup_errors=True) as folder:
         port = _free_port()
-        # PostgreSQL refuses to run as root; Debian's packages bring a user for it.
-        as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        as_user = _as_user()
         if as_user:
             shutil.chown(folder, "postgres")
         data = f"{folder}/data"
@@ -47,8 +46,7 @@ def pause(url: str, seconds: float) -> None:
         (data,) = connection.execute("SHOW data_directory").fetchone()
     folder = Path(data).parent
     _, options = Path(data, "postmaster.opts").read_text().split(maxsplit=1)
-    as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    control = [*as_user, f"{binaries()}/pg_ctl", "-D", data, "-w"]
+    control = [*_as_user(), f"{binaries()}/pg_ctl", "-D", data, "-w"]
     _run([*control, "-m", "fast", "stop"], str(folder))
     time.sleep(seconds)
     _run([*control, "-l", f"{folder}/log", "-o", options.strip(), "start"], str(folder))
@@ -61,6 +59,16 @@ def create_database(url: str, name: str) -> str:
     with psycopg.connect(url.replace("+psycopg", "") + "postgres", autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}"')
     return url + name
+
+
+def _as_user() -> list[str]:
+    """What a command of the server's begins with: PostgreSQL refuses to run as root; Debian's packages bring a user for it."""
+    if os.geteuid() != 0:
+        return []
+    # It stands among the commands of administrators, which not everybody's PATH holds.
+    runuser = shutil.which("runuser", path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"]))
+    assert runuser is not None, "root needs runuser to start PostgreSQL as another user (Debian: util-linux)"
+    return [runuser, "-u", "postgres", "--"]
 
 
 def _run(command: list[str], folder: str) -> None:

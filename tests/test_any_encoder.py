@@ -14,7 +14,7 @@ OPTIONS = {"data_dir": DATA, "precision": "fp32", "device": "cpu"}
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    return Workplace(tmp_path_factory.mktemp("any-encoder") / "project").create()
+    return Workplace(tmp_path_factory.mktemp("any-encoder") / "project").create(searched=True)
 
 
 def test_what_is_compared_can_be_trained_tuned_and_judged(workplace):
@@ -22,7 +22,7 @@ def test_what_is_compared_can_be_trained_tuned_and_judged(workplace):
         save_network(workplace.root / family, family)
         told = {"size": {"height": 64, "width": 64}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
         (workplace.root / family / "preprocessor_config.json").write_text(json.dumps(told))
-    done = workplace.python("compare", **OPTIONS, encoders="convnext,efficientnet", n_folds=2, n_draws=100)
+    done = workplace.python("compare", **OPTIONS, encoders="convnext,efficientnet", n_folds=2, n_repeats=1, n_draws=100)
     assert done.returncode == 0, done.stderr
     best = done.stdout.splitlines()[-6].split()[0]
     assert best == "convnext"

@@ -15,7 +15,7 @@ COMMAND = ["run", ".", "-e", "reconstruct_baseline"]
 
 @pytest.fixture
 def workplace(tmp_path):
-    found = Workplace(tmp_path / "work").create()
+    found = Workplace(tmp_path / "work").create(searched=True)
     found.environment["PATH"] = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     for name in ("conda", "pyenv"):
         assert shutil.which(name, path=found.environment["PATH"]) is None

@@ -35,7 +35,7 @@ def test_everything_in_a_quick_run(workplace):
     (run,) = workplace.runs("fracture-mae")
     assert run.info.status == "FINISHED"
     assert run.data.params["quick"] == "True"
-    assert run.data.params["growth_sizes"] == "50,200"
+    assert run.data.params["growth_sizes"] == "25,50"
     artifacts = Path(run.info.artifact_uri)
     table = pd.read_csv(artifacts / "benchmark.csv").set_index("key")
     assert list(table.index) == KEYS

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    return Workplace(tmp_path_factory.mktemp("compare") / "project", draws=True).create()
+    return Workplace(tmp_path_factory.mktemp("compare") / "project", draws=True).create(searched=True)
 
 
 def test_encoders_side_by_side(workplace):

@@ -17,7 +17,7 @@ PARAMETERS = SMALL | {"encoder": "vit-mae-nano", "epochs": EPOCHS, "cross_valida
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    return Workplace(tmp_path_factory.mktemp("folds") / "project").create()
+    return Workplace(tmp_path_factory.mktemp("folds") / "project").create(searched=True)
 
 
 def folds_of(workplace, parent):

@@ -13,7 +13,7 @@ EPOCHS = 6
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    return Workplace(tmp_path_factory.mktemp("killed") / "project").create()
+    return Workplace(tmp_path_factory.mktemp("killed") / "project").create(searched=True)
 
 
 def kill_when(workplace, entry_point, parameters, sign):

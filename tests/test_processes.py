@@ -19,7 +19,7 @@ EPOCHS = 40  # so many that none of them is the last before a signal arrives
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    return Workplace(tmp_path_factory.mktemp("processes") / "project").create()
+    return Workplace(tmp_path_factory.mktemp("processes") / "project").create(searched=True)
 
 
 def curve(workplace, run, metric):

@@ -17,7 +17,7 @@ STUDY = {"encoder": "vit-mae-nano", "study_name": "fractures", "objective": "spe
 
 @pytest.mark.slow
 def test_a_campaign_is_interrupted_goes_on_and_ends_in_a_classifier_that_can_be_evaluated(tmp_path):
-    workplace = Workplace(tmp_path / "work").create()
+    workplace = Workplace(tmp_path / "work").create(searched=True)
     storage = f"sqlite:///{workplace.root}/optuna.db"
 
     def states():
@@ -40,7 +40,10 @@ def test_a_campaign_is_interrupted_goes_on_and_ends_in_a_classifier_that_can_be_
     assert 3 < len(before) < 5000
     assert set(before) <= {"COMPLETE", "FAIL"}
 
-    done = workplace.mlflow(*command[1:], *given(DATA_OPTIONS | STUDY | {"n_trials": 3}))
+    workplace.environment["MLFLOW_EXPERIMENT_NAME"] = "tuning"
+    workplace.draws = True
+    done = workplace.python("tune", **DATA_OPTIONS | STUDY | {"n_trials": 3})
+    workplace.draws = False
     assert done.returncode == 0, done.stderr
     assert states() == [*before, "COMPLETE", "COMPLETE", "COMPLETE"]
     assert "registered as models:/fracture-classifier/1" in done.stdout

@@ -1,5 +1,6 @@
 """An entry point in an environment that MLflow and uv make from conda.yaml alone."""
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -14,6 +15,9 @@ pytestmark = pytest.mark.slow
 def test_an_entry_point_runs_in_an_environment_made_by_uv(tmp_path):
     workplace = Workplace(tmp_path / "project").create()
     workplace.environment["MLFLOW_ENV_ROOT"] = str(tmp_path / "environments")
+    if "PIP_FIND_LINKS" in os.environ:  # uv looks for wheels where pip does, unless it is told otherwise
+        folders = ",".join(os.environ["PIP_FIND_LINKS"].split())  # which uv wants commas between
+        workplace.environment.setdefault("UV_FIND_LINKS", folders)
     tiny = {"data_dir": "synthetic:n_xrays=24,size=64", "model": "vit-mae-nano", "image_size": 32, "n_figures": 2}
     done = workplace.mlflow("run", ".", "-e", "reconstruct_baseline", "--env-manager", "uv", *given(tiny))
     shutil.rmtree(tmp_path / "environments")  # gigabytes

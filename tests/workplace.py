@@ -15,11 +15,12 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 
+import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from fracture_mae.tracking.warm_processes import Forked, become
-from tests.lighter import FOREIGN, undrawn
+from tests.lighter import FOREIGN, TREES, undrawn
 
 PROJECT = Path(__file__).resolve().parents[1]
 DATA = "synthetic:n_xrays=60,size=96"
@@ -27,6 +28,7 @@ DATA = "synthetic:n_xrays=60,size=96"
 SMALL = {"data_dir": DATA, "image_size": "32", "precision": "fp32", "device": "cpu"}
 
 _FIT_GATES = ("entrypoints.train_classifier", "entrypoints.tune")
+_GROW_TREES = ("entrypoints.audit_data", "entrypoints.compare", "entrypoints.evaluate", "entrypoints.train_classifier")
 # A process that has read the libraries, ten seconds' work, and forks another for each command.
 _WARM = multiprocessing.get_context("forkserver")
 _WARM.set_forkserver_preload(["tests.libraries"])
@@ -45,6 +47,26 @@ def empty_database() -> Path:
     with contextlib.chdir(folder):
         MlflowClient(f"sqlite:///{folder}/mlflow.db").search_experiments()
     return folder / "mlflow.db"
+
+
+@cache
+def searched_xrays() -> Path:
+    """A cache that holds the X-rays of DATA and which of them are copies, made once, because the search takes seconds.
+
+    Squares, hashes and all else a command makes for itself.
+    """
+    from fracture_mae.data import loading
+
+    folder = Path(tempfile.mkdtemp(prefix="fracture-mae-xrays-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("FRACTURE_MAE_CACHE", str(folder / "all"))
+        loading.load(DATA, image_size=32)
+    kept = folder / "cache"
+    kept.mkdir()
+    for part in (*folder.glob("all/synthetic"), *folder.glob("all/links-*")):
+        part.rename(kept / part.name)
+    return kept
 
 
 class Workplace:
@@ -66,14 +88,17 @@ class Workplace:
             "MLFLOW_DISABLE_TELEMETRY": "true",
         }
 
-    def create(self, *, database: bool = True) -> "Workplace":
+    def create(self, *, database: bool = True, searched: bool = False) -> "Workplace":
         """Copy the files.
 
         database: whether there is one of MLflow's already, empty; else the first command makes it.
+        searched: whether the X-rays of DATA are there already, and searched for copies; else the first command does that.
         """
         self.root.mkdir()
         if database:
             shutil.copy(empty_database(), self.root)
+        if searched:
+            shutil.copytree(searched_xrays(), self.root / "cache")
         for name in ("MLproject", "conda.yaml"):
             shutil.copy2(PROJECT / name, self.root)
         for name in ("entrypoints", "benchmarks", "src/fracture_mae"):
@@ -122,10 +147,7 @@ class Workplace:
             )
 
     def _fork(self, command: list[str], outputs: Sequence[Path]) -> Forked:
-        process = _WARM.Process(
-            target=_run_module, args=(command[2:], self.root, self.environment, outputs, self.draws)
-        )
-        return Forked(process)
+        return fork(command, self.root, self.environment, outputs, draws=self.draws)
 
     def _run(self, command: list[str], cwd: Path | None = None) -> subprocess.CompletedProcess:
         return subprocess.run(
@@ -133,8 +155,15 @@ class Workplace:
         )
 
 
+def fork(
+    command: Sequence[str], cwd: Path, environment: Mapping[str, str], outputs: Sequence[Path], *, draws: bool = True
+) -> Forked:
+    """Start `PYTHON -m MODULE …` of the project in `cwd`, stdout and stderr in files, in a process that need not read the libraries."""
+    return Forked(_WARM.Process(target=_run_module, args=(command[2:], cwd, environment, outputs, draws)))
+
+
 def _run_module(
-    arguments: list[str], cwd: Path, environment: Mapping[str, str], outputs: Sequence[Path], draws: bool
+    arguments: Sequence[str], cwd: Path, environment: Mapping[str, str], outputs: Sequence[Path], draws: bool
 ) -> None:
     """Become `python -m MODULE …` of the project in `cwd`, with these variables and outputs."""
     for stream, file in zip((sys.stdout, sys.stderr), outputs, strict=True):
@@ -149,6 +178,8 @@ def _run_module(
         if module in _FIT_GATES:
             fitting = import_module("fracture_mae.evaluation.gate_fitting")
             fitting._FEWEST_FOREIGN = fitting._MOST_FOREIGN = FOREIGN
+        if module in _GROW_TREES:
+            import_module("fracture_mae.evaluation.references")._N_TREES = TREES
     become(module, arguments, cwd, environment)
 
 

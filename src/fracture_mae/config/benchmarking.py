@@ -58,7 +58,7 @@ class Benchmark(DataOptions):
 
     recipes: ClassVar = {
         "full": {"repeats": 5, "n_images": 200, "n_trials": 20, "growth_sizes": "1000,4000"},
-        "quick": {"repeats": 1, "n_images": 24, "n_trials": 4, "growth_sizes": "50,200"},
+        "quick": {"repeats": 1, "n_images": 24, "n_trials": 4, "growth_sizes": "25,50"},
     }
 
     @property

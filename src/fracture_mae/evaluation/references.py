@@ -18,6 +18,7 @@ from fracture_mae.evaluation.frozen_network import FrozenNetwork
 from fracture_mae.metrics.scores import equal_group_weight
 
 _HOG_SIZE = 128  # pixels
+_N_TREES = 300
 _LOWEST, _HIGHEST = 1e-6, 1 - 1e-6
 
 FILE_PROPERTIES = "file and border properties"
@@ -128,7 +129,7 @@ def _answers(model: Pipeline, features: np.ndarray, xrays: XRays, fold: np.ndarr
 
 def forest(seed: int) -> Pipeline:
     """What guesses a label from `properties`; in one thread, since several add up their trees in any order."""
-    return make_pipeline(RandomForestClassifier(300, min_samples_leaf=5, random_state=seed))
+    return make_pipeline(RandomForestClassifier(_N_TREES, min_samples_leaf=5, random_state=seed))
 
 
 def gradient_classifier() -> Pipeline:

@@ -248,7 +248,7 @@ def test_boxes_and_patches_are_left_aside_unless_asked_for(recipe):
 @pytest.mark.parametrize("quick", ["true", True, "1"])
 def test_a_quick_benchmark_is_small_but_for_what_is_given(quick):
     small, full = Benchmark(quick=quick, repeats="4"), Benchmark(quick="false")
-    assert (small.repeats, small.n_images, small.n_trials, small.sizes) == (4, 24, 4, (50, 200))
+    assert (small.repeats, small.n_images, small.n_trials, small.sizes) == (4, 24, 4, (25, 50))
     assert (full.repeats, full.n_images, full.n_trials, full.sizes) == (5, 200, 20, (1000, 4000))
 
 

@@ -1,6 +1,7 @@
 """Entry points on models of every form, in this process: what they start from, what that changes, and what is registered."""
 
 import importlib
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from mlflow.artifacts import download_artifacts
 
 from fracture_mae.models import autoencoder
 from tests.unit.models.test_authors import by_their_names, their_network
-from tests.workplace import SMALL, command_of
+from tests.workplace import SMALL, command_of, searched_xrays
 
 pytestmark = pytest.mark.slow
 QUICK = SMALL | {"epochs": 1}
@@ -20,13 +21,14 @@ QUICK = SMALL | {"epochs": 1}
 
 @pytest.fixture
 def folder(tmp_path, store):
-    """The working folder, with four kinds of somebody else's weights."""
+    """The working folder, with four kinds of somebody else's weights, and X-rays that are searched for copies."""
     pretrained = autoencoder.load("vit-mae-nano", image_size=32, seed=7)
     autoencoder.save(pretrained, tmp_path / "whole")
     pretrained.norm_pix_loss = True
     autoencoder.save(pretrained, tmp_path / "normalised")
     pretrained.network.vit.save_pretrained(tmp_path / "encoder")
     torch.save({"model": by_their_names(their_network())}, tmp_path / "mae_visualize_vit_tiny.pth")
+    shutil.copytree(searched_xrays(), tmp_path / "cache")
     return tmp_path
 
 
@@ -101,7 +103,8 @@ def test_normalised_patches_are_trained_and_told(folder, store):
 def test_an_encoder_is_enough(folder, store, model):
     printed("train_classifier", **QUICK, encoder=model)
     assert newest(store, "train_classifier").data.params["learning_rate"] == "6.25e-05"
-    assert model in printed("compare", **SMALL, encoders=model, n_folds=2, n_draws=100, references="false")
+    compared = {"encoders": model, "n_folds": 2, "n_repeats": 1, "n_draws": 100, "references": "false"}
+    assert model in printed("compare", **SMALL, **compared)
     told = printed("tune", **SMALL, encoder=model, depth="finetune", n_trials=1, max_epochs=1, n_folds=2)
     assert "→ learning rates from 6.25e-06 to 0.000313" in told
     assert float(newest(store, "tune").data.tags["best.learning_rate"]) < 4e-4

@@ -2,12 +2,12 @@
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import optuna
@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
 from fracture_mae.processes import patience
+from fracture_mae.tracking.warm_processes import Forked
 from fracture_mae.tuning import optimism, results, trials
 from fracture_mae.tuning.campaign import Tally, retried
 from fracture_mae.tuning.interruption import Interruption
@@ -24,8 +25,8 @@ from fracture_mae.tuning.kept import Files
 from fracture_mae.tuning.objectives import Objective
 from tests import postgres
 from tests.unit.tuning.worker import FILES, HEARTBEAT, open_campaign
+from tests.workplace import PROJECT, fork
 
-PROJECT = Path(__file__).resolve().parents[3]
 LONG_AGO, NOW = datetime(2020, 1, 1), datetime.max - timedelta(days=1)
 
 
@@ -42,29 +43,36 @@ def postgres_server():
         yield url
 
 
+class Worker(NamedTuple):
+    process: Forked
+    output: Path
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
 @pytest.fixture
-def workers():
+def workers(tmp_path):
     """Starts worker processes; kills what is left of them at the end."""
     started = []
 
     def start(url, n_trials, name, seconds=0.05):
         command = [sys.executable, "-m", "tests.unit.tuning.worker", url, str(n_trials), name, str(seconds)]
-        environment = os.environ | {"PYTHONPATH": f"{PROJECT / 'src'}{os.pathsep}{PROJECT}", "TQDM_DISABLE": "1"}
-        process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True)
-        started.append(process)
-        return process
+        output = tmp_path / f"{name}.txt"
+        process = fork(command, PROJECT, os.environ | {"TQDM_DISABLE": "1"}, [output, tmp_path / "stderr.txt"])
+        started.append(Worker(process, output))
+        return started[-1]
 
     yield start
-    for process in started:
-        process.kill()
-        process.wait()
+    for worker in started:
+        worker.kill()
 
 
-def result(process):
+def result(worker):
     """What a worker that ended well said of its end, and the numbers of its trials."""
-    stdout, _ = process.communicate(timeout=120)
-    assert process.returncode == 0
-    word, *numbers = stdout.split()
+    assert worker.process.wait(timeout=120) == 0
+    word, *numbers = worker.output.read_text().split()
     return word, [int(number) for number in numbers]
 
 
@@ -219,7 +227,7 @@ def test_three_processes_share_one_sqlite_study(url, workers):
 def test_a_killed_workers_trial_is_failed_and_tried_again_by_who_goes_on(url, workers):
     victim = workers(url, 4, "victim", 60)
     wait_for_a_running_trial(url, "victim")
-    os.kill(victim.pid, signal.SIGKILL)
+    victim.kill()
     word, numbers = result(workers(url, 4, "survivor", 0))
     assert word == "concludes"
     first, *others = trials_of(url)
@@ -239,10 +247,10 @@ def test_four_processes_at_postgresql_of_which_two_are_killed_and_that_is_away_f
         wait_for_a_running_trial(url, name)
     survivors = [workers(url, 100, f"survivor {i}", 0.02) for i in range(2)]
     wait_until(lambda: sum(trial.state == TrialState.COMPLETE for trial in trials_of(url)) >= 20)
-    for process in victims.values():
-        os.kill(process.pid, signal.SIGKILL)
+    for victim in victims.values():
+        victim.kill()
     postgres.pause(postgres_server, 2)
-    results = [result(process) for process in survivors]
+    results = [result(each) for each in survivors]
     assert Counter(word for word, _ in results) == {"concludes": 1, "leaves": 1}
 
     trials = trials_of(url)

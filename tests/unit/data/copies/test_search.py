@@ -114,14 +114,21 @@ def thirty():
     return [xray(np.random.default_rng(1000 + seed), fractured=seed % 2 == 0, size=256) for seed in range(30)]
 
 
+@pytest.fixture(scope="module")
+def described(tmp_path_factory):
+    """Where features are kept, so that the thirty are described once."""
+    return KeypointStore(tmp_path_factory.mktemp("described") / "features.bin")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_of_thirty_damaged_copies_at_least_28_are_found_and_no_other_is(thirty, damage):
+def test_of_thirty_damaged_copies_at_least_28_are_found_and_no_other_is(thirty, described, damage):
     pictures = {f"{i:02}": picture for i, picture in enumerate(thirty)}
-    pictures |= {f"{i:02} copy": DAMAGES[damage](picture) for i, picture in enumerate(thirty)}
-    found = groups_of(pictures)
+    copies = [f"{i:02} {damage}" for i in range(30)]
+    pictures |= {name: DAMAGES[damage](picture) for name, picture in zip(copies, thirty, strict=True)}
+    found = groups_of(pictures, described)
     assert all(group[:2] == name[:2] for name, group in found.items())
-    assert sum(found[f"{i:02}"] == found[f"{i:02} copy"] for i in range(30)) >= 28
+    assert sum(found[name[:2]] == found[name] for name in copies) >= 28
 
 
 @pytest.mark.slow
@@ -133,8 +140,8 @@ def test_hundreds_of_different_xrays_stay_apart():
     assert groups_of(pictures) == {name: name for name in pictures}
 
 
-def groups_of(pictures: dict[str, np.ndarray]) -> dict[str, str]:
-    links = search.find(pictures.__getitem__, list(pictures), num_workers=2)
+def groups_of(pictures: dict[str, np.ndarray], store: KeypointStore | None = None) -> dict[str, str]:
+    links = search.find(pictures.__getitem__, list(pictures), store=store, num_workers=2)
     return search.groups(links, list(pictures)).to_dict()
 
 
