@@ -205,7 +205,7 @@ def _keypoints() -> KeypointStore:
 
 def _links_folder() -> Path:
     """Where features and links are kept; the version tells those of other methods apart."""
-    return cache_root() / f"links-v4-decoder-v{decoding.VERSION}"
+    return cache_root() / f"links-v5-decoder-v{decoding.VERSION}"
 
 
 def read_picture(path: str) -> np.ndarray:
