@@ -19,7 +19,8 @@ _PCA_PICTURES = 1000  # that PCA is fitted on
 _CELL = 256  # vectors in a cell, on average
 # Of 500 strongly changed copies among 20,000 files, 492 are candidates; with 3 cells and 32 leaves 446, with 12 and 128 499.
 _PROBED = 6  # cells that are looked into for each query
-# FLANN's randomised k-d trees, over the cells' centres alone: some thousand, not the vectors of all pictures.
+_FEW_CELLS = 4000  # whose centres are all compared, which takes less time than trees
+# FLANN's randomised k-d trees, over the centres of more cells; among a handful of centres they do not find as many as are asked for.
 _FOREST = {"algorithm": 1, "trees": 4}
 _SEARCH = {"checks": 64}  # leaves visited for each vector
 _NEIGHBOURS = 10
@@ -62,9 +63,12 @@ class Index:
         self._mean, self._axes, self._step = pca.mean_, pca.components_.T, 1.0
         self._step = np.abs(self._projected(roots)).max() / 127
         codes, owner = self._encode_all()
-        self._centres = codes[rng.choice(len(codes), max(1, len(codes) // _CELL), replace=False)].astype(np.float32)
-        cv2.setRNGSeed(0)
-        self._forest = cv2.flann_Index(self._centres, _FOREST)  # it only points into the centres
+        self._centres = codes[rng.choice(len(codes), max(1, len(codes) // _CELL), replace=False)]
+        self._forest = None
+        if len(self._centres) > _FEW_CELLS:
+            cv2.setRNGSeed(0)
+            self._planted = self._centres.astype(np.float32)
+            self._forest = cv2.flann_Index(self._planted, _FOREST)  # it only points into them
         cells = self._nearest_cells(codes, 1)[:, 0]
         by_cell = np.argsort(cells, kind="stable")
         for column in codes.T:  # in place: a second array of all codes would double the memory
@@ -109,6 +113,8 @@ class Index:
         n = min(n, len(self._centres))
 
         def look(part: slice) -> np.ndarray:
+            if self._forest is None:
+                return cv2.batchDistance(codes[part], self._centres, cv2.CV_32S, normType=cv2.NORM_L2SQR, K=n)[1]
             return self._forest.knnSearch(codes[part].astype(np.float32), n, params=_SEARCH)[0]
 
         return np.concatenate(list(self._pool.map(look, _parts(len(codes), _VECTORS))))

@@ -41,9 +41,12 @@ def with_copies(originals: list[Features]) -> list[Features]:
     return originals + [changed(each) for each in originals]
 
 
-def test_a_copy_is_the_best_candidate_among_many_cells(pool):
+@pytest.mark.parametrize("few", [0, 40])
+def test_a_copy_is_the_best_candidate_whether_cells_are_found_by_trees_or_not(pool, monkeypatch, few):
+    monkeypatch.setattr(candidates, "_FEW_CELLS", few)
     index = Index(with_copies(strangers(40)), pool)
     assert len(index._centres) == 40  # of 256 vectors each
+    assert (index._forest is None) == (few == 40)
     found = list(index.candidates(range(80)))
     best = [max(mine, key=lambda candidate: candidate.votes) for mine in found]
     assert [(c.a, c.b, c.flipped, c.negative) for c in best] == [(i, (i + 40) % 80, False, False) for i in range(80)]
@@ -67,6 +70,16 @@ def test_links_do_not_depend_on_how_many_are_looked_for_at_once(monkeypatch):
         monkeypatch.setattr(candidates, name, 1)
     assert search.find(pictures.__getitem__, list(pictures)[::-1], num_workers=1).equals(whole)
     assert len(whole) == 4
+
+
+@pytest.mark.parametrize("n", range(1, 13))
+def test_among_a_handful_of_cells_a_copy_is_found_as_well(pool, n):
+    """With 256 vectors in a cell there are as many as pictures in the first half."""
+    index = Index(with_copies(strangers(n)), pool)
+    assert len(index._centres) == n
+    for mine in index.candidates(range(2 * n)):
+        best = max(mine, key=lambda candidate: candidate.votes)
+        assert (best.b, best.flipped, best.negative) == ((best.a + n) % (2 * n), False, False)
 
 
 def test_few_vectors_are_no_error(pool):
