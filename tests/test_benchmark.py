@@ -10,7 +10,7 @@ import pytest
 from tests.workplace import SMALL, Workplace, given
 
 pytestmark = pytest.mark.slow
-KEYS = ["fine_tuning", "step", "forward", "ceiling", "loading", "tuning", "evaluation", "processes"]
+KEYS = ["fine_tuning", "step", "forward", "ceiling", "loading", "tuning", "evaluation", "predicting", "processes"]
 KEYS += [f"growth_{stage}" for stage in ("cache", "loading", "copies", "evaluation")]
 
 

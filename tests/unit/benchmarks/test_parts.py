@@ -183,8 +183,8 @@ def test_growth_compares_the_time_for_an_xray(measured):
 
 def test_a_smaller_set_is_part_of_a_larger_one_and_holds_whole_xrays(measured):
     table = growing._files(measured)
-    small, large = (growing._whole_xrays(table, n) for n in (50, 200))
-    assert (len(small), len(large)) == (50, 200)
+    small, large = (growing._whole_xrays(table, n) for n in (25, 50))
+    assert (len(small), len(large)) == (25, 50)
     assert set(small["sha256"]) < set(large["sha256"])
     assert 0.2 < small["label"].mean() < 0.8
     cut = small.groupby("group").size().lt(table.groupby("group").size().reindex(small["group"].unique()))
