@@ -50,7 +50,7 @@ def use_attention(model: nn.Module, implementation: str) -> None:
             module.config._attn_implementation = named.get(implementation, implementation)
         elif isinstance(module, PreTrainedModel) and not isinstance(module, ViTMAEPreTrainedModel):
             module.config._attn_implementation = _known_to(module, implementation)
-    _project_at_once(model)
+    _project_at_once(model, implementation == WRITTEN_OUT)
 
 
 def _known_to(network: PreTrainedModel, implementation: str) -> str:
@@ -59,10 +59,13 @@ def _known_to(network: PreTrainedModel, implementation: str) -> str:
     return SDPA if implementation != EAGER and network._supports_sdpa else EAGER
 
 
-def _project_at_once(model: nn.Module) -> None:
+def _project_at_once(model: nn.Module, at_once: bool) -> None:
+    """Let layers that can have query, key and value by one product, or as transformers has them."""
     for module in model.modules():
         if isinstance(module, _PROJECTING):
-            module.forward = partial(_attend, module)
+            vars(module).pop("forward", None)
+            if at_once:
+                module.forward = partial(_attend, module)
 
 
 def _attend(
