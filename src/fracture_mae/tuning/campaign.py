@@ -4,6 +4,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -21,6 +22,7 @@ from fracture_mae.tuning.study import Lock
 T = TypeVar("T")
 
 _RECORD = "campaign"
+_SILENT = "fracture_mae:silent"  # of a trial whose worker is dead: its number
 _POLL = 0.5  # seconds between two looks at what other workers do
 _PATIENCE = 6.0  # seconds that the worker which opened the campaign has to be the one that concludes it
 
@@ -141,9 +143,8 @@ class Campaign:
         taken: list[Trial] = []
 
         def turn(trial: Trial) -> tuple[float, ...]:
-            self.study._storage.record_heartbeat(trial._trial_id)  # a trial without is one that nobody came to begin
             taken.append(trial)
-            self.lock.release()  # from here on others see this trial as taken
+            self.lock.release()  # others see this trial as taken; Optuna's thread gives its signs of life
             return evaluate(trial)
 
         def take() -> Tally | None:
@@ -182,10 +183,24 @@ class Campaign:
                 self.lock.storage.wait_after(error)
 
     def _end_stale(self) -> None:
-        """Fail the trials whose workers are dead, to be tried again; call it under the lock, within which trials are taken."""
-        for trial_id in self.lock.storage.unheard_of(self.study._study_id):  # it died while it took the trial
-            self.study._storage.record_heartbeat(trial_id)
-        optuna.storages.fail_stale_trials(self.study)
+        """Fail the trials whose workers are dead, to be tried again; call it under the lock, within which trials are taken.
+
+        Optuna fails a trial first and then has it tried again. So that it is not lost where that is cut off in between, it is marked
+        before.
+        """
+        study, storage = self.study, self.study._storage
+        for trial_id in self.lock.storage.unheard_of(study._study_id):  # its worker died while it took the trial
+            storage.record_heartbeat(trial_id)
+        for trial_id in storage._get_stale_trial_ids(study._study_id):
+            with suppress(UpdateFinishedTrialError):  # its worker is not dead, and has just ended it
+                storage.set_trial_system_attr(trial_id, _SILENT, storage.get_trial(trial_id).number)
+        optuna.storages.fail_stale_trials(study)
+        trials = study.get_trials()
+        again = retried(trials)
+        for trial in trials:
+            # A trial that is tried again inherits the mark, with the number of the other.
+            if trial.state == TrialState.FAIL and trial.system_attrs.get(_SILENT) == trial.number not in again:
+                storage.get_heartbeat_stale_trial_callback()(study, trial)
 
     def _check_given_up(self, taken: list[Trial], error: Exception) -> None:
         """Go on where other workers have ended this worker's trial, as of one that is dead; raise any other error."""

@@ -84,6 +84,7 @@ class Lock:
     def __enter__(self) -> "Lock":
         if self._file:
             self._file.acquire()
+            self.storage.holder = threading.get_ident()
             return self
         connection = self.storage.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         try:
@@ -105,10 +106,11 @@ class Lock:
 
     def release(self) -> None:
         """Let go, if it is held."""
+        self.storage.holder = None
         if self._file:
             self._file.release()
         elif self._connection:
-            connection, self._connection, self.storage.holder = self._connection, None, None
+            connection, self._connection = self._connection, None
             try:
                 connection.execute(_UNLOCK, {"key": self._key})
             except SQLAlchemyError:  # the database is gone, and let go of it before
