@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from fracture_mae.tracking import registry
+from fracture_mae.tracking import outages, registry
 
 _LONGEST = 20  # steps; nobody fine-tunes that often
 _STARTED_FROM = ("encoder", "model")  # tags of the runs that make models, the first that there is
@@ -44,7 +44,8 @@ def logged(run_id: str) -> Logged | None:
     """What a run has logged; None where it is gone."""
     try:
         found = MlflowClient().get_run(run_id)
-    except MlflowException:
+    except MlflowException as error:
+        outages.unless_out_of_reach(error)
         return None
     data = found.data
     return Logged(run_id, found.info.experiment_id, dict(data.params), dict(data.tags), dict(data.metrics))

@@ -30,6 +30,12 @@ def out_of_reach(error: BaseException) -> str:
     return ""
 
 
+def unless_out_of_reach(error: Exception) -> None:
+    """Raise an error that says no more than that the store is away: what is asked for may well be there."""
+    if out_of_reach(error):
+        raise error
+
+
 def explain(error: BaseException, run_id: str) -> None:
     """Raise the error for work that ends since the store has been away for too long; nothing where `error` is another.
 

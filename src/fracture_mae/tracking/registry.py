@@ -15,7 +15,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
 from fracture_mae.errors import FractureMaeError, first_line
-from fracture_mae.tracking import stores
+from fracture_mae.tracking import outages, stores
 
 MAE, CLASSIFIER = "xray-mae", "fracture-classifier"
 CHALLENGER, CHAMPION = "challenger", "champion"
@@ -170,7 +170,8 @@ def run_tags(uri: str) -> dict[str, str]:
     run_id = made_in(uri)
     try:
         return dict(MlflowClient().get_run(run_id).data.tags) if run_id else {}
-    except MlflowException:
+    except MlflowException as error:
+        outages.unless_out_of_reach(error)
         return {}
 
 

@@ -195,7 +195,8 @@ def read_table(run_id: str, path: str) -> pd.DataFrame | None:
     try:
         with TemporaryDirectory() as folder:
             return pd.read_csv(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path, dst_path=folder))
-    except (MlflowException, OSError, ValueError):
+    except (MlflowException, OSError, ValueError) as error:
+        outages.unless_out_of_reach(error)
         return None
 
 
@@ -308,6 +309,7 @@ def _taken(run_id: str, name: str) -> mlflow.ActiveRun:
     try:
         found = MlflowClient().get_run(run_id)
     except MlflowException as error:
+        outages.unless_out_of_reach(error)
         raise FractureMaeError(
             f"MLFLOW_RUN_ID names the run {run_id}, which {stores.address(mlflow.get_tracking_uri())} has not: {first_line(error)}. It "
             "seems to be left over in this shell: unset MLFLOW_RUN_ID, or set MLFLOW_TRACKING_URI to where that run is."

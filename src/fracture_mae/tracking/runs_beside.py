@@ -14,7 +14,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
-from fracture_mae.tracking import stores
+from fracture_mae.tracking import outages, stores
 from fracture_mae.tracking.plugin import experiment_named
 
 EXPERIMENT_TAG = "trials.experiment"  # of the parent
@@ -45,7 +45,7 @@ class RunsBeside:
 
     Args:
         run_id: of this process.
-        parent: the run that is to be the parent; where it is out of reach (in another tracking store), `run_id` takes its place.
+        parent: the run that is to be the parent; where it is in another tracking store, `run_id` takes its place.
         what: a child is called in links, in Markdown.
     """
 
@@ -82,7 +82,8 @@ class RunsBeside:
     def _reachable(self, run_id: str, parent: str) -> str:
         try:
             self._client.get_run(parent)
-        except MlflowException:
+        except MlflowException as error:
+            outages.unless_out_of_reach(error)
             return run_id
         if parent != run_id:
             self._client.set_tag(run_id, MLFLOW_PARENT_RUN_ID, parent)

@@ -1,14 +1,17 @@
 import logging
 import os
 
+import mlflow
 import pytest
 import requests
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 
 from fracture_mae.config import Evaluate
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.tracking import outages, runs
+from fracture_mae.tracking import lineage, outages, registry, runs
+from fracture_mae.tracking.runs_beside import RunsBeside
 from tests.unit.tracking.store_runs import only_run
 
 LOG = ('%s://%s:%s "%s %s %s" %s %s', "http", "h", 80, "POST", "/api/2.0/mlflow/runs/log-batch", "HTTP/1.1")
@@ -70,6 +73,44 @@ def test_work_that_waited_in_vain_ends_in_a_sentence(store):
     ):
         unreachable()
     assert only_run(store).info.status == "FAILED"
+
+
+def gone():
+    raise MlflowException("Run with id=x not found", RESOURCE_DOES_NOT_EXIST)
+
+
+ASKED = {
+    "the tags of a run": (lambda: registry.run_tags("runs:/x/model"), {}),
+    "what a run has logged": (lambda: lineage.logged("x"), None),
+    "a table of a run": (lambda: runs.read_table("x", "data/splits.csv"), None),
+    "a parent": (lambda: RunsBeside(mlflow.active_run().info.run_id, "x", "a campaign").parent, "mine"),
+}
+
+
+@pytest.mark.parametrize("asked", ASKED)
+def test_what_is_out_of_reach_is_not_taken_for_absent(store, monkeypatch, asked):
+    ask, nothing = ASKED[asked]
+    found = MlflowClient.get_run
+
+    def get_run(self, run_id):
+        return answer() if run_id == "x" else found(self, run_id)
+
+    monkeypatch.setattr(MlflowClient, "get_run", get_run)
+    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", lambda **_: answer())
+    with runs.run("evaluate", Evaluate()) as run:
+        answer = unreachable
+        with pytest.raises(MlflowException, match="refused"):
+            ask()
+        answer = gone
+        found_absent = ask()
+    assert found_absent == (run.id if nothing == "mine" else nothing)
+
+
+def test_a_run_of_ones_own_that_is_out_of_reach_is_not_said_to_be_another_stores(store, monkeypatch):
+    monkeypatch.setenv("MLFLOW_RUN_ID", "x")
+    monkeypatch.setattr(MlflowClient, "get_run", lambda *_: unreachable())
+    with pytest.raises(FractureMaeError, match=r"no run can be started in .*refused"), runs.run("evaluate", Evaluate()):
+        pass
 
 
 def test_other_errors_stay_what_they_are(store):
