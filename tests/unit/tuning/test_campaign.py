@@ -259,7 +259,8 @@ def test_four_processes_at_postgresql_of_which_two_are_killed_and_that_is_away_f
     states = Counter(trial.state for trial in trials)
     assert len(trials) - len(again) == 100
     assert states[TrialState.COMPLETE] == 100
-    assert states[TrialState.FAIL] == len(again) == 2
+    # The victims' and, where it was just being taken when the database went away, a survivor's, who leaves it and takes another.
+    assert states[TrialState.FAIL] == len(again) in (2, 3, 4)
     assert len({trial.params["x"] for trial in trials if trial.number not in again}) == 100
     numbers = [number for _, worker_numbers in results for number in worker_numbers]
     assert len(set(numbers)) == len(numbers)
