@@ -39,7 +39,7 @@ from fracture_mae.evaluation.strata import NO_REFERENCES, Strata
 from fracture_mae.metrics.intervals import Sample, fall
 from fracture_mae.models.gate import Gate
 from fracture_mae.stages import inputs, promote, where
-from fracture_mae.tracking import runs
+from fracture_mae.tracking import lineage
 from fracture_mae.tracking.registered_models import LoadedClassifier
 from fracture_mae.tracking.report import Report
 
@@ -161,7 +161,7 @@ def _prevalence(predictions: pd.DataFrame) -> Report:
 def _fall(loaded: LoadedClassifier, predictions: pd.DataFrame, certainty: Certainty) -> Report:
     """From the classifier's own test to here, where it was judged on that."""
     run_id = promote.judged_in(loaded)
-    own_test = runs.read_table(run_id, "test/predictions.csv") if run_id else None
+    own_test = lineage.read_table(run_id, "test/predictions.csv") if run_id else None
     if own_test is None:
         reason = (
             "fall from its own test: not at hand. Run evaluate on the classifier's own data first, with split=grouped"

@@ -10,7 +10,7 @@ from fracture_mae.data.types import XRays
 from fracture_mae.evaluation import gallery, hiding, neighbours, place
 from fracture_mae.evaluation.judging import Certainty
 from fracture_mae.evaluation.own_data import OwnData
-from fracture_mae.tracking import registry, runs
+from fracture_mae.tracking import lineage, registry
 from fracture_mae.tracking.registered_models import LoadedClassifier
 from fracture_mae.tracking.report import Report
 
@@ -45,4 +45,4 @@ def judge(
 def _trained_on(loaded: LoadedClassifier) -> pd.DataFrame | None:
     """Paths, as shown, and sha256 of the files that the run which made it was given; None where that is not known, or gone."""
     run_id = registry.made_in(loaded.name)
-    return runs.read_table(run_id, "data/splits.csv") if run_id else None
+    return lineage.read_table(run_id, "data/splits.csv") if run_id else None

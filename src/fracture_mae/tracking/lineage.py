@@ -1,7 +1,10 @@
-"""How a registered model came to be: the run that made it, the model that this one started from, and so on to the first weights."""
+"""What a run has logged, and how a registered model came to be: the run that made it, the model this one started from, and so on."""
 
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 
+import mlflow
+import pandas as pd
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
@@ -49,6 +52,16 @@ def logged(run_id: str) -> Logged | None:
         return None
     data = found.data
     return Logged(run_id, found.info.experiment_id, dict(data.params), dict(data.tags), dict(data.metrics))
+
+
+def read_table(run_id: str, path: str) -> pd.DataFrame | None:
+    """A table that a run has logged; None where the run, or the table, is gone or damaged."""
+    try:
+        with TemporaryDirectory() as folder:
+            return pd.read_csv(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path, dst_path=folder))
+    except (MlflowException, OSError, ValueError) as error:
+        outages.unless_out_of_reach(error)
+        return None
 
 
 def repeated(run_id: str, line: str) -> str:

@@ -190,16 +190,6 @@ class Run:
         self.tags({"unlabelled.fingerprint": dataset.unlabelled_fingerprint})
 
 
-def read_table(run_id: str, path: str) -> pd.DataFrame | None:
-    """A table that a run has logged; None where the run, or the table, is gone or damaged."""
-    try:
-        with TemporaryDirectory() as folder:
-            return pd.read_csv(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path, dst_path=folder))
-    except (MlflowException, OSError, ValueError) as error:
-        outages.unless_out_of_reach(error)
-        return None
-
-
 def _files_of(dataset: Dataset, group: str) -> Figure:
     """Up to _SHOWN_FILES files of a group, spread over their names in order."""
     files = dataset.index[dataset.index["group"] == group].sort_values("path")

@@ -12,7 +12,7 @@ from fracture_mae.metrics.decision import Decision
 from fracture_mae.models import classifier as classifier_model
 from fracture_mae.stages import evaluation_page, external, promote
 from fracture_mae.stages.model_card.facts import Facts
-from fracture_mae.tracking import runs
+from fracture_mae.tracking import lineage
 from fracture_mae.tracking.registered_models import LoadedClassifier
 from tests import builders
 from tests.unit.pages.elements import Elements, fetched
@@ -35,7 +35,7 @@ def loaded(tmp_path, tiny_mae, dataset, accelerator):
 def own_test(monkeypatch, loaded, dataset, accelerator):
     table = predict(loaded.classifier, dataset.test, batch_size=4, accelerator=accelerator)
     monkeypatch.setattr(promote, "judged_in", lambda _: "a" * 32)
-    monkeypatch.setattr(runs, "read_table", lambda run_id, path: table)
+    monkeypatch.setattr(lineage, "read_table", lambda run_id, path: table)
     return table
 
 

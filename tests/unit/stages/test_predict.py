@@ -23,7 +23,7 @@ from fracture_mae.models import gate
 from fracture_mae.models.gate import Gate
 from fracture_mae.models.pixels import to_unit
 from fracture_mae.stages import predict as stage
-from fracture_mae.tracking import runs
+from fracture_mae.tracking import lineage, runs
 from tests import dicom_files
 
 DECISION = Decision(("healthy", "broken"), threshold=0.5, slope=2.0, intercept=-0.1, prevalence=0.4)
@@ -61,7 +61,7 @@ def predicted(folder, tmp_path, store, monkeypatch):
         config = Predict(**given | {"device": "cpu", "batch_size": 5} | options)
         with runs.run("predict", config) as run:
             printed = stage.predict(config, run)
-        return {name: runs.read_table(run.id, name) for name in (stage.PREDICTIONS, stage.REJECTED)}, printed, run
+        return {name: lineage.read_table(run.id, name) for name in (stage.PREDICTIONS, stage.REJECTED)}, printed, run
 
     return predict
 

@@ -82,7 +82,7 @@ def gone():
 ASKED = {
     "the tags of a run": (lambda: registry.run_tags("runs:/x/model"), {}),
     "what a run has logged": (lambda: lineage.logged("x"), None),
-    "a table of a run": (lambda: runs.read_table("x", "data/splits.csv"), None),
+    "a table of a run": (lambda: lineage.read_table("x", "data/splits.csv"), None),
     "a parent": (lambda: RunsBeside(mlflow.active_run().info.run_id, "x", "a campaign").parent, "mine"),
 }
 

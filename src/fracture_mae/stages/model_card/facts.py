@@ -7,7 +7,7 @@ import pandas as pd
 
 from fracture_mae.data.types import Dataset
 from fracture_mae.stages import promote
-from fracture_mae.tracking import lineage, registry, runs
+from fracture_mae.tracking import lineage, registry
 from fracture_mae.tracking.lineage import Logged, Step
 from fracture_mae.tracking.registered_models import LoadedClassifier
 from fracture_mae.tracking.report import Report
@@ -61,7 +61,7 @@ class Facts:
         """A table of this evaluation, or else of the one on its own test; None where there is none."""
         if path in self.report.tables:
             return self.report.tables[path]
-        return runs.read_table(self.own_test.run_id, path) if self.own_test else None
+        return lineage.read_table(self.own_test.run_id, path) if self.own_test else None
 
     def tag(self, name: str) -> str:
         """A tag of the evaluation on its own test, NOT_MEASURED where there is none."""
@@ -70,7 +70,7 @@ class Facts:
 
     def of_training(self, path: str) -> pd.DataFrame | None:
         """A table of the run that made it."""
-        return runs.read_table(self.training.run_id, path) if self.training else None
+        return lineage.read_table(self.training.run_id, path) if self.training else None
 
     @property
     def external(self) -> dict[str, str]:
