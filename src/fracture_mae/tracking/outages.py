@@ -42,6 +42,8 @@ def explain(error: BaseException, run_id: str) -> None:
     Raises:
         FractureMaeError: says what is kept, and how it goes on.
     """
+    if isinstance(error, FractureMaeError):  # it says already what is away, perhaps the database of a study
+        return
     if reason := out_of_reach(error):
         raise FractureMaeError(
             f"{stores.address(mlflow.get_tracking_uri())}, or where its artifacts lie, has been away for too long: {reason}. The run "

@@ -2,11 +2,13 @@ import logging
 import os
 
 import mlflow
+import psycopg
 import pytest
 import requests
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
+from sqlalchemy.exc import OperationalError
 
 from fracture_mae.config import Evaluate
 from fracture_mae.errors import FractureMaeError
@@ -111,6 +113,12 @@ def test_a_run_of_ones_own_that_is_out_of_reach_is_not_said_to_be_another_stores
     monkeypatch.setattr(MlflowClient, "get_run", lambda *_: unreachable())
     with pytest.raises(FractureMaeError, match=r"no run can be started in .*refused"), runs.run("evaluate", Evaluate()):
         pass
+
+
+def test_another_database_that_is_away_is_not_said_to_be_the_store(store):
+    away = OperationalError("SELECT 1", {}, psycopg.OperationalError("refused"))
+    with pytest.raises(FractureMaeError, match="^the study's$"), runs.run("evaluate", Evaluate()):
+        raise FractureMaeError("the study's") from away
 
 
 def test_other_errors_stay_what_they_are(store):
