@@ -117,7 +117,7 @@ def test_a_run_of_ones_own_that_is_out_of_reach_is_not_said_to_be_another_stores
 
 def test_another_database_that_is_away_is_not_said_to_be_the_store(store):
     away = OperationalError("SELECT 1", {}, psycopg.OperationalError("refused"))
-    with pytest.raises(FractureMaeError, match="^the study's$"), runs.run("evaluate", Evaluate()):
+    with pytest.raises(FractureMaeError, match=r"^the study's$"), runs.run("evaluate", Evaluate()):
         raise FractureMaeError("the study's") from away
 
 
