@@ -26,7 +26,7 @@ from fracture_mae.metrics.strata import aurocs_within
 from fracture_mae.stages.compare import compare
 from fracture_mae.stages.finetune import finetune_mae
 from fracture_mae.stages.train_classifier import train_classifier
-from fracture_mae.tracking import runs
+from fracture_mae.tracking import lineage, runs
 
 MAE, CNN, HISTOGRAMS = "mae", "cnn", "histograms"
 FOLDS, SOURCES, PROPERTIES, PLACE = "cross_validation", "held_out_sources", "file_properties", "place"
@@ -101,7 +101,7 @@ class Answers:
 
     def keep(self, row: str, seed: int, run_id: str, tables: dict[str, str]) -> None:
         for what, artifact in tables.items():
-            found = runs.read_table(run_id, artifact)
+            found = lineage.read_table(run_id, artifact)
             if found is not None:
                 path = self.path(row, seed, what)
                 path.parent.mkdir(parents=True, exist_ok=True)

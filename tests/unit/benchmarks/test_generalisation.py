@@ -108,6 +108,25 @@ def test_what_goes_wrong_is_a_sentence(tmp_path, monkeypatch):
         generalisation.main()
 
 
+def test_what_a_run_has_logged_is_kept(store, tmp_path, monkeypatch, capsys):
+    """The tables come back from the run; one that it did not log, here that of file properties, is left out."""
+    files = pd.DataFrame({"group": range(34), "label": LABEL, "source": SOURCE, "probability": LABEL})
+
+    def compare(asked, run):
+        for folder in ("", f"{SOURCES}/"):
+            run.table(files, f"{folder}predictions/gradient_histograms.csv")
+        return ""
+
+    monkeypatch.setattr(generalisation, "compare", compare)
+    monkeypatch.setattr("sys.argv", ["generalisation", "--data-dir", "x", "--out", "table", "--rows", "histograms"])
+    generalisation.main()
+    assert "1.000" in capsys.readouterr().out
+    kept = {path.name: pd.read_csv(path) for path in (tmp_path / "table" / "histograms" / "0").iterdir()}
+    assert kept.keys() == {f"{FOLDS}.csv", f"{SOURCES}.csv"}
+    for table in kept.values():
+        pd.testing.assert_frame_equal(table, files)
+
+
 @pytest.mark.parametrize("name", generalisation.ROWS)
 def test_every_row_is_something_that_can_be_asked_for(name):
     row = generalisation.ROWS[name]
