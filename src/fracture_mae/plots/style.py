@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import LogFormatter, LogFormatterMathtext, ScalarFormatter
@@ -85,6 +86,6 @@ def png(figure: Figure) -> bytes:
             warnings.catch_warnings(),
         ):  # of those that are made only when they are drawn
             warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box stands in its place
-            figure.savefig(file, format="png")
+            FigureCanvasAgg(figure).print_png(file)  # savefig would draw it twice, to lay it out
         _DRAWN[figure] = file.getvalue()
     return _DRAWN[figure]
