@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from fracture_mae import pages, plots
@@ -99,7 +100,7 @@ def test_a_picture_knows_its_size_and_is_drawn_once(monkeypatch):
     figure = Figure(figsize=(10, 1), dpi=100)
     wide = Picture.of(figure, "ten inches")
     assert (wide.size, wide.is_wide) == ((1000, 100), True)
-    monkeypatch.setattr(figure, "savefig", None)
+    monkeypatch.setattr(FigureCanvasAgg, "print_png", None)
     assert plots.png(figure) == wide.png
 
 
