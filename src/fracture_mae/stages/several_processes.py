@@ -23,8 +23,9 @@ def lead(module: str, config: Config) -> None:
 
 
 def arguments_of(config: Config) -> list[str]:
-    """The command line that makes this very config."""
-    return [word for name, value in config.model_dump().items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    """The command line that makes this very config, in which what the recipe filled is still told from what was asked for."""
+    values = config.model_dump() | dict.fromkeys(config.from_recipe, "auto")
+    return [word for name, value in values.items() for word in (f"--{name.replace('_', '-')}", str(value))]
 
 
 def _check_devices(config: Config) -> None:

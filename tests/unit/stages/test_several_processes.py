@@ -20,7 +20,10 @@ def test_ranks_get_the_very_same_config(config):
     given = {
         name.removeprefix("--").replace("-", "_"): value for name, value in zip(words[::2], words[1::2], strict=True)
     }
-    assert parse(type(config), given) == config
+    made = parse(type(config), given)
+    assert made == config
+    assert made.from_recipe == config.from_recipe  # of which a network need not obey what it cannot do
+    assert "optimizer" in made.from_recipe
 
 
 @pytest.mark.parametrize(("device", "refused"), [("auto", True), ("cuda", True), ("cpu", False)])
