@@ -214,6 +214,28 @@ def test_tokens_and_places_are_not_decayed(tmp_path, family):
     assert not [name for name in decayed if "token" in name or "position_emb" in name or "bias" in name.split(".")[-1]]
 
 
+@pytest.mark.parametrize("family", ["convnext", "convnextv2", "efficientnet", "resnet", "dinov3_convnext"])
+def test_convolutions_are_computed_with_channels_last_and_mean_the_same(tmp_path, family):
+    """The maps between blocks and the gradients lie so too; float32 on a processor, one thread or several."""
+    encoder = encoder_of(tmp_path, family)
+    plain = copy.deepcopy(encoder)
+    plain.network.to(memory_format=torch.contiguous_format)
+    found, maps = [], []
+    encoder.blocks[-1].register_forward_hook(lambda _, __, output: maps.append(output))
+    for each in (encoder, plain):
+        tokens = each.train()(pixels(), torch.rand(2, each.n_draws, generator=torch.Generator().manual_seed(1))).patches
+        tokens.square().mean().backward()
+        found.append([tokens, *(parameter.grad for parameter in each.parameters())])
+    weights = [weight for weight in encoder.parameters() if weight.ndim == 4 and weight.shape[1] > 1 < weight.shape[2]]
+    assert weights
+    for weight in weights:
+        assert weight.is_contiguous(memory_format=torch.channels_last)
+        assert weight.grad.is_contiguous(memory_format=torch.channels_last)
+    assert maps[0].is_contiguous(memory_format=torch.channels_last)
+    for ours, theirs in zip(*found, strict=True):
+        assert_close(ours, theirs, atol=1e-5, rtol=1e-3)
+
+
 def test_batch_norm_keeps_the_statistics_of_the_checkpoint(tmp_path):
     encoder = encoder_of(tmp_path, "resnet")
     before = {name: value.clone() for name, value in encoder.network.named_buffers()}
