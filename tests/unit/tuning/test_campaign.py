@@ -25,7 +25,7 @@ from fracture_mae.tuning.interruption import Interruption
 from fracture_mae.tuning.kept import Files
 from fracture_mae.tuning.objectives import Objective
 from tests import postgres
-from tests.unit.tuning.worker import FILES, HEARTBEAT, open_campaign
+from tests.unit.tuning.worker import FILES, HEARTBEAT, conclude, open_campaign
 from tests.workplace import PROJECT, fork
 
 LONG_AGO, NOW = datetime(2020, 1, 1), datetime.max - timedelta(days=1)
@@ -58,8 +58,9 @@ def workers(tmp_path):
     """Starts worker processes; kills what is left of them at the end."""
     started = []
 
-    def start(url, n_trials, name, seconds=0.05):
-        command = [sys.executable, "-m", "tests.unit.tuning.worker", url, str(n_trials), name, str(seconds)]
+    def start(url, n_trials, name, seconds=0.05, concluding=0):
+        arguments = [url, str(n_trials), name, str(seconds), str(concluding)]
+        command = [sys.executable, "-m", "tests.unit.tuning.worker", *arguments]
         output = tmp_path / f"{name}.txt"
         process = fork(command, PROJECT, os.environ | {"TQDM_DISABLE": "1"}, [output, tmp_path / "stderr.txt"])
         started.append(Worker(process, output))
@@ -102,7 +103,7 @@ def test_a_study_goes_on_with_as_many_trials_more_and_fresh_samples(url):
     for name, numbers in [("first", [0, 1, 2, 3]), ("second", [4, 5, 6])]:
         campaign = open_campaign(url, len(numbers), name, NOW)
         assert done(campaign, points) == numbers
-        assert campaign.may_conclude()
+        assert conclude(campaign).by == name
     assert done(open_campaign(url, 0, "third", NOW), points) == []
     assert len(set(points)) == 7
 
@@ -111,7 +112,7 @@ def test_a_campaign_whose_worker_died_before_it_concluded_is_concluded_by_the_sa
     done(open_campaign(url, 2, "died", NOW))
     again = open_campaign(url, 2, "again", NOW)
     assert done(again) == []
-    assert again.may_conclude()
+    assert conclude(again).by == "again"
 
 
 def test_a_trial_that_fails_counts_and_the_campaign_goes_on(url):
@@ -175,10 +176,10 @@ def test_another_error_of_the_study_is_not_passed_over(url, monkeypatch):
 def test_a_worker_that_started_before_the_campaign_ended_adds_nothing(url):
     first = open_campaign(url, 2, "first", NOW)
     done(first)
-    assert first.may_conclude()
+    conclude(first)
     late = open_campaign(url, 2, "late", LONG_AGO)
     assert done(late) == []
-    assert not late.may_conclude()
+    assert conclude(late).by == "first"
 
 
 def test_who_joins_an_open_campaign_takes_from_its_trials(url):
@@ -186,7 +187,7 @@ def test_who_joins_an_open_campaign_takes_from_its_trials(url):
     joined = open_campaign(url, 50, "joined", NOW)
     assert done(joined) == [0, 1, 2]
     assert done(opener) == []
-    assert (opener.may_conclude(), joined.may_conclude()) == (True, False)
+    assert [conclude(each).by for each in (opener, joined)] == ["opener", "opener"]
 
 
 def test_a_campaign_that_was_stopped_is_closed(url):
