@@ -41,7 +41,6 @@ class Concluder:
     def __init__(self, campaign: Campaign):
         self._campaign, self._study, self._lock = campaign, campaign.study, campaign.lock
         self._run_id, self._number = campaign.run_id, campaign.record.number
-        self._silence = GRACE * self._study._storage.get_heartbeat_interval()
         self.predecessor = ""
 
     def turn(self, interruption: Interruption) -> Ending:
@@ -51,7 +50,7 @@ class Concluder:
             KeyboardInterrupt: the user does not want to wait.
         """
         earliest = time.monotonic() + (0 if self._campaign.is_opener else _PATIENCE)
-        watch, told = Watch(self._silence), set()
+        watch, told = Watch(), set()
 
         def look() -> Ending | None:
             found = self._read()
@@ -64,12 +63,13 @@ class Concluder:
                 return found
             if found.state == GIVEN_BACK or found.by == self._run_id:
                 return self._claim(found)
-            if watch.is_silent(self._study, found.by):
+            grace = GRACE * found.heartbeat
+            if watch.silence(self._study, found.by) > grace:
                 logger.warning(
                     "The worker that concludes the campaign, %s, has given no sign of life for %g s, as where it was killed or its "
                     "computer sleeps. This worker takes over.",
                     found,
-                    self._silence,
+                    grace,
                 )
                 return self._claim(found)
             if found.by not in told:
@@ -78,7 +78,7 @@ class Concluder:
                     "All trials have ended, and another worker, %s, registers the best. It is waited for; where it gives no sign of "
                     "life for %g s, this worker takes over.",
                     found,
-                    self._silence,
+                    grace,
                 )
             return None
 
@@ -180,7 +180,8 @@ class Concluder:
         return ours
 
     def _ours(self, state: str, told: str = "") -> Ending:
-        return Ending(state, self._run_id, f"{socket.gethostname()}, process {os.getpid()}", told)
+        heartbeat = self._study._storage.get_heartbeat_interval()
+        return Ending(state, self._run_id, f"{socket.gethostname()}, process {os.getpid()}", heartbeat, told)
 
     def _read(self) -> Ending | None:
         return ending.read(self._study, self._number)

@@ -17,12 +17,14 @@ class Ending:
         state: UNDER_WAY; GIVEN_BACK, for another worker to do it; or for good, REGISTERED, FAILED, STOPPED by the user, or EARLIER.
         by: MLflow run of the worker.
         where: that worker runs.
+        heartbeat: seconds between two signs of life that it gives while it concludes.
         told: REGISTERED: the version; FAILED: why.
     """
 
     state: str
     by: str
     where: str = ""
+    heartbeat: int = 0
     told: str = ""
 
     @property

@@ -53,18 +53,14 @@ class Watch:
 
     No clock of another machine, or of the database, has a say in it, and time in which this process could not look, since it or
     its machine slept, or the database was away, does not count.
-
-    Args:
-        seconds: after which a worker is taken for dead.
     """
 
-    def __init__(self, seconds: float):
-        self._seconds = seconds
+    def __init__(self) -> None:
         self._by, self._sign = "", None
         self._silent, self._looked = 0.0, 0.0
 
-    def is_silent(self, study: Study, by: str) -> bool:
-        """Whether the worker with that MLflow run is to be taken for dead; to be asked again and again, at least every second."""
+    def silence(self, study: Study, by: str) -> float:
+        """Seconds since the worker with that MLflow run was heard of; to be asked again and again, at least every second."""
         sign, now = study.user_attrs.get(_SIGN), time.monotonic()
         is_another = sign is not None and sign[0] != by  # its own is overwritten, or not given yet
         if by != self._by or (sign != self._sign and not is_another):
@@ -72,4 +68,4 @@ class Watch:
         else:
             self._silent += min(now - self._looked, _LONGEST_LOOK)
         self._looked = now
-        return self._silent > self._seconds
+        return self._silent

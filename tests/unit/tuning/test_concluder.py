@@ -239,25 +239,30 @@ def test_campaigns_that_an_earlier_version_concluded_or_did_not_are_understood(c
 
 
 def test_time_in_which_nobody_could_look_does_not_count(clock, campaigns):
-    study, watch = campaigns[0].study, Watch(10)
-    assert not watch.is_silent(study, "first")
-    for _ in range(4):  # each as where a computer sleeps, or a database is away
-        clock.now += 3600
-        assert not watch.is_silent(study, "first")
-    for _ in range(4):
-        clock.now += 1
-        watch.is_silent(study, "first")
-    assert watch.is_silent(study, "first")
+    study, watch, silences = campaigns[0].study, Watch(), []
+    for seconds in (1, 1, 3600, 1):  # 3600 as where a computer sleeps, or a database is away
+        clock.now += seconds
+        silences.append(watch.silence(study, "first"))
+    assert silences == [0, 1, 3, 4]
+    study.set_user_attr("sign of life", ["first", 7])
+    assert watch.silence(study, "first") == 0
 
 
 def test_the_sign_of_another_is_none(clock, campaigns):
-    study, watch = campaigns[0].study, Watch(10)
-    found = []
-    for second in range(12):
+    study, watch, silences = campaigns[0].study, Watch(), []
+    for second in range(4):
         study.set_user_attr("sign of life", ["second", second])
         clock.now += 1
-        found.append(watch.is_silent(study, "first"))
-    assert found == [False] * 11 + [True]
+        silences.append(watch.silence(study, "first"))
+    assert silences == [0, 1, 2, 3]
+    assert watch.silence(study, "second") == 0
+
+
+def test_a_worker_whose_heartbeat_is_slower_is_not_taken_for_dead(clock, first, second, monkeypatch):
+    monkeypatch.setattr(first._study._storage, "get_heartbeat_interval", lambda: 30)
+    turn(first)  # claimed anew, as after an outage
+    assert turn(second) == (UNDER_WAY, "second")
+    assert 90 < clock.now < 92
 
 
 def test_signs_of_life_outlast_a_database_that_is_away(campaigns, monkeypatch, caplog):
