@@ -42,6 +42,7 @@ class Concluder:
         self._campaign, self._study, self._lock = campaign, campaign.study, campaign.lock
         self._run_id, self._number = campaign.run_id, campaign.record.number
         self.predecessor = ""
+        self._has_registered = False
 
     def turn(self, interruption: Interruption) -> Ending:
         """Wait until it is this worker's turn, see `is_ours`, or another has concluded the campaign for good.
@@ -125,6 +126,7 @@ class Concluder:
         Args:
             by: MLflow run of the worker that has registered it; empty: this one.
         """
+        self._has_registered = True
         ours = replace(self._ours(REGISTERED, version), **({"by": by, "where": ""} if by else {}))
 
         def tell() -> Ending:
@@ -149,7 +151,7 @@ class Concluder:
             )
 
     def _give_up(self, error: BaseException) -> None:
-        is_spared = not isinstance(error, Exception) or _is_of_this_machine(error)
+        is_spared = not isinstance(error, Exception) or self._has_registered or _is_of_this_machine(error)
         why = str(error) if isinstance(error, FractureMaeError) else f"{type(error).__name__}: {first_line(error)}"
         given_up = self._ours(GIVEN_BACK) if is_spared else self._ours(FAILED, why)
 
@@ -165,7 +167,7 @@ class Concluder:
                     tell()
         except Exception as further:
             logger.warning("The study could not be told that this worker gives up (%s).", first_line(further))
-        if is_spared:
+        if is_spared and not self._has_registered:
             logger.warning(
                 "The best is not registered yet: that is left to another worker of the campaign, or else to the same command, "
                 "started again."
