@@ -100,8 +100,6 @@ class Concluder:
         with SignsOfLife(self._study, self._run_id):
             try:
                 yield
-            except TakenOverError:
-                raise
             except BaseException as error:
                 self._give_up(error)
                 raise

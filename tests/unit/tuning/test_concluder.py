@@ -14,6 +14,7 @@ import requests
 from sqlalchemy.exc import OperationalError
 
 from fracture_mae.errors import FractureMaeError
+from fracture_mae.processes import patience
 from fracture_mae.tuning import concluder, ending, signs_of_life
 from fracture_mae.tuning.campaign import Campaign
 from fracture_mae.tuning.concluder import Concluder, TakenOverError
@@ -183,13 +184,14 @@ def test_an_error_that_another_may_be_spared_hands_over_at_once(clock, first, se
     assert (clock.now, second.predecessor) == (0, "first")
 
 
-def test_ctrl_c_ends_with_a_database_that_is_away(first, monkeypatch):
-    def away(*_):
-        raise OperationalError("SELECT 1", {}, psycopg.OperationalError("gone"))
-
-    monkeypatch.setattr(type(first._lock), "__enter__", away)
+def test_ctrl_c_does_not_wait_for_a_database_that_is_away(first, monkeypatch):
+    tried = Mock(side_effect=OperationalError("SELECT 1", {}, psycopg.OperationalError("gone")))
+    monkeypatch.setattr(patience, "_POLL", 0.0)
+    first._lock.storage.patience = patience.Patience("The database", minutes=0.001)
+    monkeypatch.setattr(type(first._lock), "__enter__", tried)
     with pytest.raises(KeyboardInterrupt), first.at_it():
         raise KeyboardInterrupt
+    assert tried.call_count == 1
 
 
 def test_what_nobody_else_does_the_same_command_does(tmp_path, first):
@@ -224,7 +226,7 @@ def test_a_campaign_that_was_stopped_is_not_concluded_by_the_others(clock, campa
 
 def test_one_that_did_not_open_the_campaign_leaves_its_conclusion_to_the_opener_for_a_while(clock, second):
     assert turn(second) == (UNDER_WAY, "second")
-    assert clock.now == concluder._PATIENCE
+    assert clock.now == 6
 
 
 def test_campaigns_that_an_earlier_version_concluded_or_did_not_are_understood(clock, campaigns, third, tmp_path):
