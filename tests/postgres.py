@@ -23,7 +23,7 @@ def binaries() -> Path | None:
 def server() -> Iterator[str]:
     """A server with an empty cluster that trusts whoever is on this machine; yields its URL up to the database's name."""
     with tempfile.TemporaryDirectory(prefix="fracture-mae-postgres-", ignore_cleanup_errors=True) as folder:
-        port = _free_port()
+        port = free_port()
         as_user = _as_user()
         if as_user:
             shutil.chown(folder, "postgres")
@@ -78,7 +78,8 @@ def _run(command: list[str], folder: str) -> None:
     assert done.returncode == 0, f"as {getpass.getuser()}: {command}: {done.stderr}"
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One that nobody listens at."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Tuning as a user does it: begun, interrupted, gone on with, evaluated."""
+"""Tuning as a user does it: begun, interrupted, gone on with, evaluated, and logged to a server that goes away."""
 
 import signal
 import sqlite3
@@ -8,10 +8,13 @@ from pathlib import Path
 
 import optuna
 import pytest
+import requests
 
-from tests.workplace import SMALL, Workplace, given, wait_until
+from tests.postgres import free_port
+from tests.workplace import SMALL, Workplace, fork, given, wait_until
 
 DATA_OPTIONS = SMALL
+N_SERVED = 8  # trials that are logged to a server
 STUDY = {"encoder": "vit-mae-nano", "study_name": "fractures", "objective": "specificity_at_sensitivity"}
 
 
@@ -62,6 +65,66 @@ def test_a_campaign_is_interrupted_goes_on_and_ends_in_a_classifier_that_can_be_
     (version,) = workplace.store.search_model_versions("name = 'fracture-classifier'")
     assert version.tags["recipe"] == "tuned"
     assert version.tags["split.fingerprint"] == tune.data.tags["split.fingerprint"]
+
+
+@pytest.mark.slow
+def test_a_campaign_outlasts_a_server_of_runs_that_is_stopped_and_started_again(tmp_path):
+    workplace = Workplace(tmp_path / "work").create(searched=True)
+    address = f"http://127.0.0.1:{free_port()}"
+    workplace.environment |= {"MLFLOW_TRACKING_URI": address, "MLFLOW_EXPERIMENT_NAME": "tuning"}
+    output = workplace.root / "output.txt"
+    server = serve_runs(workplace, address)
+    try:
+        process = workplace.start_python("tune", **DATA_OPTIONS | STUDY | {"n_trials": N_SERVED, "n_folds": 2})
+        wait_until(lambda: _is_true(lambda: n_trial_runs(workplace) > 0), process)
+        stop(server)
+        wait_until(lambda: f"The MLflow server at {address} does not answer" in output.read_text(), process)
+        server = serve_runs(workplace, address)
+        assert process.wait(timeout=300) == 0, output.read_text()
+        told = output.read_text()
+        assert f"The MLflow server at {address} answers again." in told
+        assert "registered as models:/fracture-classifier/1, alias challenger" in told
+        assert "Traceback" not in told
+    finally:
+        stop(server)
+    (tune,) = workplace.runs("tuning")
+    (version,) = workplace.store.search_model_versions("name = 'fracture-classifier'")
+    assert (tune.info.status, version.run_id) == ("FINISHED", tune.info.run_id)
+    trials = workplace.runs("tuning-trials")
+    assert sorted(int(run.data.tags["trial.number"]) for run in trials) == list(range(N_SERVED))
+    assert {run.info.status for run in trials} == {"FINISHED"}
+    assert all("objective/specificity" in run.data.metrics and run.data.params for run in trials)
+
+
+def serve_runs(workplace, address):
+    """`mlflow server` over the workplace's database, once it answers."""
+    port = address.rpartition(":")[2]
+    command = ["--host", "127.0.0.1", "--port", port, "--workers", "1", "--backend-store-uri", "sqlite:///mlflow.db"]
+    command = [sys.executable, "-m", "tests.mlflow_server", *command, "--artifacts-destination", "served"]
+    environment = {name: value for name, value in workplace.environment.items() if not name.startswith("MLFLOW_T")}
+    environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    outputs = [workplace.root / "server.txt"] * 2
+    server = fork(command, workplace.root, environment, outputs)
+    wait_until(lambda: _answers(f"{address}/health"), server)
+    return server
+
+
+def stop(server):
+    server.terminate()
+    assert server.wait(timeout=60) is not None
+
+
+def n_trial_runs(workplace):
+    """As the server's database has them."""
+    with closing(sqlite3.connect(f"file:{workplace.root}/mlflow.db?mode=ro", uri=True)) as database:
+        return database.execute("SELECT COUNT(*) FROM tags WHERE key = 'trial.number'").fetchone()[0]
+
+
+def _answers(address):
+    try:
+        return requests.get(address, timeout=5).ok
+    except requests.ConnectionError:
+        return False
 
 
 def sessions(workplace):

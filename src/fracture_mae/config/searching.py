@@ -82,7 +82,7 @@ class Tune(ReferenceOptions, DataOptions):
         30,
         ge=1,
         le=86_400,
-        description="seconds between two signs of life of a trial; one silent for three times as long is taken for dead and retried",
+        description="seconds between two signs of life of a worker; one that misses three is taken for dead, and another goes on",
     )
 
     @field_validator("assurance")

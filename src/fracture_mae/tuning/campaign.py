@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import TypeVar
 
 import optuna
 from optuna import Study, Trial
@@ -16,15 +15,14 @@ from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 from tqdm import tqdm
 
+from fracture_mae.tuning import ending
+from fracture_mae.tuning.ending import GIVEN_BACK, STOPPED, Ending
 from fracture_mae.tuning.interruption import Interruption
 from fracture_mae.tuning.study import Lock
-
-T = TypeVar("T")
 
 _RECORD = "campaign"
 _SILENT = "fracture_mae:silent"  # of a trial whose worker is dead: its number
 _POLL = 0.5  # seconds between two looks at what other workers do
-_PATIENCE = 6.0  # seconds that the worker which opened the campaign has to be the one that concludes it
 
 # What Optuna raises for the values of a trial that has ended already.
 _CANNOT_TELL = (ValueError, AssertionError, UpdateFinishedTrialError)
@@ -41,7 +39,8 @@ class Record:
         target: trials that the study is to have, see `Tally.taken`.
         parent: MLflow run of the worker that opened it.
         first: number of its first trial.
-        concluded_by: MLflow run of the worker that concludes it, or that stopped it; empty before.
+        concluded_by: MLflow run of the worker that began to conclude it, or that stopped it; empty before. What came of that is
+            told by its `ending`, which earlier versions had not.
     """
 
     number: int
@@ -100,12 +99,12 @@ class Campaign:
 
     def __init__(self, study: Study, lock: Lock, n_trials: int, run_id: str, started: datetime):
         self.study, self.lock, self.run_id = study, lock, run_id
-        self.record = self._within_lock(lambda: self._joined_or_opened(n_trials, started))
+        self.record = self.lock.within(lambda: self._joined_or_opened(n_trials, started))
 
     def _joined_or_opened(self, n_trials: int, started: datetime) -> Record:
         self._end_stale()
         study, tally, record = self.study, Tally.of(self.study), _read(self.study)
-        if record is None or not (_under_way(record, tally) or _ended_after(started, tally)):
+        if record is None or not (_under_way(study, record, tally) or _ended_after(started, tally)):
             number, n_known = (record.number if record else 0) + 1, len(study.get_trials(deepcopy=False))
             record = Record(number, tally.taken + n_trials, self.run_id, first=n_known)
             study.set_user_attr(_RECORD, asdict(record))
@@ -161,26 +160,14 @@ class Campaign:
                 self._check_given_up(taken, error)
             return None
 
-        left = self._within_lock(lambda: self.record.target - Tally.of(self.study).taken)
+        left = self.lock.within(lambda: self.record.target - Tally.of(self.study).taken)
         with tqdm(total=max(0, left), desc="Trials", unit="trial") as bar:
             while True:
-                tally = self._within_lock(take, interruption)
+                tally = self.lock.within(take, interruption)
                 if tally:
                     if tally.running == 0:
                         break
                     time.sleep(_POLL)
-
-    def _within_lock(self, part: Callable[[], T], interruption: Interruption | None = None) -> T:
-        """What `part` gives under the study's lock; begun anew where the database, and the lock with it, went away meanwhile."""
-        while True:
-            if interruption:
-                interruption.check()
-            try:
-                with self.lock:
-                    self.lock.storage.settle()
-                    return part()
-            except Exception as error:
-                self.lock.storage.wait_after(error)
 
     def _end_stale(self) -> None:
         """Fail the trials whose workers are dead, to be tried again; call it under the lock, within which trials are taken.
@@ -221,27 +208,23 @@ class Campaign:
 
         def close() -> None:
             tally, record = Tally.of(self.study), _read(self.study)
-            if tally.running == 0 and record.number == self.record.number:
+            known = ending.read(self.study, self.record.number)
+            is_open = known.state == GIVEN_BACK if known else record.concluded_by in ("", self.run_id)
+            if tally.running == 0 and record.number == self.record.number and is_open:
                 self._write(record, target=min(record.target, tally.taken), concluded_by=self.run_id)
+                ending.write(self.study, record.number, Ending(STOPPED, self.run_id))
 
-        self._within_lock(close)
+        self.lock.within(close)
 
-    def may_conclude(self) -> bool:
-        """Whether this worker is the one to conclude the campaign; no other is told so."""
-        end = time.monotonic() + (0 if self.is_opener else _PATIENCE)
+    def concluded_by(self) -> str:
+        """MLflow run of the worker that began to conclude the campaign, or a later one; empty before. Call it under the lock."""
+        record = _read(self.study)
+        return record.concluded_by if record.number == self.record.number else record.parent
 
-        def claim() -> bool | None:
-            record = _read(self.study)
-            if record.number != self.record.number or record.concluded_by not in ("", self.run_id):
-                return False
-            if time.monotonic() < end:
-                return None
+    def claim(self) -> None:
+        """Have this worker be the one that concludes the campaign. Call it under the lock."""
+        if (record := _read(self.study)).number == self.record.number:
             self._write(record, concluded_by=self.run_id)
-            return True
-
-        while (ours := self._within_lock(claim)) is None:
-            time.sleep(_POLL)
-        return ours
 
     def _write(self, record: Record, **changes: object) -> None:
         self.study.set_user_attr(_RECORD, asdict(record) | changes)
@@ -252,8 +235,10 @@ def _read(study: Study) -> Record | None:
     return Record(**stored) if stored else None
 
 
-def _under_way(record: Record, tally: Tally) -> bool:
-    return tally.taken < record.target or tally.running > 0 or not record.concluded_by
+def _under_way(study: Study, record: Record, tally: Tally) -> bool:
+    known = ending.read(study, record.number)
+    is_concluded = known.is_final if known else bool(record.concluded_by)
+    return tally.taken < record.target or tally.running > 0 or not is_concluded
 
 
 def _ended_after(started: datetime, tally: Tally) -> bool:

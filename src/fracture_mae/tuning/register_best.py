@@ -1,5 +1,6 @@
 """The end of a campaign: tables and figures of its study, and the best trial as a registered classifier."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -20,6 +21,7 @@ from fracture_mae.metrics.decision import Decision
 from fracture_mae.stages import classifier as classifier_stage
 from fracture_mae.stages import inputs
 from fracture_mae.tracking.registered_models import made_from, register_classifier
+from fracture_mae.tracking.registry import CHALLENGER, CLASSIFIER
 from fracture_mae.tracking.report import Report
 from fracture_mae.tracking.runs import Run
 from fracture_mae.tuning import figures, optimism, results, trials
@@ -71,8 +73,14 @@ class Conclusion:
         run.tags(self._tags(best, worth))
         return best, worth
 
-    def register(self, best: FrozenTrial, worth: Worth, run: Run) -> str:
-        """Judge, refit and register the best trial; what was found in a few lines to print."""
+    def register(
+        self, best: FrozenTrial, worth: Worth, run: Run, check: Callable[[], None] = lambda: None
+    ) -> tuple[str, str]:
+        """Judge, refit and register the best trial; the version, and what was found in a few lines to print.
+
+        Args:
+            check: called when all else is done, before it is registered; what it raises ends this.
+        """
         predictions = self.depth.predict(best.params)
         verdict = judge(predictions, self.objective, best.params)
         decision = replace(
@@ -108,11 +116,13 @@ class Conclusion:
         gate = gate_fitting.fit(classifier, refitted.train, self.dataset.validation, **options)
         run.tags({"gate": gate})
         tags = self._version_tags(worth)
+        check()
         version = register_classifier(classifier, decision, (shown, own, gate), self.dataset, self.config, run, tags)
         corners = results.corners(contributed, best.params["class_weight"])
         table = corners[["score", "sensitivity", "specificity"]].round(3).to_string()
         digests.append(f"What class weight and threshold add, {UNCORRECTED}:\n{table}")
-        return "\n".join([*digests, f"registered as models:/fracture-classifier/{version}, alias challenger"])
+        version = f"models:/{CLASSIFIER}/{version}"
+        return version, "\n".join([*digests, f"registered as {version}, alias {CHALLENGER}"])
 
     def _beside_folds(self, best: FrozenTrial, predictions: pd.DataFrame, run: Run) -> list[str]:
         """Log what sources that are held out leave of the best trial's AUROC in ordinary folds; to print, nothing where none are."""

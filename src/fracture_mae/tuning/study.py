@@ -5,10 +5,10 @@ import logging
 import re
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 import sqlalchemy
@@ -24,9 +24,12 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.processes.patience import Patience
+from fracture_mae.tuning.interruption import Interruption
 from fracture_mae.tuning.storage import POSTGRESQL, PatientStorage, hidden
 
-GRACE = 3  # heartbeats after which a silent trial is taken for dead
+T = TypeVar("T")
+
+GRACE = 3  # heartbeats after which a silent trial, or worker, is taken for dead
 MAX_RETRIES = 2  # of a trial whose worker died
 _SIGNATURE = "signature"
 _LOCK, _UNLOCK = (sqlalchemy.text(f"SELECT pg_advisory_{word}(:key)") for word in ("lock", "unlock"))
@@ -39,7 +42,7 @@ def open_storage(url: str, heartbeat: int) -> PatientStorage:
 
     Args:
         url: sqlite:///FILE or postgresql+psycopg://…
-        heartbeat: seconds between two signs of life of a trial.
+        heartbeat: seconds between two signs of life of a trial, or of the worker that concludes a campaign.
 
     Raises:
         FractureMaeError: another kind of database, or it cannot be reached.
@@ -98,6 +101,18 @@ class Lock:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+    def within(self, part: Callable[[], T], interruption: Interruption | None = None) -> T:
+        """What `part` gives under the lock; begun anew where the database, and the lock with it, went away meanwhile."""
+        while True:
+            if interruption:
+                interruption.check()
+            try:
+                with self:
+                    self.storage.settle()
+                    return part()
+            except Exception as error:
+                self.storage.wait_after(error)
 
     def check(self) -> None:
         """See that it is still held: a database that was stopped has let go of it, and may have given it to another."""

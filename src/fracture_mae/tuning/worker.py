@@ -8,22 +8,29 @@ from typing import Any
 import psutil
 from accelerate import Accelerator
 from optuna import Study
+from optuna.trial import FrozenTrial
 from tqdm import tqdm
 
 from fracture_mae.config import Tune
 from fracture_mae.data import boxes
 from fracture_mae.data.reading import preprocessing
 from fracture_mae.data.types import Dataset
+from fracture_mae.errors import FractureMaeError
 from fracture_mae.models.encoders import Encoder
 from fracture_mae.processes.accelerator import make_accelerator
 from fracture_mae.stages import inputs, start
+from fracture_mae.tracking import registry
 from fracture_mae.tracking.registered_models import load_encoder, with_leakage_of
 from fracture_mae.tracking.runs import Run, database_folder
 from fracture_mae.tracking.stores import sqlite_uri
+from fracture_mae.tuning import results
 from fracture_mae.tuning.campaign import Campaign, Tally
+from fracture_mae.tuning.concluder import Concluder, TakenOverError
 from fracture_mae.tuning.depths import Depth, HeadDepth, depth_of
+from fracture_mae.tuning.ending import FAILED, REGISTERED, STOPPED, Ending
 from fracture_mae.tuning.interruption import Interruption
 from fracture_mae.tuning.objectives import Objective
+from fracture_mae.tuning.optimism import Worth
 from fracture_mae.tuning.pruning import pruner_of
 from fracture_mae.tuning.register_best import Conclusion
 from fracture_mae.tuning.sampling import NumberedSampler
@@ -80,22 +87,83 @@ def take_part(
     study, lock = _open(storage, config, objective, _signature(depth, objective, space, dataset, config), run)
     campaign = Campaign(study, lock, config.n_trials, run.id, started=_process_start())
     intermediate = f"validation/xray/{depth.monitor}" if config.depth == "finetune" else ""
+    conclusion = Conclusion(study, depth, objective, dataset, config, encoder=encoder.source, accelerator=accelerator)
     with TrialRuns(campaign, objective.value_names, intermediate) as runs:
         stopped = _work(campaign, depth, objective, space, runs)
         runs.drain()  # a worker that cannot log must not be the one to conclude
-        if not (stopped or campaign.may_conclude()):
-            return f"Nothing is left to do in the study {study.study_name}: another worker concludes its campaign."
+        if not stopped:
+            return _conclude(Concluder(campaign), conclusion, runs, run)
         runs.write_missing(study)
-        tally = Tally.of(study)
-    conclusion = Conclusion(study, depth, objective, dataset, config, encoder=encoder.source, accelerator=accelerator)
-    best, worth = conclusion.report(run)
-    summary = f"study {study.study_name}: {tally.taken} trials, the best is number {best.number}\n{worth.digest()}"
-    if stopped:
+    _, summary = _report(conclusion, run)
+    run.tags({"stopped": True})
+    return f"{summary}\nStopped. The same command goes on; with -P n_trials=0 it registers the best of what is there."
+
+
+def _conclude(concluder: Concluder, conclusion: Conclusion, runs: TrialRuns, run: Run) -> str:
+    """Register the best if it is this worker's turn, else wait until another has; what came of it, to print."""
+    study = conclusion.study
+    try:
+        with Interruption() as interruption:
+            ending = concluder.turn(interruption)
+    except KeyboardInterrupt:
         run.tags({"stopped": True})
         return (
-            f"{summary}\nStopped. The same command goes on; with -P n_trials=0 it registers the best of what is there."
+            f"{_in_short(conclusion)}\nStopped before the best was registered: that is left to another worker of the campaign, or else "
+            "to the same command, started again."
         )
-    return f"{summary}\n{conclusion.register(best, worth, run)}"
+    if not concluder.is_ours(ending):
+        return _told(ending, conclusion, run)
+    try:
+        with concluder.at_it():
+            runs.write_missing(study)
+            runs.drain()
+            if version := _registered_by(concluder.predecessor):
+                concluder.registered(version, by=concluder.predecessor)
+                return _told(Ending(REGISTERED, concluder.predecessor, told=version), conclusion, run)
+            (best, worth), summary = _report(conclusion, run)
+            version, text = conclusion.register(best, worth, run, concluder.check)
+            concluder.registered(version)
+            return f"{summary}\n{text}"
+    except TakenOverError:
+        return _conclude(concluder, conclusion, runs, run)
+
+
+def _report(conclusion: Conclusion, run: Run) -> tuple[tuple[FrozenTrial, Worth], str]:
+    best, worth = conclusion.report(run)
+    return (best, worth), f"{_in_short(conclusion)}\n{worth.digest()}"
+
+
+def _in_short(conclusion: Conclusion) -> str:
+    best = results.best_trial(conclusion.study, conclusion.objective)
+    return f"study {conclusion.study.study_name}: {Tally.of(conclusion.study).taken} trials, the best is number {best.number}"
+
+
+def _told(ending: Ending, conclusion: Conclusion, run: Run) -> str:
+    """What another worker's conclusion came to, to print.
+
+    Raises:
+        FractureMaeError: it failed.
+    """
+    name = conclusion.study.study_name
+    if ending.state == REGISTERED:
+        run.tags({"study.registered": ending.told})
+        return f"{_in_short(conclusion)}\nregistered as {ending.told} by another worker, {ending}, whose run has table and figures"
+    if ending.state == FAILED:
+        raise FractureMaeError(
+            f"{ending.told.rstrip('.')}. So ended the worker that concluded the campaign of the study {name}, {ending}: nothing is "
+            "registered, and the trials are kept. Once that is mended, the same command with -P n_trials=0 registers the best."
+        )
+    if ending.state == STOPPED:
+        return (
+            f"The campaign of the study {name} was stopped in another worker, {ending}. The same command goes on; with -P n_trials=0 "
+            "it registers the best of what is there."
+        )
+    return f"Nothing is left to do in the study {name}: another worker, {ending}, concludes its campaign."
+
+
+def _registered_by(run_id: str) -> str:
+    """The version that a run has registered; empty where it has none."""
+    return registry.run_tags(f"runs:/{run_id}/").get("registered", "") if run_id else ""
 
 
 def _open(

@@ -19,13 +19,15 @@ from sqlalchemy.exc import OperationalError
 
 from fracture_mae.processes import patience
 from fracture_mae.tracking.warm_processes import Forked
-from fracture_mae.tuning import optimism, results, trials
+from fracture_mae.tuning import ending, optimism, results, trials
 from fracture_mae.tuning.campaign import Tally, retried
+from fracture_mae.tuning.ending import REGISTERED, UNDER_WAY
 from fracture_mae.tuning.interruption import Interruption
 from fracture_mae.tuning.kept import Files
 from fracture_mae.tuning.objectives import Objective
+from fracture_mae.tuning.study import GRACE
 from tests import postgres
-from tests.unit.tuning.worker import FILES, HEARTBEAT, open_campaign
+from tests.unit.tuning.worker import FILES, HEARTBEAT, conclude, open_campaign
 from tests.workplace import PROJECT, fork
 
 LONG_AGO, NOW = datetime(2020, 1, 1), datetime.max - timedelta(days=1)
@@ -58,8 +60,9 @@ def workers(tmp_path):
     """Starts worker processes; kills what is left of them at the end."""
     started = []
 
-    def start(url, n_trials, name, seconds=0.05):
-        command = [sys.executable, "-m", "tests.unit.tuning.worker", url, str(n_trials), name, str(seconds)]
+    def start(url, n_trials, name, seconds=0.05, concluding=0):
+        arguments = [url, str(n_trials), name, str(seconds), str(concluding)]
+        command = [sys.executable, "-m", "tests.unit.tuning.worker", *arguments]
         output = tmp_path / f"{name}.txt"
         process = fork(command, PROJECT, os.environ | {"TQDM_DISABLE": "1"}, [output, tmp_path / "stderr.txt"])
         started.append(Worker(process, output))
@@ -102,7 +105,7 @@ def test_a_study_goes_on_with_as_many_trials_more_and_fresh_samples(url):
     for name, numbers in [("first", [0, 1, 2, 3]), ("second", [4, 5, 6])]:
         campaign = open_campaign(url, len(numbers), name, NOW)
         assert done(campaign, points) == numbers
-        assert campaign.may_conclude()
+        assert conclude(campaign).by == name
     assert done(open_campaign(url, 0, "third", NOW), points) == []
     assert len(set(points)) == 7
 
@@ -111,7 +114,7 @@ def test_a_campaign_whose_worker_died_before_it_concluded_is_concluded_by_the_sa
     done(open_campaign(url, 2, "died", NOW))
     again = open_campaign(url, 2, "again", NOW)
     assert done(again) == []
-    assert again.may_conclude()
+    assert conclude(again).by == "again"
 
 
 def test_a_trial_that_fails_counts_and_the_campaign_goes_on(url):
@@ -175,10 +178,10 @@ def test_another_error_of_the_study_is_not_passed_over(url, monkeypatch):
 def test_a_worker_that_started_before_the_campaign_ended_adds_nothing(url):
     first = open_campaign(url, 2, "first", NOW)
     done(first)
-    assert first.may_conclude()
+    conclude(first)
     late = open_campaign(url, 2, "late", LONG_AGO)
     assert done(late) == []
-    assert not late.may_conclude()
+    assert conclude(late).by == "first"
 
 
 def test_who_joins_an_open_campaign_takes_from_its_trials(url):
@@ -186,7 +189,7 @@ def test_who_joins_an_open_campaign_takes_from_its_trials(url):
     joined = open_campaign(url, 50, "joined", NOW)
     assert done(joined) == [0, 1, 2]
     assert done(opener) == []
-    assert (opener.may_conclude(), joined.may_conclude()) == (True, False)
+    assert [conclude(each).by for each in (opener, joined)] == ["opener", "opener"]
 
 
 def test_a_campaign_that_was_stopped_is_closed(url):
@@ -205,10 +208,19 @@ def test_a_campaign_that_was_stopped_is_closed(url):
 
 
 @pytest.mark.slow
-def test_three_processes_share_one_sqlite_study(url, workers):
-    ended = [result(each) for each in [workers(url, 30, f"worker {i}", 0.02) for i in range(3)]]
-    assert sorted(number for _, numbers in ended for number in numbers) == list(range(30))
-    assert Counter(word for word, _ in ended) == {"concludes": 1, "leaves": 2}
+def test_three_processes_share_one_sqlite_study_of_which_the_one_that_concludes_it_is_killed(url, workers):
+    started = {f"worker {i}": workers(url, 30, f"worker {i}", 0.02, concluding=4) for i in range(3)}
+    victim = who_concludes(url, 1)
+    started.pop(victim).kill()
+    ended = [result(each) for each in started.values()]
+    numbers = [number for _, worker_numbers in ended for number in worker_numbers]
+    numbers += [trial.number for trial in trials_of(url) if trial.user_attrs["worker"] == victim]
+    assert sorted(numbers) == list(range(30))
+    assert Counter(word for word, _ in ended) == {"concludes": 1, "leaves": 1}
+    found = ending.read(optuna.load_study(study_name="study", storage=url), 1)
+    assert found.state == REGISTERED
+    assert found.told == f"version of {found.by}"
+    assert found.by in started
     assert {trial.state for trial in trials_of(url)} == {TrialState.COMPLETE}
     # Whoever concludes has the predictions of all, in the order of its own files.
     assert {trial.user_attrs["worker"] for trial in trials_of(url)} == {f"worker {i}" for i in range(3)}
@@ -265,8 +277,12 @@ def test_four_processes_at_postgresql_of_which_two_are_killed_and_that_is_away_f
     numbers = [number for _, worker_numbers in results for number in worker_numbers]
     assert len(set(numbers)) == len(numbers)
 
-    _, more = result(workers(url, 10, "resumed", 0))
-    assert len(more) == 10
+    resumed = [workers(url, 10, f"resumed {i}", 0, concluding=6) for i in range(2)]
+    who_concludes(url, 2)
+    postgres.pause(postgres_server, 1.5 * GRACE * HEARTBEAT)
+    results = [result(each) for each in resumed]
+    assert Counter(word for word, _ in results) == {"concludes": 1, "leaves": 1}
+    assert sum(len(numbers) for _, numbers in results) == 10
     assert Tally.of(optuna.load_study(study_name="study", storage=url)).taken == 110
 
 
@@ -276,6 +292,19 @@ def wait_for_a_running_trial(url, worker):
 
     wait_until(lambda: "study" in names(url) and is_running())
     time.sleep(HEARTBEAT / 2)  # for it to give a sign of life
+
+
+def who_concludes(url, campaign):
+    """The name of the worker that is about to conclude the study's campaign of that number, once one is."""
+
+    def found():
+        return (
+            ending.read(optuna.load_study(study_name="study", storage=url), campaign) if "study" in names(url) else None
+        )
+
+    wait_until(found)
+    assert found().state == UNDER_WAY
+    return found().by
 
 
 def wait_until(holds, seconds=60):

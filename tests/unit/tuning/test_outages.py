@@ -15,9 +15,11 @@ from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
 from fracture_mae.processes import patience
+from fracture_mae.tuning import concluder
 from fracture_mae.tuning.campaign import Campaign, Tally, retried
+from fracture_mae.tuning.ending import REGISTERED, read
 from fracture_mae.tuning.interruption import Interruption
-from tests.unit.tuning.worker import open_campaign
+from tests.unit.tuning.worker import conclude, open_campaign
 
 NOW = datetime.max - timedelta(days=1)
 N_TRIALS = 2
@@ -83,8 +85,8 @@ def begun(tmp_path, monkeypatch):
     return begin
 
 
-def opened(file: Path) -> Campaign:
-    campaign = open_campaign(f"sqlite:///{file}", N_TRIALS, "one", NOW)
+def opened(file: Path, name: str = "one") -> Campaign:
+    campaign = open_campaign(f"sqlite:///{file}", N_TRIALS, name, NOW)
     campaign.lock.storage.patience = patience.Patience("The database")
     return campaign
 
@@ -142,3 +144,51 @@ def test_a_worker_dies_at_any_moment(begun):
         silence(survivor)
         work(survivor)
         check(survivor)
+
+
+@pytest.fixture
+def worked(begun, tmp_path, monkeypatch):
+    """Gives campaigns, each in a database of its own, all of whose trials have ended."""
+    monkeypatch.setattr(concluder, "_POLL", 0.01)
+    file, campaign = begun("worked")
+    work(campaign)
+    campaign.lock.storage.engine.dispose()
+
+    def copied(name: str) -> tuple[Path, Campaign]:
+        copy = tmp_path / f"conclusion {name}.db"
+        shutil.copy(file, copy)
+        return copy, opened(copy)
+
+    return copied
+
+
+def moments_of_a_conclusion(worked) -> range:
+    _, campaign = worked("all")
+    counted = Moments(campaign)
+    conclude(campaign)
+    return range(0, counted.count, STRIDE)
+
+
+@pytest.mark.slow
+def test_the_database_goes_away_at_any_moment_of_the_conclusion(worked, caplog):
+    for moment in moments_of_a_conclusion(worked):
+        _, campaign = worked(f"{moment}")
+        Moments(campaign, moment, seconds=0.03)
+        assert (conclude(campaign).state, conclude(campaign).by) == (REGISTERED, "one")
+    assert "twice" not in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_worker_dies_at_any_moment_of_the_conclusion(worked, monkeypatch):
+    everything = moments_of_a_conclusion(worked)
+    monkeypatch.setattr(concluder, "GRACE", 0)
+    for moment in everything:
+        file, campaign = worked(f"{moment}")
+        Moments(campaign, moment, seconds=3600, error=Dead())
+        with suppress(Dead):
+            conclude(campaign)
+        campaign.lock.release()
+        survivor = opened(file, "two")
+        assert survivor.record.number == campaign.record.number or read(survivor.study, 1).by == "one"
+        assert conclude(survivor).state == REGISTERED

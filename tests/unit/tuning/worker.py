@@ -1,4 +1,7 @@
-"""A worker with trials that cost nothing but time: `python -m tests.unit.tuning.worker STORAGE N_TRIALS NAME SECONDS`."""
+"""A worker whose trials and conclusion cost nothing but time:
+
+`python -m tests.unit.tuning.worker STORAGE N_TRIALS NAME SECONDS CONCLUDING`, the seconds of a trial and of the conclusion.
+"""
 
 import sys
 import time
@@ -13,6 +16,8 @@ from optuna.trial import FrozenTrial
 
 from fracture_mae.tuning import kept
 from fracture_mae.tuning.campaign import Campaign
+from fracture_mae.tuning.concluder import Concluder
+from fracture_mae.tuning.ending import Ending, read
 from fracture_mae.tuning.interruption import Interruption
 from fracture_mae.tuning.sampling import NumberedSampler
 from fracture_mae.tuning.study import Lock, open_storage, open_study
@@ -29,6 +34,20 @@ def open_campaign(url: str, n_trials: int, name: str, started: datetime) -> Camp
     return Campaign(study, lock, n_trials, name, started)
 
 
+def conclude(campaign: Campaign, seconds: float = 0) -> Ending:
+    """A worker's part in the conclusion, which registers a version of its name; how the campaign ended."""
+    concluder = Concluder(campaign)
+    with Interruption() as interruption:
+        ending = concluder.turn(interruption)
+    if not concluder.is_ours(ending):
+        return ending
+    with concluder.at_it():
+        time.sleep(seconds)
+        concluder.check()
+        concluder.registered(f"version of {campaign.run_id}")
+    return read(campaign.study, campaign.record.number)
+
+
 LABEL = np.tile([0, 1], 20)
 FILES = pd.DataFrame({"sha256": [f"{i:03d}" for i in range(40)], "label": LABEL, "group": [f"x{i}" for i in range(40)]})
 
@@ -41,7 +60,7 @@ def keep_predictions(trial: Trial, x: float, is_reversed: bool) -> None:
     trial.set_user_attr("predictions", kept.written(files, (files["logit"] > 0).to_numpy()))
 
 
-def main(url: str, n_trials: str, name: str, seconds: str) -> None:
+def main(url: str, n_trials: str, name: str, seconds: str, concluding: str) -> None:
     done = []
 
     def evaluate(trial) -> tuple[float]:
@@ -58,7 +77,8 @@ def main(url: str, n_trials: str, name: str, seconds: str) -> None:
     campaign = open_campaign(url, int(n_trials), name, started)
     with Interruption() as interruption:
         campaign.work(evaluate, on_trial, interruption)
-    print("concludes" if campaign.may_conclude() else "leaves", *done)
+    ending = conclude(campaign, float(concluding))
+    print("concludes" if ending.by == name else "leaves", *done)
 
 
 if __name__ == "__main__":
