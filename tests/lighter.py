@@ -15,7 +15,7 @@ import pytest
 from matplotlib.figure import Figure
 
 WHITE = cv2.imencode(".png", np.full((8, 8), 255, np.uint8))[1].tobytes()
-FOREIGN = 30  # pictures that are no X-rays
+FOREIGN = 12  # pictures that are no X-rays
 TREES = 30
 
 
