@@ -36,7 +36,7 @@ test: install ## lint and all tests that need neither the real X-rays nor a GPU,
 	ruff check . && ruff format --check . && lint-imports
 	OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-test-fast: install ## the tests that take seconds, 2 to 3 minutes
+test-fast: install ## all but the end-to-end tests, some ten minutes
 	OMP_NUM_THREADS=1 pytest --numprocesses 2 -m "not slow and not data and not gpu"
 
 fuzz: install ## damaged files of every kind through decoder, index and server, 5 minutes; what they break is kept in found/
