@@ -3,13 +3,13 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 
 import psutil
 import pytest
 
+from tests.ports import free_port
 from tests.workplace import SMALL, Workplace, command_of, given, wait_until
 
 pytestmark = pytest.mark.slow
@@ -159,12 +159,6 @@ def test_a_mistake_that_all_ranks_find_is_told_once(workplace):
     assert "Traceback" not in done.stderr
     run = workplace.runs("fracture-mae")[-1]
     assert run.data.tags["failure_reason"].startswith("FractureMaeError: --data-dir /nowhere")
-
-
-def free_port():
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return listening.getsockname()[1]
 
 
 def test_torchrun_on_two_machines_makes_one_run(workplace, alone):

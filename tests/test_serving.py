@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import signal
-import socket
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ import cv2
 import pytest
 
 from tests import foreign
+from tests.ports import free_port
 from tests.workplace import wait_until
 
 pytestmark = pytest.mark.slow
@@ -21,9 +21,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def server(chain):
     """Address of a server of the champion."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     model = "models:/fracture-classifier@champion"
     process = chain.start(
         ["mlflow", "models", "serve", "-m", model, "--env-manager", "local", "-h", "127.0.0.1", "-p", port]

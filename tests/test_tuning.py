@@ -10,7 +10,7 @@ import optuna
 import pytest
 import requests
 
-from tests.postgres import free_port
+from tests.ports import free_port
 from tests.workplace import SMALL, Workplace, fork, given, wait_until
 
 DATA_OPTIONS = SMALL

@@ -22,7 +22,7 @@ from fracture_mae.tuning.study import Lock
 
 _RECORD = "campaign"
 _SILENT = "fracture_mae:silent"  # of a trial whose worker is dead: its number
-_POLL = 0.5  # seconds between two looks at what other workers do
+POLL = 0.5  # seconds between two looks at what other workers do
 
 # What Optuna raises for the values of a trial that has ended already.
 _CANNOT_TELL = (ValueError, AssertionError, UpdateFinishedTrialError)
@@ -167,7 +167,7 @@ class Campaign:
                 if tally:
                     if tally.running == 0:
                         break
-                    time.sleep(_POLL)
+                    time.sleep(POLL)
 
     def _end_stale(self) -> None:
         """Fail the trials whose workers are dead, to be tried again; call it under the lock, within which trials are taken.

@@ -12,13 +12,12 @@ from fracture_mae.data.reading.cache_folder import shortage
 from fracture_mae.errors import FractureMaeError, first_line
 from fracture_mae.tracking.outages import out_of_reach
 from fracture_mae.tuning import ending
-from fracture_mae.tuning.campaign import Campaign
+from fracture_mae.tuning.campaign import POLL, Campaign
 from fracture_mae.tuning.ending import EARLIER, FAILED, GIVEN_BACK, REGISTERED, UNDER_WAY, Ending
 from fracture_mae.tuning.interruption import Interruption
 from fracture_mae.tuning.signs_of_life import SignsOfLife, Watch
 from fracture_mae.tuning.study import GRACE
 
-_POLL = 0.5  # seconds between two looks at what other workers do
 _PATIENCE = 6.0  # seconds that the worker which opened the campaign has to be the one that concludes it
 
 logger = logging.getLogger(__name__)
@@ -84,7 +83,7 @@ class Concluder:
             return None
 
         while (settled := self._lock.within(look, interruption)) is None:
-            time.sleep(_POLL)
+            time.sleep(POLL)
         return settled
 
     def is_ours(self, found: Ending | None) -> bool:

@@ -4,6 +4,8 @@ import torch
 import transformers
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
+from fracture_mae.models import encoders
+
 SIDE = 64  # pixels
 _VIT = {
     "image_size": SIDE,
@@ -71,3 +73,14 @@ def save_network(folder, family, *, std=None, **changes):
             torch.nn.init.normal_(parameter, std=std)
     network.save_pretrained(folder)
     return network
+
+
+def encoder_of(folder, family, image_size=SIDE, **changes):
+    """Such a one, saved in the folder, as an encoder."""
+    save_network(folder, family, **changes)
+    return encoders.load(str(folder), image_size)
+
+
+def pixels(side=SIDE, n=2):
+    """Grey pictures, the same each time."""
+    return torch.rand(n, 1, side, side, generator=torch.Generator().manual_seed(0))

@@ -18,6 +18,7 @@ from fracture_mae.errors import FractureMaeError
 from fracture_mae.models import autoencoder as mae_model
 from fracture_mae.models import hub
 from fracture_mae.models.pixels import Normalisation
+from tests.ports import free_port
 
 LOADER = """
 import json, sys, time
@@ -73,8 +74,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def port():
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
+    return free_port()
 
 
 @pytest.fixture

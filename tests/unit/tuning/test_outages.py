@@ -149,7 +149,7 @@ def test_a_worker_dies_at_any_moment(begun):
 @pytest.fixture
 def worked(begun, tmp_path, monkeypatch):
     """Gives campaigns, each in a database of its own, all of whose trials have ended."""
-    monkeypatch.setattr(concluder, "_POLL", 0.01)
+    monkeypatch.setattr(concluder, "POLL", 0.01)
     file, campaign = begun("worked")
     work(campaign)
     campaign.lock.storage.engine.dispose()
