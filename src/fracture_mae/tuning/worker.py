@@ -94,7 +94,7 @@ def take_part(
         if not stopped:
             return _conclude(Concluder(campaign), conclusion, runs, run)
         runs.write_missing(study)
-    _, summary = _report(conclusion, run)
+    *_, summary = _report(conclusion, run)
     run.tags({"stopped": True})
     return f"{summary}\nStopped. The same command goes on; with -P n_trials=0 it registers the best of what is there."
 
@@ -120,7 +120,7 @@ def _conclude(concluder: Concluder, conclusion: Conclusion, runs: TrialRuns, run
             if version := _registered_by(concluder.predecessor):
                 concluder.registered(version, by=concluder.predecessor)
                 return _told(Ending(REGISTERED, concluder.predecessor, told=version), conclusion, run)
-            (best, worth), summary = _report(conclusion, run)
+            best, worth, summary = _report(conclusion, run)
             version, text = conclusion.register(best, worth, run, concluder.check)
             concluder.registered(version)
             return f"{summary}\n{text}"
@@ -128,9 +128,10 @@ def _conclude(concluder: Concluder, conclusion: Conclusion, runs: TrialRuns, run
         return _conclude(concluder, conclusion, runs, run)
 
 
-def _report(conclusion: Conclusion, run: Run) -> tuple[tuple[FrozenTrial, Worth], str]:
+def _report(conclusion: Conclusion, run: Run) -> tuple[FrozenTrial, Worth, str]:
+    """The best trial, what it is worth, and both to print; tables and figures are logged."""
     best, worth = conclusion.report(run)
-    return (best, worth), f"{_in_short(conclusion)}\n{worth.digest()}"
+    return best, worth, f"{_in_short(conclusion)}\n{worth.digest()}"
 
 
 def _in_short(conclusion: Conclusion) -> str:
