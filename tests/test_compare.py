@@ -39,7 +39,7 @@ def test_the_same_again_is_the_same_and_reads_the_cache(workplace):
     options = SMALL | {"encoders": "vit-mae-nano,deit", "n_folds": 3, "n_repeats": 2, "n_draws": 100}
     first, second = (workplace.python("compare", **options).stdout for _ in range(2))
     assert first == second
-    assert len(list((workplace.root / "cache" / "features-v2").glob("*.lock"))) == 2
+    assert len(list((workplace.root / "cache" / "features-v3").glob("*.lock"))) == 2
 
 
 def test_an_unknown_encoder_ends_the_run_before_anything_is_computed(workplace):

@@ -328,8 +328,8 @@ class Computing(Config):
     attention: Literal["auto", "sdpa", "eager", "written_out"] = Field(
         "auto",
         description="sdpa: fused, on CUDA flash attention; eager: plain matrix products, softmax in fp32; written_out: plain matrix "
-        "products, all in the training's precision; auto: written_out in bf16 on the processor, else the faster of the first two, "
-        "measured once",
+        "products, all in the training's precision; auto: written_out in bf16 on the processor, else whichever is faster, measured "
+        "once: sdpa, or written_out (on a GPU eager)",
     )
     compile: Literal["auto"] | bool = Field(
         "auto",

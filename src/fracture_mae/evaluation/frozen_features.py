@@ -68,7 +68,7 @@ def fingerprint(encoder: nn.Module, described: str) -> str:
 def features(encoder: Embedder, xrays: XRays, *, batch_size: int, accelerator: Accelerator) -> dict[str, np.ndarray]:
     """The features of every file by their name, float32 [n, d] each; what is in the cache is not computed again."""
     name = f"{fingerprint(encoder, encoder.described())}-{accelerator.mixed_precision}"
-    store = FeatureStore(cache_root() / "features-v2" / f"{name}{preprocessing.suffix(xrays.preprocess)}")
+    store = FeatureStore(cache_root() / "features-v3" / f"{name}{preprocessing.suffix(xrays.preprocess)}")
     contents = xrays.table["sha256"].to_numpy()
     with locked(store.lock):
         missing = np.flatnonzero(~np.isin(contents, store.contents()))

@@ -19,43 +19,47 @@ from transformers.models.vit_mae.modeling_vit_mae import ViTMAEAttention, ViTMAE
 from fracture_mae.models.vit import product_dtype
 
 SDPA, EAGER, WRITTEN_OUT = "sdpa", "eager", "written_out"
-_FUSED, _PLAIN = "fracture_mae_sdpa", "fracture_mae_written_out"
+AUTO = "auto"  # of a network that is not trained: written out where that is known to be the fastest, see `usual`, fused elsewhere
+_FUSED, _PLAIN, _USUAL = "fracture_mae_sdpa", "fracture_mae_written_out", "fracture_mae_usual"
 _SHORT = 64  # tokens
 # Tokens for each value of a head, up to which attention's weights take no more memory than the rest of what a layer keeps for the
 # backward pass, which is about 16 values for each value of a token.
 _LONG = 16
+# Weights that a processor computes at once: 2 MB of them in bf16 stay in its caches from one product to the next. Those of a batch,
+# 20 MB for 64 × 4 heads of 197 tokens, went to memory and back: their attention took 2.5 times as long, forward and backward.
+_AT_ONCE = 2**20
 # What projects query, key and value by three linear layers of these names and then asks the attention of its config.
 _PROJECTING = (ViTMAEAttention, ViTAttention, DeiTAttention, Dinov2Attention, Dinov2WithRegistersAttention)
 
 
 def usual(device: torch.device, dtype: torch.dtype) -> str | None:
-    """The attention by which a training is known to be the fastest where products are computed in `dtype`; None: it is to be measured.
+    """The attention that is known to be the fastest where products are computed in `dtype`; None: it is to be measured.
 
-    In bf16 on a processor, PyTorch's fused kernel took 42 % of a training step of `vit-mae-tiny`, nearly all in its backward pass,
-    and products written out a quarter of that. What is not trained has no such pass, and keeps the fused kernel, which rounds less.
+    In bf16 on a processor, products written out took a third of the time of PyTorch's fused kernel for 197 tokens in a training, a
+    tenth for 50, and 0.4 of it without a backward pass.
     """
     return WRITTEN_OUT if device.type == "cpu" and dtype == torch.bfloat16 else None
 
 
 def use_attention(model: nn.Module, implementation: str) -> None:
     """Let all attention in the model be computed by "sdpa" (fused), "eager" (plain products of transformers) or "written_out"
-    (products in the arithmetic of autocast throughout, query, key and value by one of them).
+    (products in the arithmetic of autocast throughout, query, key and value by one of them), or "auto", see `AUTO`.
 
     A network that knows only some of them keeps what is nearest. Names of weights stay as they are.
     """
     for module in model.modules():
         if isinstance(module, ViTMAEAttention):
             # The decoder's config is one of its own.
-            named = {SDPA: _FUSED, WRITTEN_OUT: _PLAIN}
+            named = {SDPA: _FUSED, WRITTEN_OUT: _PLAIN, AUTO: _USUAL}
             module.config._attn_implementation = named.get(implementation, implementation)
         elif isinstance(module, PreTrainedModel) and not isinstance(module, ViTMAEPreTrainedModel):
             module.config._attn_implementation = _known_to(module, implementation)
-    _project_at_once(model, implementation == WRITTEN_OUT)
+    _project_at_once(model, implementation in (WRITTEN_OUT, AUTO))
 
 
 def _known_to(network: PreTrainedModel, implementation: str) -> str:
-    if implementation == WRITTEN_OUT and network._supports_attention_backend:
-        return _PLAIN
+    if implementation in (WRITTEN_OUT, AUTO) and network._supports_attention_backend:
+        return _PLAIN if implementation == WRITTEN_OUT else _USUAL
     return SDPA if implementation != EAGER and network._supports_sdpa else EAGER
 
 
@@ -73,9 +77,10 @@ def _attend(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Forward pass of one of `_PROJECTING`, where attention is written out with one product for query, key and value."""
     n_images, n, _ = hidden_states.shape
-    if attention_mask is not None or not _is_written_out(module, n, module.head_dim):
+    dtype = product_dtype(hidden_states)
+    if attention_mask is not None or not _is_written_out(module, n, module.head_dim, hidden_states.device, dtype):
         return type(module).forward(module, hidden_states, attention_mask, **options)
-    projected = F.linear(hidden_states, *_joined(module, product_dtype(hidden_states)))  # [B, n, 3 · heads · d]
+    projected = F.linear(hidden_states, *_joined(module, dtype))  # [B, n, 3 · heads · d]
     by_head = projected.view(n_images, n, 3, -1, module.head_dim).permute(2, 0, 3, 1, 4)  # [3, B, heads, n, d]
     dropout = module.attention_dropout if module.training else 0.0
     attended = _weighed(*by_head.flatten(1, 2).unbind(), dropout)
@@ -97,7 +102,14 @@ def _with_first_scaled(values: Sequence[torch.Tensor], scaling: float, dtype: to
 
 def _weighed(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: float) -> torch.Tensor:
     """Attention of scaled queries, keys and values [B · heads, n, d] → [B · heads, n, d]; each kernel sums in float32 by itself."""
-    weight = torch.bmm(query, key.transpose(1, 2)).softmax(dim=-1)  # [B · heads, n, n]
+    n_heads, n, _ = query.shape
+    at_once = max(1, _AT_ONCE // n**2) if query.device.type == "cpu" else n_heads
+    pieces = (each.split(at_once) for each in (query, key, value))
+    return torch.cat([_weighed_at_once(*piece, dropout) for piece in zip(*pieces, strict=True)])
+
+
+def _weighed_at_once(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: float) -> torch.Tensor:
+    weight = torch.bmm(query, key.transpose(1, 2)).softmax(dim=-1)  # [heads, n, n]
     return torch.bmm(F.dropout(weight, dropout) if dropout else weight, value)
 
 
@@ -106,9 +118,10 @@ def _heads_last(attended: torch.Tensor, n_images: int) -> torch.Tensor:
     return attended.unflatten(0, (n_images, -1)).transpose(1, 2).contiguous()
 
 
-def _is_written_out(module: nn.Module, n: int, head_dim: int) -> bool:
+def _is_written_out(module: nn.Module, n: int, head_dim: int, device: torch.device, dtype: torch.dtype) -> bool:
     """Whether attention between n tokens is, by what the module's config asks for."""
-    return module.config._attn_implementation == _PLAIN and n <= _LONG * head_dim
+    asked = module.config._attn_implementation
+    return (asked == _PLAIN or (asked == _USUAL and usual(device, dtype) == WRITTEN_OUT)) and n <= _LONG * head_dim
 
 
 def _written_out_attention(
@@ -122,14 +135,12 @@ def _written_out_attention(
     dropout: float = 0.0,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Queries, keys and values [B, heads, n, d], written out where nothing but these is to be reckoned with; sdpa elsewhere."""
+    """Queries, keys and values [B, heads, n, d], written out where nothing but these is to be reckoned with; fused elsewhere."""
     is_plain = attention_mask is None and others.get("position_bias") is None and key.shape == query.shape
     causal = others.get("is_causal")
     is_plain &= not (getattr(module, "is_causal", True) if causal is None else causal)
-    if not (is_plain and _is_written_out(module, *query.shape[2:])):
-        return sdpa_attention_forward(
-            module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **others
-        )
+    if not (is_plain and _is_written_out(module, *query.shape[2:], query.device, query.dtype)):
+        return _fused_attention(module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **others)
     query = query * (query.shape[-1] ** -0.5 if scaling is None else scaling)
     attended = _weighed(*(each.flatten(0, 1) for each in (query, key, value)), dropout)
     return _heads_last(attended, len(query)), None
@@ -148,4 +159,5 @@ def _fused_attention(module: nn.Module, query: torch.Tensor, *others: Any, **opt
 
 
 AttentionInterface.register(_FUSED, _fused_attention)
-AttentionInterface.register(_PLAIN, _written_out_attention)
+for _name in (_PLAIN, _USUAL):
+    AttentionInterface.register(_name, _written_out_attention)

@@ -18,6 +18,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 from fracture_mae.data.reading.preprocessing import PREPROCESSINGS
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.models import authors, hub
+from fracture_mae.models.attention import AUTO, use_attention
 from fracture_mae.models.pixels import IMAGENET, Normalisation
 from fracture_mae.models.positions import (
     check_position_embeddings,
@@ -64,6 +65,7 @@ class Mae(nn.Module):
         preprocess: str | None = None,
     ):
         super().__init__()
+        use_attention(network, AUTO)
         self.network = network
         self.normalisation = normalisation
         self.source = source
@@ -182,7 +184,10 @@ def squared_error(prediction: torch.Tensor, target: torch.Tensor, mask: torch.Te
     Returns:
         [B], in squared units of the prediction.
     """
-    per_patch = (prediction - target).square().mean(dim=-1)  # [B, L]
+    error = nn.functional.mse_loss(prediction.expand_as(target), target, reduction="none")
+    per_patch = (
+        error.sum(dim=-1) / target.shape[-1]
+    )  # [B, L]; the gradient of a mean would be written out for each value
     if region == "all":
         return per_patch.mean(dim=1)
     return (per_patch * mask).sum(dim=1) / mask.sum(dim=1)

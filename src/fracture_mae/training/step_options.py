@@ -25,7 +25,7 @@ from tqdm import tqdm
 from fracture_mae.config import Computing
 from fracture_mae.data.reading.cache import cache_root
 from fracture_mae.errors import first_line
-from fracture_mae.models.attention import EAGER, SDPA, use_attention, usual
+from fracture_mae.models.attention import EAGER, SDPA, WRITTEN_OUT, use_attention, usual
 from fracture_mae.models.autoencoder import Mae
 from fracture_mae.models.blocks import are_alike
 from fracture_mae.models.vit import recompute_activations
@@ -33,7 +33,6 @@ from fracture_mae.processes import collectives, ranks
 
 Step = Callable[[], None]
 
-ATTENTIONS = (SDPA, EAGER)  # those that are compared
 _ROUNDS = 3  # timed steps of each candidate, after one that is not timed
 _SHORT = 1.0  # seconds that measuring may always take
 _SHARE = 0.05  # of the training to come that it may take otherwise
@@ -134,7 +133,7 @@ def choose(asked: StepOptions, probe: StepTimer, n_steps: int) -> Chosen:
         n_steps: the training to come, in steps like the probe's.
     """
     recompute_activations(probe.model, asked.checkpointing)
-    known = _Known(cache_root() / "step-times-v2.json", probe.key)
+    known = _Known(cache_root() / "step-times-v3.json", probe.key)
     attention = asked.attention
     if attention == "auto":
         attention = usual(probe.device, probe.dtype) or _attention(probe, known, n_steps)
@@ -193,17 +192,22 @@ def pays(plain: float, compiled: float, compile_seconds: float, n_steps: int) ->
     return (plain - compiled) * n_steps > compile_seconds
 
 
+def compared_on(device: torch.device) -> tuple[str, str]:
+    """The kinds of attention that are measured where none is known to be the fastest, the usual one first."""
+    return SDPA, WRITTEN_OUT if device.type == "cpu" else EAGER
+
+
 def _attention(probe: StepTimer, known: "_Known", n_steps: int) -> str:
-    seconds = known.get("attention")
+    seconds, compared = known.get("attention"), compared_on(probe.device)
     if seconds is None:
-        use_attention(probe.model, ATTENTIONS[0])
+        use_attention(probe.model, SDPA)
         once = _seconds_of_usual(probe)
         allowed = max(_SHORT, _SHARE * n_steps * once)
-        if once * len(ATTENTIONS) * (1 + _ROUNDS) > allowed:
-            return ATTENTIONS[0]
-        seconds = _compared(probe, {name: (name, probe.model) for name in ATTENTIONS})
+        if once * len(compared) * (1 + _ROUNDS) > allowed:
+            return SDPA
+        seconds = _compared(probe, {name: (name, probe.model) for name in compared})
         known.put("attention", seconds)
-    return fastest(seconds, ATTENTIONS[0])
+    return fastest(seconds, SDPA)
 
 
 def _compiling_pays(probe: StepTimer, known: "_Known", attention: str, n_steps: int) -> bool:

@@ -7,11 +7,14 @@ import torch
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from transformers import ViTConfig, ViTModel
 
 from fracture_mae.models import attention, explanation
 from fracture_mae.models.attention import SDPA, WRITTEN_OUT, use_attention, usual
-from fracture_mae.models.autoencoder import squared_error
+from fracture_mae.models.autoencoder import Mae, squared_error
 from fracture_mae.models.classifier import from_mae
+from fracture_mae.models.encoders.network import NetworkEncoder
+from fracture_mae.models.pixels import Normalisation
 
 BF16, FP32 = torch.bfloat16, torch.float32
 UNIT = 2.0**-9  # of bf16: 8 binary digits, the last of which is rounded
@@ -134,12 +137,51 @@ def test_in_bf16_the_gradient_is_as_exact_as_that_of_sdpa(tiny_mae):
 
 def test_query_key_and_value_are_one_product_where_it_is_written_out(tiny_mae):
     n_layers = 3  # two in the encoder, one in the decoder
-    assert n_projected_alone(tiny_mae, BF16) == n_layers  # as it was made
     use_attention(tiny_mae, WRITTEN_OUT)
     assert n_projected_alone(tiny_mae, BF16) == n_projected_alone(tiny_mae, FP32) == 0
     use_attention(tiny_mae, SDPA)
     assert n_projected_alone(tiny_mae, BF16) == n_layers
     assert not any("forward" in vars(module) for module in tiny_mae.modules())  # for torch.compile to stumble over
+
+
+def test_as_it_is_made_attention_is_written_out_in_bf16_alone(tiny_mae):
+    """And so it is again where a trained autoencoder's encoder becomes a classifier's."""
+    use_attention(tiny_mae, SDPA)
+    assert n_projected_alone(Mae(tiny_mae.network, tiny_mae.normalisation, ""), BF16) == 0
+    assert n_projected_alone(tiny_mae, FP32) == 3
+    use_attention(tiny_mae, SDPA)
+    assert attention_of(from_mae(tiny_mae).encoder) == {attention._USUAL}
+
+
+def attention_of(encoder):
+    return {layer.attention.config._attn_implementation for layer in encoder.network.layers}
+
+
+def test_a_network_of_transformers_is_written_out_in_bf16_alone(monkeypatch):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    network = ViTModel(ViTConfig(**sizes, image_size=32, num_channels=1), add_pooling_layer=False)
+    encoder = NetworkEncoder(network, Normalisation(), 32)
+    asked = []
+    weighed = attention._weighed
+    monkeypatch.setattr(
+        attention, "_weighed", lambda query, *others: asked.append(query.dtype) or weighed(query, *others)
+    )
+    for dtype in (FP32, BF16):
+        with torch.no_grad(), torch.autocast("cpu", BF16, enabled=dtype == BF16):
+            encoder(torch.rand(1, 1, 32, 32))
+    assert asked == [BF16]
+
+
+@pytest.mark.parametrize("at_once", [1, 11 * 11, 2 * 11 * 11 + 1])
+def test_in_pieces_it_is_the_same(monkeypatch, at_once):
+    """Of 6 heads of 11 tokens: one by one, and two at once; no more weights than that are made at once."""
+    whole = attended(attention._PLAIN, heads())
+    monkeypatch.setattr(attention, "_AT_ONCE", at_once)
+    with Made() as made:
+        pieces = attended(attention._PLAIN, heads())
+    assert_close(pieces, whole, rtol=1e-6, atol=1e-6)
+    n_heads = 2 if at_once > 2 * 11 * 11 else 1
+    assert {number for _, number in made.tensors if number % 11**2 == 0} == {n_heads * 11**2}
 
 
 def test_weights_keep_their_names_and_a_copy_has_its_own(tiny_mae):

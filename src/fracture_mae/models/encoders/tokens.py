@@ -7,6 +7,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from fracture_mae.errors import FractureMaeError
+from fracture_mae.models.attention import AUTO, use_attention
 from fracture_mae.models.autoencoder import WEIGHTS
 from fracture_mae.models.pixels import Normalisation
 
@@ -51,6 +52,7 @@ class Encoder(nn.Module):
 
     def __init__(self, network: PreTrainedModel, normalisation: Normalisation, image_size: int, source: str = ""):
         super().__init__()
+        use_attention(network, AUTO)
         self.network = network
         self.normalisation = normalisation
         self.image_size = image_size
