@@ -28,6 +28,7 @@ _LONG = 16
 # Weights that a processor computes at once: 2 MB of them in bf16 stay in its caches from one product to the next. Those of a batch,
 # 20 MB for 64 × 4 heads of 197 tokens, went to memory and back: their attention took 2.5 times as long, forward and backward.
 _AT_ONCE = 2**20
+_LEAST = 1e-30  # a sum of exponentials, or its inverse, that is far enough from where bf16 ends
 # What projects query, key and value by three linear layers of these names and then asks the attention of its config.
 _PROJECTING = (ViTMAEAttention, ViTAttention, DeiTAttention, Dinov2Attention, Dinov2WithRegistersAttention)
 
@@ -102,14 +103,24 @@ def _with_first_scaled(values: Sequence[torch.Tensor], scaling: float, dtype: to
 
 def _weighed(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: float) -> torch.Tensor:
     """Attention of scaled queries, keys and values [B · heads, n, d] → [B · heads, n, d]; each kernel sums in float32 by itself."""
-    n_heads, n, _ = query.shape
-    at_once = max(1, _AT_ONCE // n**2) if query.device.type == "cpu" else n_heads
-    pieces = (each.split(at_once) for each in (query, key, value))
+    if query.device.type != "cpu":
+        return _weighed_at_once(query, key, value, dropout)
+    pieces = (each.split(max(1, _AT_ONCE // query.shape[1] ** 2)) for each in (query, key, value))
     return torch.cat([_weighed_at_once(*piece, dropout) for piece in zip(*pieces, strict=True)])
 
 
 def _weighed_at_once(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: float) -> torch.Tensor:
-    weight = torch.bmm(query, key.transpose(1, 2)).softmax(dim=-1)  # [heads, n, n]
+    score = torch.bmm(query, key.transpose(1, 2))  # [heads, n, n]
+    if score.device.type == "cpu" and score.dtype == torch.bfloat16 and not torch.is_grad_enabled():
+        # For PyTorch's softmax in bf16 a processor takes twice as long as for both products, most of it for the largest score of each
+        # row, which is subtracted lest exponentials overflow. Those of a trained network do not; where they do, softmax it is. The
+        # division is left to what is weighed, d values of a row instead of n.
+        weight = score.exp()
+        total = weight.sum(dim=-1, keepdim=True)
+        least, most = total.aminmax()
+        if least > _LEAST and most < 1 / _LEAST:
+            return torch.bmm(weight, value) / total
+    weight = score.softmax(dim=-1)
     return torch.bmm(F.dropout(weight, dropout) if dropout else weight, value)
 
 

@@ -108,19 +108,47 @@ def test_written_out_and_fused_agree():
     assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_in_bf16_it_is_as_exact_as_its_roundings_allow():
-    """Each of the scaled query, the score, the weight and the result is rounded once.
+@pytest.mark.parametrize(("is_trained", "n_roundings"), [(True, 2), (False, 4)])
+def test_in_bf16_it_is_as_exact_as_its_roundings_allow(is_trained, n_roundings):
+    """Each of the scaled query, the score, the weight and the result is rounded once; untrained, the sum and what it divides, too.
 
     The first two leave a score within 2·u·A, where A is the largest sum of |query · key|, so a weight, which has scores above and
-    below its line, within 4·u·A of itself; with its own rounding and that of the result, 4·u·A + 2·u, by the largest value.
+    below its line, within 4·u·A of itself; with its own rounding and those that follow, 4·u·A + 2·u or 4·u, by the largest value.
     """
     operands = heads(BF16)
-    found = attended(attention._PLAIN, operands)[0]
+    with torch.set_grad_enabled(is_trained):
+        found = attention.AttentionInterface()[attention._PLAIN](Layer(attention._PLAIN), *operands, None, scaling=0.4)[
+            0
+        ]
     query, key, value = (each.detach().double() for each in operands)
     exact = ((0.4 * query @ key.mT).softmax(-1) @ value).transpose(1, 2)
     largest = (0.4 * query.abs() @ key.abs().mT).max()
-    within = (4 * UNIT * largest + 2 * UNIT) * value.abs().max()
+    within = (4 * UNIT * largest + n_roundings * UNIT) * value.abs().max()
     assert (found.double() - exact).abs().max() <= within
+
+
+@pytest.mark.parametrize(("largest", "is_divided_last"), [(1, True), (60, True), (75, False), (1e4, False)])
+def test_scores_too_large_for_exponentials_are_weighed_all_the_same(monkeypatch, largest, is_divided_last):
+    """Scores of ± `largest`: from 70 on sums of exponentials leave 1e-30 … 1e30. Two of four keys share the highest."""
+    asked, softmax = [], torch.Tensor.softmax
+    monkeypatch.setattr(torch.Tensor, "softmax", lambda scores, dim: asked.append(dim) or softmax(scores, dim=dim))
+    query = torch.tensor([[1.0], [-1.0]], dtype=BF16)[None, None]
+    key = torch.tensor([[1.0], [1.0], [-1.0], [-1.0]], dtype=BF16)[None, None] * largest
+    value = torch.tensor([[1.0], [3.0], [5.0], [7.0]], dtype=BF16)[None, None]
+    with torch.no_grad():
+        found = attention._weighed(*(each.flatten(0, 1) for each in (query, key, value)), 0.0)
+    share = 1 / (1 + math.exp(-2 * largest))
+    assert_close(
+        found.flatten().tolist(), [2 * share + 6 * (1 - share), 6 * share + 2 * (1 - share)], rtol=4 * UNIT, atol=0
+    )
+    assert bool(asked) != is_divided_last
+
+
+def test_scores_that_are_all_too_low_for_exponentials_weigh_alike():
+    query, value = torch.ones(1, 1, 1, dtype=BF16), torch.tensor([[[1.0], [3.0]]], dtype=BF16)
+    with torch.no_grad():
+        found = attention._weighed(query, torch.full((1, 2, 1), -100.0, dtype=BF16), value, 0.0)
+    assert found.item() == 2.0
 
 
 def test_a_step_by_it_is_that_of_sdpa(tiny_mae):
