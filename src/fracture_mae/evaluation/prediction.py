@@ -8,14 +8,18 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 
-from fracture_mae.config import CopyOptions
+from fracture_mae.config import CopyOptions, DataOptions
 from fracture_mae.data.copies.originals import is_original
 from fracture_mae.data.types import PREDICTED, XRays
+from fracture_mae.metrics.decision import Decision
 from fracture_mae.metrics.scores import equal_group_weight
 from fracture_mae.models import explanation
 from fracture_mae.models.classifier import FractureClassifier
 from fracture_mae.processes import collectives
 from fracture_mae.training.batches import in_batches, to_device
+
+ANSWERS = "answers.precision"  # tag of what `settle_arithmetic` says
+SAME = 1e-3  # probabilities that differ by less are the same
 
 
 def predict(classifier: FractureClassifier, xrays: XRays, *, batch_size: int, accelerator: Accelerator) -> pd.DataFrame:
@@ -73,6 +77,38 @@ def features(classifier: FractureClassifier, xrays: XRays, *, batch_size: int, a
         with accelerator.autocast():
             found.append(classifier.features(batch.pixels).float().cpu().numpy())
     return mean_of_squares(np.concatenate(found), len(xrays))
+
+
+def settle_arithmetic(
+    classifier: FractureClassifier,
+    decision: Decision,
+    xrays: XRays,
+    config: DataOptions,
+    accelerator: Accelerator,
+) -> str:
+    """Let a classifier that is trained answer in bf16 only where that is asked for, or changes no probability by `SAME` or more.
+
+    Args:
+        decision: what makes its logits probabilities.
+        xrays: on which that is tried.
+
+    Returns:
+        In which arithmetic it answers from now on, and why.
+    """
+    classifier.bf16 = config.precision == "bf16"
+    if accelerator.mixed_precision != "bf16" or classifier.bf16:
+        return "bf16, asked for" if classifier.bf16 else "fp32"
+
+    def probability(in_bf16: bool) -> np.ndarray:
+        classifier.bf16 = in_bf16
+        answers = predict(classifier, xrays, batch_size=config.batch_size, accelerator=accelerator)
+        return decision.probability(answers["logit"])
+
+    change = float(np.abs(probability(True) - probability(False)).max())
+    classifier.bf16 = change < SAME
+    if classifier.bf16:
+        return f"bf16, which changes no probability of {len(xrays):,} {xrays.name} files by more than {change:.2g}"
+    return f"fp32: bf16 changes a probability of {len(xrays):,} {xrays.name} files by {change:.2g}"
 
 
 def mean_of_squares(features: np.ndarray, n: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """A fractured / not fractured classifier on an encoder: that of a masked autoencoder, or any other that transformers loads."""
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,9 @@ class FractureClassifier(nn.Module):
         hidden: width of a hidden layer (ReLU) in the head; 0: the head is linear.
         preprocess: how X-rays become the squares that it takes, see `data.reading.preprocessing`.
 
+    Attributes:
+        bf16: whether autocast may compute answers in bf16, too, as it may in training; else they are computed in fp32.
+
     Raises:
         FractureMaeError: the encoder has no token to be pooled so.
     """
@@ -55,6 +59,7 @@ class FractureClassifier(nn.Module):
             )
         self.encoder = encoder
         self.preprocess = preprocess
+        self.bf16 = True
         self.pool = pool
         self.hidden = hidden
         self.norm = nn.LayerNorm(encoder.width)
@@ -103,7 +108,8 @@ class FractureClassifier(nn.Module):
     def features(self, pixels: torch.Tensor, chance: torch.Tensor | None = None) -> torch.Tensor:
         """Grey [B, 1, H, W] in [0, 1] → the CLS token for pool "cls", else the mean of the patch tokens: [B, width]; `chance` as in
         `tokens`."""
-        return self._pooled(self.tokens(pixels, chance))
+        with self._arithmetic(pixels):
+            return self._pooled(self.tokens(pixels, chance))
 
     def forward(
         self, pixels: torch.Tensor, chance: torch.Tensor | None = None, *, with_patches: bool = False
@@ -113,12 +119,19 @@ class FractureClassifier(nn.Module):
         Args:
             with_patches: also what each patch says, float32 [B, K], see `places`, and which patches these are, see `Tokens.shown`.
         """
-        return self._read(self.tokens(pixels, chance), with_patches)
+        with self._arithmetic(pixels):
+            return self._read(self.tokens(pixels, chance), with_patches)
 
     def with_features(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Grey [B, 1, H, W] in [0, 1] → logits [B] as in `forward`, and features [B, width], both float32, by one pass."""
-        tokens = self.tokens(pixels)
-        return self._read(tokens, False), self._pooled(tokens).float()
+        with self._arithmetic(pixels):
+            tokens = self.tokens(pixels)
+            return self._read(tokens, False), self._pooled(tokens).float()
+
+    def _arithmetic(self, pixels: torch.Tensor) -> AbstractContextManager:
+        """That of autocast, or fp32 where answers are to be computed in nothing less."""
+        is_free = self.training or self.bf16
+        return nullcontext() if is_free else torch.autocast(pixels.device.type, enabled=False)
 
     def _read(
         self, tokens: Tokens, with_patches: bool
@@ -216,6 +229,7 @@ def save(classifier: FractureClassifier, decision: Decision, folder: Path) -> No
         "hidden": classifier.hidden,
         "preprocess": classifier.preprocess,
         "image_size": classifier.image_size,
+        "bf16": classifier.bf16,
         "normalisation": asdict(classifier.normalisation),
         "decision": asdict(decision),
     }
@@ -257,6 +271,7 @@ def _read(folder: Path) -> tuple[FractureClassifier, Decision]:
     pooling = described.get("pool_options", {})  # nor before they could read patches
     options = {"pool": described["pool"], "hidden": hidden, "preprocess": preprocess}
     classifier = FractureClassifier(encoder, **options, **pooling)
+    classifier.bf16 = described.get("bf16", False)  # nor before that was tried
     stored = load_file(folder / "model.safetensors")
     classifier.load_state_dict({_renamed(name): value for name, value in stored.items()})
     return classifier.eval(), Decision.restored(described["decision"])

@@ -165,6 +165,9 @@ def train_and_choose(
     matching = matched(dataset.train, config)
     options = {"accelerator": accelerator, "checkpoints": checkpoints, "log": log, "matching": matching}
     progress = train(classifier, dataset, config, **options)
+    classifier.bf16 = (
+        config.precision == "bf16"
+    )  # what is chosen for it rests on exact answers, unless others are asked for
     predictions = predict(classifier, dataset.validation, batch_size=config.batch_size, accelerator=accelerator)
     return Choice(progress, predictions, decide(predictions, config, dataset, out_of_fold), matching)
 

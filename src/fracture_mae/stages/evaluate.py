@@ -107,7 +107,7 @@ def load(config: Evaluate) -> LoadedClassifier:
     Raises:
         FractureMaeError: there is none, or it takes another image size or preprocessing than the one asked for.
     """
-    loaded = open_classifier(config.classifier)
+    loaded = open_classifier(config.classifier, config.precision)
     size = loaded.classifier.image_size
     if config.image_size not in ("auto", size):
         raise FractureMaeError(

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from fracture_mae.config import TrainClassifier
 from fracture_mae.data.types import Dataset
-from fracture_mae.evaluation.prediction import weighed
+from fracture_mae.evaluation.prediction import settle_arithmetic, weighed
 from fracture_mae.evaluation.training_seeds import OtherSeeds
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.models.encoders import Encoder
@@ -74,6 +74,7 @@ def train_others(
             child.tags({"seed": seed, "split.fingerprint": dataset.split_fingerprint})
             options = {"accelerator": accelerator, "checkpoints": kept, "log": child.metrics}
             choice = classifier_stage.train_and_choose(classifier, dataset, own, **options, out_of_fold=out_of_fold)
+            settle_arithmetic(classifier, choice.decision, dataset.validation, own, accelerator)
             accelerator.free_memory()  # or the next one's checkpoints would hold this one's model too
             validation = weighed(choice.predictions, dataset.validation, own)
             if ranks.is_first():

@@ -48,7 +48,7 @@ PREDICTIONS, REJECTED = "predictions.csv", "rejected.csv"
 def predict(config: Predict, run: Run) -> str:
     """Answer for all files, or those of the shard; what came of it, to print."""
     accelerator = make_accelerator(config.precision, config.device)
-    loaded = open_classifier(config.classifier)
+    loaded = open_classifier(config.classifier, config.precision)
     gate, decision = Gate.load(loaded.folder), _decision(loaded, config)
     files = _files(config)
     run.tags({"classifier": loaded.name, "threshold": decision.threshold, "data": config.data_dir})

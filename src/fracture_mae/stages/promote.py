@@ -105,7 +105,7 @@ def consider(
         auroc = report.metrics[f"{split}/xray/auroc"]
         return Promotion(True, f"the first one; AUROC per X-ray on {split} {auroc:.3f}{beaten}", **versions)
     try:
-        champion = registered_models.open_classifier(f"models:/{registry.CLASSIFIER}/{found.version}")
+        champion = registered_models.open_classifier(f"models:/{registry.CLASSIFIER}/{found.version}", config.precision)
         common = _common(loaded, champion, dataset)
     except FractureMaeError as obstacle:
         reason = f"{gone}no comparison with the champion, version {found.version}: {obstacle}"

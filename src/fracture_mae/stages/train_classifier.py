@@ -14,7 +14,7 @@ from fracture_mae.evaluation import gate_fitting, judging, operating_points, tra
 from fracture_mae.evaluation.chosen_on import ChosenOn
 from fracture_mae.evaluation.frozen_network import FrozenNetwork
 from fracture_mae.evaluation.own_data import OwnData
-from fracture_mae.evaluation.prediction import weighed
+from fracture_mae.evaluation.prediction import ANSWERS, settle_arithmetic, weighed
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.models.encoders import Encoder
 from fracture_mae.processes import collectives, ranks
@@ -63,6 +63,7 @@ def train_classifier(config: TrainClassifier, run: Run) -> str:
     with open_checkpoints(classifier, dataset, config, run.id) as checkpoints:
         options = {"accelerator": accelerator, "checkpoints": checkpoints, "log": run.metrics}
         choice = classifier_stage.train_and_choose(classifier, dataset, config, **options, out_of_fold=out_of_fold)
+        answers = settle_arithmetic(classifier, choice.decision, dataset.validation, config, accelerator)
         if not collectives.goes_on_alone():
             return ""
         validation = weighed(choice.predictions, dataset.validation, config)
@@ -75,7 +76,7 @@ def train_classifier(config: TrainClassifier, run: Run) -> str:
         options = {"batch_size": config.batch_size, "accelerator": accelerator, "seed": config.seed}
         own = OwnData.of(classifier, dataset, chosen_on, frozen=frozen, **options)
         gate = gate_fitting.fit(classifier, dataset.train, dataset.validation, **options)
-        run.tags({"gate": gate})
+        run.tags({"gate": gate, ANSWERS: answers})
         kept = shown, own, gate, others.kept
         version = register_classifier(classifier, choice.decision, kept, dataset, config, run)
         checkpoints.remove()
@@ -89,6 +90,7 @@ def train_classifier(config: TrainClassifier, run: Run) -> str:
         f"probability: {choice.decision.calibration}",
         str(choice.decision),
         f"gate: {gate}",
+        f"answers are computed in {answers}",
         f"registered as models:/fracture-classifier/{version}, alias challenger",
     ]
     return "\n".join(filter(None, lines))

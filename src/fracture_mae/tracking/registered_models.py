@@ -71,8 +71,11 @@ class LoadedClassifier:
         return leakage_of(self.shown_of(dataset), dataset)
 
 
-def open_classifier(name: str) -> LoadedClassifier:
+def open_classifier(name: str, precision: str = "auto") -> LoadedClassifier:
     """The classifier behind models:/NAME@ALIAS, models:/NAME/VERSION or a folder.
+
+    Args:
+        precision: that was asked for; "auto": it answers in bf16 only where that was found to change nothing.
 
     Raises:
         FractureMaeError: there is none.
@@ -80,6 +83,7 @@ def open_classifier(name: str) -> LoadedClassifier:
     name = registry.exact(name)
     folder = registry.fetch(name) if registry.is_model_uri(name) else Path(name).expanduser()
     classifier, decision = classifier_model.load(folder)
+    classifier.bf16 |= precision == "bf16"
     found = registry.find(name)
     version = str(found.version) if found and found.name == registry.CLASSIFIER else None
     return LoadedClassifier(name, version, classifier, decision, _shown_in(folder, name), folder)

@@ -17,6 +17,7 @@ from fracture_mae.evaluation import gate_fitting, held_out_sources, judging
 from fracture_mae.evaluation.chosen_on import ChosenOn
 from fracture_mae.evaluation.judging import Certainty
 from fracture_mae.evaluation.own_data import OwnData
+from fracture_mae.evaluation.prediction import ANSWERS, settle_arithmetic
 from fracture_mae.metrics.decision import Decision
 from fracture_mae.stages import classifier as classifier_stage
 from fracture_mae.stages import inputs
@@ -103,6 +104,7 @@ class Conclusion:
         contributed = results.contributions(self.depth, self.objective, best.params, predictions)
         self._log_contributions(contributed, best, run)
         classifier = self.depth.refit(best.params)
+        answers = settle_arithmetic(classifier, decision, self.dataset.validation, self.config, self.accelerator)
         if matching := self.depth.matching(best.params):
             run.report(matching.report())
             digests.append(f"matched: {matching}")
@@ -114,7 +116,7 @@ class Conclusion:
         chosen_on = ChosenOn(predictions, self.depth.judged_on.replace("_", " "))
         own = OwnData.of(classifier, refitted, chosen_on, frozen=frozen, **options)
         gate = gate_fitting.fit(classifier, refitted.train, self.dataset.validation, **options)
-        run.tags({"gate": gate})
+        run.tags({"gate": gate, ANSWERS: answers})
         tags = self._version_tags(worth)
         check()
         version = register_classifier(classifier, decision, (shown, own, gate), self.dataset, self.config, run, tags)

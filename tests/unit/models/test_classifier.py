@@ -235,6 +235,29 @@ def test_the_preprocessing_comes_from_the_encoder_and_is_kept(tiny_mae, tmp_path
         classifier_model.load(tmp_path)
 
 
+@pytest.mark.parametrize("bf16", [False, True])
+def test_the_arithmetic_of_its_answers_is_kept(tiny_mae, tmp_path, bf16):
+    classifier = classifier_on(tiny_mae)
+    classifier.bf16 = bf16
+    classifier_model.save(classifier, Decision(("no", "yes")), tmp_path)
+    assert classifier_model.load(tmp_path)[0].bf16 is bf16
+    described = json.loads((tmp_path / "classifier.json").read_text())
+    del described["bf16"]  # as before it was tried
+    (tmp_path / "classifier.json").write_text(json.dumps(described))
+    assert classifier_model.load(tmp_path)[0].bf16 is False
+
+
+def test_in_training_autocast_decides(tiny_mae):
+    classifier, pixels = classifier_on(tiny_mae), random_pixels()
+    classifier.bf16 = False
+    dtypes = []
+    classifier.encoder.network.layers[0].mlp.register_forward_hook(lambda _, __, made: dtypes.append(made.dtype))
+    for is_training in (True, False):
+        with torch.autocast("cpu", torch.bfloat16):
+            classifier.train(is_training)(pixels)
+    assert dtypes == [torch.bfloat16, torch.float32]
+
+
 def test_an_isotonic_decision_survives_saving(tiny_mae, tmp_path):
     isotonic = Isotonic((-1.5, 0.1 + 0.2, 2.0), (1 / 7, 1 / 3, 6 / 7))
     decision = Decision(("not fractured", "fractured"), threshold=0.4, split_fingerprint="5a", isotonic=isotonic)
