@@ -58,10 +58,16 @@ class Workload:
 
     @property
     def training(self) -> FinetuneMae:
-        """The settings of `finetune_mae`, for an epoch."""
-        compiled = self.device.type == "cuda" if self.config.compile == "auto" else self.config.compile
+        """The settings of `finetune_mae`, for an epoch, but compiled as where an epoch is one of many."""
+        compiled = self._is_compiled if self.config.compile == "auto" else self.config.compile
         training = FinetuneMae(**self.config.shared(), model=self.config.model, epochs=1, compile=compiled)
         return training.settled(self.mae.start, norm_pix_loss=self.mae.norm_pix_loss)
+
+    @property
+    def _is_compiled(self) -> bool:
+        """On a GPU, and in bf16 on a processor, where compiling takes half a minute: not in a quick run."""
+        in_bf16 = self.device.type == "cpu" and self.precision == "bf16"
+        return self.device.type == "cuda" or (in_bf16 and not self.config.quick)
 
     @property
     def at_least(self) -> float:

@@ -31,7 +31,8 @@ class Benchmark(DataOptions):
         description="how an X-ray becomes a square; letterbox: one of each, so that X-rays per second are images per second",
     )
     compile: Literal["auto"] | bool = Field(
-        "auto", description="use torch.compile in the training steps that are measured; auto: on a GPU"
+        "auto",
+        description="use torch.compile in the training steps that are measured; auto: on a GPU, and in bf16 on a processor",
     )
     quick: bool = Field(
         False,

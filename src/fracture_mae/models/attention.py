@@ -103,9 +103,11 @@ def _with_first_scaled(values: Sequence[torch.Tensor], scaling: float, dtype: to
 
 def _weighed(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: float) -> torch.Tensor:
     """Attention of scaled queries, keys and values [B · heads, n, d] → [B · heads, n, d]; each kernel sums in float32 by itself."""
-    if query.device.type != "cpu":
+    n_heads, n, _ = query.shape
+    at_once = max(1, _AT_ONCE // n**2)
+    if n_heads <= at_once or query.device.type != "cpu":
         return _weighed_at_once(query, key, value, dropout)
-    pieces = (each.split(max(1, _AT_ONCE // query.shape[1] ** 2)) for each in (query, key, value))
+    pieces = (each.split(at_once) for each in (query, key, value))
     return torch.cat([_weighed_at_once(*piece, dropout) for piece in zip(*pieces, strict=True)])
 
 
