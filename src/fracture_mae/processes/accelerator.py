@@ -10,6 +10,7 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.processes import ranks
+from fracture_mae.processes.memory import keep_freed_memory
 
 # With another process, which may be searching many X-rays for copies; one that is dead is noticed at once.
 _PATIENCE = timedelta(days=1)
@@ -46,6 +47,7 @@ def _connected(**options: Any) -> Accelerator:
     shared = [InitProcessGroupKwargs(timeout=_PATIENCE), DistributedDataParallelKwargs(gradient_as_bucket_view=True)]
     accelerator = Accelerator(**options, kwargs_handlers=shared if ranks.world_size() > 1 else None)
     if accelerator.device.type == "cpu":
+        keep_freed_memory()
         # Of several processes accelerate numbers the processor, and PyTorch copies whatever is to go from cpu to cpu:0.
         for state in (PartialState(), accelerator.state):
             state.device = torch.device("cpu")
