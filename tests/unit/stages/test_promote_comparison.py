@@ -96,7 +96,7 @@ def test_a_champion_that_cannot_be_loaded_is_said(versions, monkeypatch):
     first, second = versions.add(RANDOM), versions.add(PERFECT)
     versions.evaluate(first)
 
-    def gone(uri):
+    def gone(uri, precision):
         raise FractureMaeError(f"{uri} is not to be had")
 
     monkeypatch.setattr(registered_models, "open_classifier", gone)

@@ -65,7 +65,7 @@ def test_a_new_decoder_is_told(tiny_mae, run, capsys, tmp_path):
 def test_nothing_can_be_rebuilt_without_a_decoder(tiny_mae, run, tmp_path):
     tiny_mae.network.vit.save_pretrained(tmp_path)
     with pytest.raises(FractureMaeError, match="holds an encoder alone"):
-        reconstruct.reconstruct_baseline(ReconstructBaseline(model=str(tmp_path), device="cpu"), run)
+        reconstruct.reconstruct_baseline(ReconstructBaseline(model=str(tmp_path), device="cpu", precision="fp32"), run)
 
 
 def test_figures_say_whose_patches_owe_something_to_the_xray(tiny_mae, dataset, accelerator):

@@ -33,9 +33,12 @@ class Registry:
         self.store, self.dataset = store, dataset
         self.subjects, self.answers = {}, {}
         store.create_registered_model(NAME)
-        monkeypatch.setattr(registered_models, "open_classifier", lambda uri: self.subjects[uri.rpartition("/")[2]])
+        monkeypatch.setattr(registered_models, "open_classifier", self.open)
         monkeypatch.setattr(promote, "predict", self.predict)
         self.shown = []
+
+    def open(self, uri, precision="auto"):
+        return self.subjects[uri.rpartition("/")[2]]
 
     def add(
         self,
