@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -49,6 +50,24 @@ def only_result(outcome):
     assert result.verdict == "n/a"
     assert result.bar.waived == "a quick run"
     return result
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "options", "compiled"),
+    [
+        ("cpu", "no", {}, False),
+        ("cpu", "bf16", {}, True),
+        ("cpu", "bf16", {"quick": True}, False),
+        ("cpu", "bf16", {"compile": False}, False),
+        ("cpu", "no", {"compile": True}, True),
+        ("cuda", "no", {"quick": True}, True),
+        ("mps", "no", {}, False),
+    ],
+)
+def test_steps_are_compiled_as_in_a_long_training(measured, device, precision, options, compiled):
+    config = measured.config.model_copy(update={"quick": False} | options)
+    accelerator = SimpleNamespace(device=torch.device(device), mixed_precision=precision)
+    assert replace(measured, config=config, accelerator=accelerator).training.compile is compiled
 
 
 def test_every_part_of_the_config_is_there():

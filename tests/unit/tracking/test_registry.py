@@ -72,6 +72,18 @@ def test_a_registered_classifier_comes_back_and_answers(experiment, store, folde
         model.predict(pd.DataFrame({"picture": ["x"]}))
 
 
+@pytest.mark.parametrize(
+    ("found", "precision", "expected"),
+    [(True, "auto", True), (False, "auto", False), (False, "bf16", True), (True, "fp32", True)],
+)
+def test_a_classifier_answers_in_bf16_where_that_was_found_to_change_nothing(store, folder, found, precision, expected):
+    """Or where it is asked for; what is computed in fp32 throughout does not ask."""
+    classifier, decision = classifier_model.load(folder)
+    classifier.bf16 = found
+    classifier_model.save(classifier, decision, folder)
+    assert registered_models.open_classifier(str(folder), precision).classifier.bf16 is expected
+
+
 def test_a_registered_model_says_what_it_needs(experiment, folder):
     number = registry.register_classifier(folder, {})
     root = registry.fetch(f"models:/fracture-classifier/{number}").parents[1]
