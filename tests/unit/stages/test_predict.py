@@ -100,9 +100,8 @@ def test_what_is_unlike_its_xrays_is_answered_and_not_accepted(predicted, networ
     )
     distance = made.distance(numbers)
     nearest = np.sort(distance)
-    half_way = (
-        nearest[N // 2] - nearest[N // 2 - 1]
-    ) / 2  # or batches of another size, rounded otherwise, decide of the last one
+    # Or batches of another size, rounded otherwise, would decide of the last one.
+    half_way = (nearest[N // 2] - nearest[N // 2 - 1]) / 2
     made = dataclasses.replace(made, distances=nearest[: N // 2] + half_way)
     made.save(tmp_path / "classifier")
     tables, printed, run = predicted()
