@@ -20,7 +20,6 @@ from fracture_mae.models.vit import product_dtype
 
 SDPA, EAGER, WRITTEN_OUT = "sdpa", "eager", "written_out"
 AUTO = "auto"  # of a network that is not trained: written out where that is known to be the fastest, see `usual`, fused elsewhere
-_FUSED, _PLAIN, _USUAL = "fracture_mae_sdpa", "fracture_mae_written_out", "fracture_mae_usual"
 _SHORT = 64  # tokens
 # Tokens for each value of a head, up to which attention's weights take no more memory than the rest of what a layer keeps for the
 # backward pass, which is about 16 values for each value of a token.
@@ -31,6 +30,8 @@ _AT_ONCE = 2**20
 _LEAST = 1e-30  # a sum of exponentials, or its inverse, that is far enough from where bf16 ends
 # What projects query, key and value by three linear layers of these names and then asks the attention of its config.
 _PROJECTING = (ViTMAEAttention, ViTAttention, DeiTAttention, Dinov2Attention, Dinov2WithRegistersAttention)
+# As transformers, of which there is one, knows them: a served model that carries another version of this module has its own.
+_FUSED, _PLAIN, _USUAL = (f"fracture_mae_{name}_{id(_PROJECTING)}" for name in (SDPA, WRITTEN_OUT, AUTO))
 
 
 def usual(device: torch.device, dtype: torch.dtype) -> str | None:

@@ -36,7 +36,8 @@ SERVED_CODE = (
     *(f"data/reading/{name}.py" for name in ("film", "jpeg", "placement", "png", "preprocessing", "tiff")),
     *(f"data/reading/{name}.py" for name in ("unreadable", "unsupported")),
     *(f"metrics/{name}.py" for name in ("__init__", "arrays", "calibration", "decision", "thresholds")),
-    *(f"models/{name}.py" for name in ("__init__", "authors", "autoencoder", "blocks", "classifier", "hub", "pixels")),
+    *(f"models/{name}.py" for name in ("__init__", "attention", "authors", "autoencoder", "blocks")),
+    *(f"models/{name}.py" for name in ("classifier", "hub", "pixels")),
     *(
         f"models/{name}.py"
         for name in ("explanation", "gate", "gate_statistics", "map_pictures", "pooling", "positions")

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from fracture_mae.config import FinetuneMae
+from fracture_mae.models import attention
 from fracture_mae.models.autoencoder import Mae, load
 from fracture_mae.models.classifier import FractureClassifier
 from fracture_mae.models.encoders.network import NetworkEncoder
@@ -27,7 +28,7 @@ from tests.unit.models.networks import FAMILIES, SIDE, network_of
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 ALIKE = {"vit", "deit", "beit", "beit_cls", "dinov2", "dinov2_with_registers", "dinov3_vit"}
 SECONDS = {"sdpa": 0.2, "eager": 0.1, "written_out": 0.1, "compiled": 0.05}
-NAMED = {"eager": "eager", "fracture_mae_written_out": "written_out"}
+NAMED = {"eager": "eager", attention._PLAIN: "written_out"}
 
 
 class Bench:
