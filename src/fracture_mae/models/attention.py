@@ -1,7 +1,9 @@
 """How attention is computed: which kernels, for which device and arithmetic. The results agree but for rounding."""
 
+import hashlib
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,8 +32,10 @@ _AT_ONCE = 2**20
 _LEAST = 1e-30  # a sum of exponentials, or its inverse, that is far enough from where bf16 ends
 # What projects query, key and value by three linear layers of these names and then asks the attention of its config.
 _PROJECTING = (ViTMAEAttention, ViTAttention, DeiTAttention, Dinov2Attention, Dinov2WithRegistersAttention)
-# As transformers, of which there is one, knows them: a served model that carries another version of this module has its own.
-_FUSED, _PLAIN, _USUAL = (f"fracture_mae_{name}_{id(_PROJECTING)}" for name in (SDPA, WRITTEN_OUT, AUTO))
+# As transformers, of which there is one, knows them: a served model that carries another version of this module has its own, and
+# processes that send each other a model agree.
+_VERSION = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+_FUSED, _PLAIN, _USUAL = (f"fracture_mae_{name}_{_VERSION}" for name in (SDPA, WRITTEN_OUT, AUTO))
 
 
 def usual(device: torch.device, dtype: torch.dtype) -> str | None:

@@ -1,5 +1,7 @@
 import copy
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -210,6 +212,17 @@ def test_in_pieces_it_is_the_same(monkeypatch, at_once):
     assert_close(pieces, whole, rtol=1e-6, atol=1e-6)
     n_heads = 2 if at_once > 2 * 11 * 11 else 1
     assert {number for _, number in made.tensors if number % 11**2 == 0} == {n_heads * 11**2}
+
+
+def test_another_process_computes_a_model_that_it_is_sent(tiny_mae, tmp_path):
+    """As ranks do, of a training by several processes."""
+    expected = step(tiny_mae)[0]
+    torch.save((tiny_mae, inputs(tiny_mae)), tmp_path / "sent.pt")
+    asked = (
+        "import sys, torch; m, x = torch.load(sys.argv[1], weights_only=False); torch.save(m(*x, 0.4)[0], sys.argv[1])"
+    )
+    subprocess.run([sys.executable, "-c", asked, tmp_path / "sent.pt"], check=True)
+    assert_close(torch.load(tmp_path / "sent.pt"), expected)
 
 
 def test_weights_keep_their_names_and_a_copy_has_its_own(tiny_mae):
