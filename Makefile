@@ -32,7 +32,7 @@ demo: install ## the whole chain on synthetic X-rays, 6 to 8 minutes: a register
 	mlflow run . -e main -P data_dir=synthetic -P model=vit-mae-nano -P image_size=128 -P batch_size=16 \
 		-P mae_epochs=20 -P classifier_epochs=30 -P preprocess=letterbox
 
-test: install ## lint and all tests that need neither the real X-rays nor a GPU, 20 to 30 minutes
+test: install ## lint and all tests that need neither the real X-rays nor a GPU, 12 to 30 minutes
 	ruff check . && ruff format --check . && lint-imports
 	OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
