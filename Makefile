@@ -28,7 +28,7 @@ $(VENV)/installed: pyproject.toml
 	$(BIN)/pip install --quiet --editable ".[dev]"
 	touch $@
 
-demo: install ## the whole chain on synthetic X-rays, 6 to 8 minutes: a registered classifier, a table, the UI's line
+demo: install ## the whole chain on synthetic X-rays, 3 to 8 minutes: a registered classifier, a table, the UI's line
 	mlflow run . -e main -P data_dir=synthetic -P model=vit-mae-nano -P image_size=128 -P batch_size=16 \
 		-P mae_epochs=20 -P classifier_epochs=30 -P preprocess=letterbox
 
