@@ -1,9 +1,12 @@
-"""Tiny random checkpoints of many architectures, made here, saved as transformers saves them."""
+"""Tiny random checkpoints of many architectures, made here, saved as transformers saves them; and classifiers on a tiny MAE."""
+
+import copy
 
 import torch
 import transformers
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
+from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models import encoders
 
 SIDE = 64  # pixels
@@ -84,3 +87,11 @@ def encoder_of(folder, family, image_size=SIDE, **changes):
 def pixels(side=SIDE, n=2):
     """Grey pictures, the same each time."""
     return torch.rand(n, 1, side, side, generator=torch.Generator().manual_seed(0))
+
+
+def classifier_on(mae, pool="mean", **options):
+    return classifier_model.from_mae(copy.deepcopy(mae), pool=pool, **options)
+
+
+def random_pixels(n=2):
+    return torch.rand(n, 1, 32, 32, generator=torch.Generator().manual_seed(0))
