@@ -85,12 +85,14 @@ def settle_arithmetic(
     xrays: XRays,
     config: DataOptions,
     accelerator: Accelerator,
+    exact: pd.DataFrame | None = None,
 ) -> str:
     """Let a classifier that is trained answer in bf16 only where that is asked for, or changes no probability by `SAME` or more.
 
     Args:
         decision: what makes its logits probabilities.
         xrays: on which that is tried.
+        exact: its answers for these in fp32, see `predict`, where they are known already.
 
     Returns:
         In which arithmetic it answers from now on, and why.
@@ -98,13 +100,12 @@ def settle_arithmetic(
     classifier.bf16 = config.precision == "bf16"
     if accelerator.mixed_precision != "bf16" or classifier.bf16:
         return "bf16, asked for" if classifier.bf16 else "fp32"
-
-    def probability(in_bf16: bool) -> np.ndarray:
-        classifier.bf16 = in_bf16
-        answers = predict(classifier, xrays, batch_size=config.batch_size, accelerator=accelerator)
-        return decision.probability(answers["logit"])
-
-    change = float(np.abs(probability(True) - probability(False)).max())
+    options = {"batch_size": config.batch_size, "accelerator": accelerator}
+    exact = predict(classifier, xrays, **options) if exact is None else exact
+    classifier.bf16 = True
+    rounded = predict(classifier, xrays, **options)
+    probabilities = [decision.probability(answers["logit"]) for answers in (exact, rounded)]
+    change = float(np.abs(np.subtract(*probabilities)).max())
     classifier.bf16 = change < SAME
     if classifier.bf16:
         return f"bf16, which changes no probability of {len(xrays):,} {xrays.name} files by more than {change:.2g}"

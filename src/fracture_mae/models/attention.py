@@ -35,7 +35,8 @@ _PROJECTING = (ViTMAEAttention, ViTAttention, DeiTAttention, Dinov2Attention, Di
 # As transformers, of which there is one, knows them: a served model that carries another version of this module has its own, and
 # processes that send each other a model agree.
 _VERSION = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
-_FUSED, _PLAIN, _USUAL = (f"fracture_mae_{name}_{_VERSION}" for name in (SDPA, WRITTEN_OUT, AUTO))
+_OURS = {name: f"fracture_mae_{name}_{_VERSION}" for name in (SDPA, WRITTEN_OUT, AUTO)}
+_FUSED, _PLAIN, _USUAL = _OURS.values()
 
 
 def usual(device: torch.device, dtype: torch.dtype) -> str | None:
@@ -56,8 +57,7 @@ def use_attention(model: nn.Module, implementation: str) -> None:
     for module in model.modules():
         if isinstance(module, ViTMAEAttention):
             # The decoder's config is one of its own.
-            named = {SDPA: _FUSED, WRITTEN_OUT: _PLAIN, AUTO: _USUAL}
-            module.config._attn_implementation = named.get(implementation, implementation)
+            module.config._attn_implementation = _OURS.get(implementation, implementation)
         elif isinstance(module, PreTrainedModel) and not isinstance(module, ViTMAEPreTrainedModel):
             module.config._attn_implementation = _known_to(module, implementation)
     _project_at_once(model, implementation in (WRITTEN_OUT, AUTO))
@@ -65,7 +65,7 @@ def use_attention(model: nn.Module, implementation: str) -> None:
 
 def _known_to(network: PreTrainedModel, implementation: str) -> str:
     if implementation in (WRITTEN_OUT, AUTO) and network._supports_attention_backend:
-        return _PLAIN if implementation == WRITTEN_OUT else _USUAL
+        return _OURS[implementation]
     return SDPA if implementation != EAGER and network._supports_sdpa else EAGER
 
 

@@ -185,9 +185,8 @@ def squared_error(prediction: torch.Tensor, target: torch.Tensor, mask: torch.Te
         [B], in squared units of the prediction.
     """
     error = nn.functional.mse_loss(prediction.expand_as(target), target, reduction="none")
-    per_patch = (
-        error.sum(dim=-1) / target.shape[-1]
-    )  # [B, L]; the gradient of a mean would be written out for each value
+    # Not a mean, whose gradient would be written out for each value.
+    per_patch = error.sum(dim=-1) / target.shape[-1]  # [B, L]
     if region == "all":
         return per_patch.mean(dim=1)
     return (per_patch * mask).sum(dim=1) / mask.sum(dim=1)

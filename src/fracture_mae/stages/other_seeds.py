@@ -74,7 +74,8 @@ def train_others(
             child.tags({"seed": seed, "split.fingerprint": dataset.split_fingerprint})
             options = {"accelerator": accelerator, "checkpoints": kept, "log": child.metrics}
             choice = classifier_stage.train_and_choose(classifier, dataset, own, **options, out_of_fold=out_of_fold)
-            settle_arithmetic(classifier, choice.decision, dataset.validation, own, accelerator)
+            options = {"config": own, "accelerator": accelerator, "exact": choice.predictions}
+            settle_arithmetic(classifier, choice.decision, dataset.validation, **options)
             accelerator.free_memory()  # or the next one's checkpoints would hold this one's model too
             validation = weighed(choice.predictions, dataset.validation, own)
             if ranks.is_first():

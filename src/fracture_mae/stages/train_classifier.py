@@ -63,7 +63,8 @@ def train_classifier(config: TrainClassifier, run: Run) -> str:
     with open_checkpoints(classifier, dataset, config, run.id) as checkpoints:
         options = {"accelerator": accelerator, "checkpoints": checkpoints, "log": run.metrics}
         choice = classifier_stage.train_and_choose(classifier, dataset, config, **options, out_of_fold=out_of_fold)
-        answers = settle_arithmetic(classifier, choice.decision, dataset.validation, config, accelerator)
+        options = {"config": config, "accelerator": accelerator, "exact": choice.predictions}
+        answers = settle_arithmetic(classifier, choice.decision, dataset.validation, **options)
         if not collectives.goes_on_alone():
             return ""
         validation = weighed(choice.predictions, dataset.validation, config)
