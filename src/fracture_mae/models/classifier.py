@@ -272,6 +272,8 @@ def _read(folder: Path) -> tuple[FractureClassifier, Decision]:
     options = {"pool": described["pool"], "hidden": hidden, "preprocess": preprocess}
     classifier = FractureClassifier(encoder, **options, **pooling)
     classifier.bf16 = described.get("bf16", False)  # nor before that was tried
+    if not isinstance(classifier.bf16, bool):
+        raise ValueError(f"bf16 is {classifier.bf16!r}, not true or false")
     stored = load_file(folder / "model.safetensors")
     classifier.load_state_dict({_renamed(name): value for name, value in stored.items()})
     return classifier.eval(), Decision.restored(described["decision"])

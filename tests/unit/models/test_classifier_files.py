@@ -59,6 +59,9 @@ def test_the_arithmetic_of_its_answers_is_kept(tiny_mae, tmp_path, bf16):
     classifier_model.save(classifier, Decision(("no", "yes")), tmp_path)
     assert classifier_model.load(tmp_path)[0].bf16 is bf16
     described = json.loads((tmp_path / "classifier.json").read_text())
+    (tmp_path / "classifier.json").write_text(json.dumps(described | {"bf16": "perhaps"}))
+    with pytest.raises(FractureMaeError, match="is damaged: bf16 is 'perhaps', not true or false"):
+        classifier_model.load(tmp_path)
     del described["bf16"]  # as before it was tried
     (tmp_path / "classifier.json").write_text(json.dumps(described))
     assert classifier_model.load(tmp_path)[0].bf16 is False
