@@ -51,11 +51,18 @@ def below_floor(report: Report, split: str) -> str:
 
 
 def beaten_by(report: Report, split: str) -> str:
-    """What is to be said where gradient histograms do better than the network; empty where they do not."""
-    reference = report.metrics.get(f"{split}/xray/auroc/all/{slug(references.GRADIENT_HISTOGRAMS)}", math.nan)
+    """What is to be said where gradient histograms do better than the network, and what that may be due to; empty where they do not."""
+    name = f"xray/auroc/all/{slug(references.GRADIENT_HISTOGRAMS)}"
+    reference = report.metrics.get(f"{split}/{name}", math.nan)
     if not reference > report.metrics[f"{split}/xray/auroc"]:
         return ""
-    return f"; {references.GRADIENT_HISTOGRAMS} with a straight line reach {reference:.3f}, more than the network"
+    said = f"; {references.GRADIENT_HISTOGRAMS} with a straight line reach {reference:.3f}, more than the network"
+    learnt, by_histograms = (report.metrics.get(f"train/{each}", math.nan) for each in ("xray/auroc", name))
+    if math.isnan(learnt) or math.isnan(by_histograms):
+        return said
+    if learnt < by_histograms:
+        return f"{said}, which has not learnt even its training X-rays as well ({learnt:.3f}, they {by_histograms:.3f})"
+    return f"{said}, which has learnt its training X-rays ({learnt:.3f}), but less that holds for others"
 
 
 def wanted_confidence(confidence: float, look: int) -> float:

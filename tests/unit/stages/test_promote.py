@@ -9,8 +9,9 @@ import pytest
 
 from fracture_mae.data.types import Leakage
 from fracture_mae.errors import FractureMaeError
-from fracture_mae.stages import promote
+from fracture_mae.stages import challenge, promote
 from fracture_mae.tracking import registered_models
+from fracture_mae.tracking.report import Report
 from tests.builders import LABEL, PERFECT, RANDOM, WRONG
 from tests.unit.stages.versions import DECISION, NAME
 
@@ -111,6 +112,22 @@ def test_who_loses_to_gradient_histograms_is_promoted_with_that_word(versions):
     words = "; gradient histograms with a straight line reach 0.950, more than the network"
     assert versions.evaluate(first, floor=better).reason.endswith(words)
     assert versions.evaluate(versions.add(PERFECT), floor=better).reason.endswith(words)
+
+
+@pytest.mark.parametrize(
+    ("on_training", "why"),
+    [
+        ((0.8, 0.95), "has not learnt even its training X-rays as well (0.800, they 0.950)"),
+        ((0.97, 0.95), "has learnt its training X-rays (0.970), but less that holds for others"),
+    ],
+)
+def test_why_gradient_histograms_may_do_better(on_training, why):
+    histograms = "xray/auroc/all/gradient_histograms"
+    metrics = {"test/xray/auroc": 0.7, f"test/{histograms}": 0.8}
+    metrics |= dict(zip(("train/xray/auroc", f"train/{histograms}"), on_training, strict=True))
+    words = "; gradient histograms with a straight line reach 0.800, more than the network, which "
+    assert challenge.beaten_by(Report(metrics=metrics), "test") == words + why
+    assert challenge.beaten_by(Report(metrics=metrics | {"test/xray/auroc": 0.8}), "test") == ""
 
 
 def test_external_xrays_promote_nobody_unless_they_are_asked_for(versions):
