@@ -115,7 +115,7 @@ class Shown:
         elsewhere = [each for each in self.thumbnails if dataset.group_by != "content" or each not in index.index]
         found += [self._by_picture(test, elsewhere)]
         strongest = pd.concat(found).sort_values().groupby(level=0).last()  # "picture only" < "with label"
-        how = test["patient"].map(strongest).fillna("").astype(object)
+        how = test["patient"].map(strongest).astype(object).fillna("")
         return how.groupby(test["group"]).max().rename(None).rename_axis(None)
 
     def _by_picture(self, test: pd.DataFrame, elsewhere: Sequence[str]) -> pd.Series:
