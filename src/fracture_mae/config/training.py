@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from fracture_mae.config.options import (
     THRESHOLD_OBJECTIVES,
@@ -21,6 +21,8 @@ from fracture_mae.config.options import (
     Start,
     WholeNumber,
 )
+
+_OF_PATCHES = ("lse", "topk", "attention")  # ways to pool what a head says of each patch
 
 # Of a random start: what 1e-3 is at the usual batch of 32.
 _RANDOM_RATE = BaseRate(8e-3)
@@ -130,6 +132,11 @@ class TrainClassifier(
         "label; 0, or where no training X-ray has boxes: the label alone",
     )
     freeze: bool = Field(False, description="train the head alone")
+    head_init: Literal["auto", "random", "probe"] = Field(
+        "auto",
+        description="what the head begins as: random weights; or probe, a logistic regression on what the encoder, not yet trained, "
+        "makes of the training X-rays, for pool=mean and cls",
+    )
     layer_decay: Annotated[Literal["auto"] | Annotated[float, Field(gt=0, le=1)], NumberOrWord] = Field(
         "auto", description="factor of the learning rate from layer to layer, or block to block, downwards"
     )
@@ -217,11 +224,25 @@ class TrainClassifier(
 
     @classmethod
     def _recipe(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Where X-rays are weighed, `auto` draws classes alone: to draw X-rays equally too would correct twice."""
+        """Where X-rays are weighed, `auto` draws classes alone: to draw X-rays equally too would correct twice. And heads on patches
+        begin at random."""
         recipe = super()._recipe(values)
         if values.get("weight_by") == "group" and recipe.get("sampler") == "xray_class":
-            return recipe | {"sampler": "class"}
+            recipe = recipe | {"sampler": "class"}
+        if values.get("pool") in _OF_PATCHES:
+            recipe = recipe | {"head_init": "random"}
         return recipe
+
+    @field_validator("head_init")
+    @classmethod
+    def _of_heads_on_pooled_tokens(cls, head_init: str, info: ValidationInfo) -> str:
+        pool = info.data.get("pool")
+        if head_init == "probe" and pool in _OF_PATCHES:
+            raise ValueError(
+                f"found 'probe' beside --pool {pool}, whose head reads each patch by itself, while a probe reads their mean; expected "
+                "random, or --pool mean or cls"
+            )
+        return head_init
 
     # From pretrained weights as He et al. fine-tune ViT-Base (appendix A.2 and FINETUNE.md of their code).
     recipes: ClassVar = {
@@ -233,6 +254,7 @@ class TrainClassifier(
             "weight_decay": 0.05,
             "warmup_epochs": 1,
             "pool": "mean",
+            "head_init": ByStart(random="random", weights="probe"),
             "layer_decay": ByStart(random=0.75, weights=0.65),
             "pool_temperature": 0.05,
             "pool_share": 0.1,
@@ -261,6 +283,7 @@ class TrainClassifier(
             "weight_decay": 0,
             "warmup_epochs": 0,
             "pool": "cls",
+            "head_init": "random",
             "pool_temperature": 0.05,
             "pool_share": 0.1,
             "place_weight": 0,

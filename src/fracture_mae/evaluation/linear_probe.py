@@ -21,6 +21,24 @@ N_INNER_FOLDS = 4
 
 
 @dataclass(frozen=True)
+class Line:
+    """logit = features · weight + intercept.
+
+    Attributes:
+        weight: float64 [d]; intercept: of features as they come, not standardised.
+        inverse_penalty: C of the logistic regression.
+    """
+
+    weight: np.ndarray
+    intercept: float
+    inverse_penalty: float
+
+    def logit(self, features: np.ndarray) -> np.ndarray:
+        """Features [n, d] → [n]."""
+        return features @ self.weight + self.intercept
+
+
+@dataclass(frozen=True)
 class Probed:
     """Out-of-fold answers.
 
@@ -57,11 +75,25 @@ def out_of_fold(
     for number in range(fold.max() + 1):
         training, held_out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         counts = np.ones(len(training)) if matched is None else matched(training)
-        best = _choose(features[training], table.iloc[training], counts, seed, by_source)
-        weight = balanced_weight(table.iloc[training], counts)
-        *_, (_, logit[held_out]) = _path(features, table, training, held_out, weight, C_GRID[: C_GRID.index(best) + 1])
-        chosen.append(best)
+        line = fit(features[training], table.iloc[training], seed=seed, by_source=by_source, counts=counts)
+        logit[held_out] = line.logit(features[held_out])
+        chosen.append(line.inverse_penalty)
     return Probed(logit, tuple(chosen))
+
+
+def fit(
+    features: np.ndarray, table: pd.DataFrame, *, seed: int, by_source: bool = False, counts: np.ndarray | None = None
+) -> Line:
+    """The line of all these files, its penalty chosen on inner folds of them; weighed as in `out_of_fold`.
+
+    Args:
+        features: [n, d]; table, by_source: as in `out_of_fold`.
+        counts: float64 [n], how much each file counts besides; None: the same.
+    """
+    counts = np.ones(len(table)) if counts is None else counts
+    best = _choose(features, table, counts, seed, by_source)
+    *_, line = _path(features, table, balanced_weight(table, counts), C_GRID[: C_GRID.index(best) + 1])
+    return line
 
 
 def balanced_weight(table: pd.DataFrame, counts: np.ndarray | float = 1.0) -> np.ndarray:
@@ -83,28 +115,24 @@ def _choose(features: np.ndarray, table: pd.DataFrame, counts: np.ndarray, seed:
     for number in range(fold.max() + 1):
         training, held_out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         fitted_under = balanced_weight(table.iloc[training], counts[training])
-        for inverse_penalty, logit in _path(features, table, training, held_out, fitted_under, C_GRID):
-            loss[inverse_penalty] += float(weight[held_out] @ np.logaddexp(0, sign[held_out] * logit))
+        for line in _path(features[training], table.iloc[training], fitted_under, C_GRID):
+            error = np.logaddexp(0, sign[held_out] * line.logit(features[held_out]))
+            loss[line.inverse_penalty] += float(weight[held_out] @ error)
     return min(loss, key=loss.get)
 
 
 def _path(
-    features: np.ndarray,
-    table: pd.DataFrame,
-    training: np.ndarray,
-    held_out: np.ndarray,
-    weight: np.ndarray,
-    inverse_penalties: tuple[float, ...],
-) -> Iterator[tuple[float, np.ndarray]]:
-    """Each C and its logits for the files held out; every fit starts from the one before, which saves most of its time.
+    features: np.ndarray, table: pd.DataFrame, weight: np.ndarray, inverse_penalties: tuple[float, ...]
+) -> Iterator[Line]:
+    """A line for each C; every fit starts from the one before, which saves most of its time.
 
     Args:
-        weight: [m], of the training files.
+        weight: [n], of each file.
     """
-    label = table["label"].to_numpy()[training]
-    scaler = StandardScaler().fit(features[training], sample_weight=weight)
-    known, unknown = scaler.transform(features[training]), scaler.transform(features[held_out])
+    scaler = StandardScaler().fit(features, sample_weight=weight)
+    standardised, label = scaler.transform(features), table["label"].to_numpy()
     model = LogisticRegression(warm_start=True, max_iter=2000)
     for inverse_penalty in inverse_penalties:
-        model.set_params(C=inverse_penalty).fit(known, label, sample_weight=weight)
-        yield inverse_penalty, model.decision_function(unknown)
+        model.set_params(C=inverse_penalty).fit(standardised, label, sample_weight=weight)
+        slope = model.coef_[0].astype(np.float64) / scaler.scale_
+        yield Line(slope, float(model.intercept_[0] - scaler.mean_ @ slope), inverse_penalty)

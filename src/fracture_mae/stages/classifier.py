@@ -23,6 +23,7 @@ from fracture_mae.models import classifier as classifier_model
 from fracture_mae.models.classifier import FractureClassifier
 from fracture_mae.models.encoders import Encoder
 from fracture_mae.processes import collectives
+from fracture_mae.stages.head_init import start_from_probe
 from fracture_mae.training.augmentation import Augment
 from fracture_mae.training.batches import Batch
 from fracture_mae.training.checkpoints import Checkpoints
@@ -126,6 +127,10 @@ def train(
         return validation_metrics(table)
 
     weights = loss_weights(dataset.train, config.class_weight, file_weight, config.sampler)
+    if config.head_init == "probe":
+        in_an_epoch = weights.weight * visiting_chance(dataset.train, config.sampler)
+        options = {"accelerator": accelerator, "matching": matching}
+        start_from_probe(classifier, dataset.train, in_an_epoch, config, **options)
     order = visiting_order(dataset.train, config.sampler)
     return trainer.fit(dataset.train, order, validate, checkpoints, log, weights)
 

@@ -32,7 +32,8 @@ def settle(config: C, model: Mae | Encoder, run: Run, **known: Any) -> C:
         }
     )
     if ranks.is_first():
-        tqdm.write(f"start: {described(model)} → {config.rate_in_words(model.start)}")
+        head = "; head: a linear probe" if getattr(settled, "head_init", "random") == "probe" else ""
+        tqdm.write(f"start: {described(model)} → {config.rate_in_words(model.start)}{head}")
     return settled
 
 

@@ -48,11 +48,14 @@ def test_weights_start_with_that_of_he_et_al(tiny_mae, run, capsys, tmp_path):
     assert run.all_tags == told
 
 
-@pytest.mark.parametrize(("began", "words"), [("random", "random weights"), ("weights", "pretrained weights")])
-def test_of_a_registered_model_it_is_told_what_it_began_as(tiny_mae, run, capsys, began, words):
+@pytest.mark.parametrize(
+    ("began", "words", "head"),
+    [("random", "random weights", ""), ("weights", "pretrained weights", "; head: a linear probe")],
+)
+def test_of_a_registered_model_it_is_told_what_it_began_as(tiny_mae, run, capsys, began, words, head):
     tiny_mae.source, tiny_mae.start = "models:/xray-mae/3", began
     _, line = settled_line(TrainClassifier(learning_rate=3e-4), tiny_mae, run, capsys)
-    assert line == f"start: models:/xray-mae/3, which began as {words} → learning_rate 0.0003, as given\n"
+    assert line == f"start: models:/xray-mae/3, which began as {words} → learning_rate 0.0003, as given{head}\n"
 
 
 def test_a_new_decoder_is_told(tiny_mae, run, capsys, tmp_path):
