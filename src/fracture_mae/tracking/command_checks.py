@@ -78,6 +78,7 @@ def _check_store(params: Mapping[str, Any]) -> None:
 
     try:
         stores.reach(mlflow.get_tracking_uri())
+        stores.open_first(mlflow.get_tracking_uri())
         client = mlflow.MlflowClient()
         if number := params.get("experiment_id"):
             stores.check_experiment(client.get_experiment(number))

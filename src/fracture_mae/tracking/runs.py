@@ -274,6 +274,7 @@ def temporary_store(folder: Path) -> Iterator[Run]:
 
 def _start(name: str) -> mlflow.ActiveRun:
     try:
+        stores.open_first(mlflow.get_tracking_uri())
         if run_id := os.environ.get("MLFLOW_RUN_ID"):
             return _taken(run_id, name)
         if (experiment_id := os.environ.get("MLFLOW_EXPERIMENT_ID")) and "MLFLOW_EXPERIMENT_NAME" not in os.environ:

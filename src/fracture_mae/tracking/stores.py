@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlparse
 
 import sqlalchemy
+from filelock import FileLock
 from sqlalchemy import URL
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -47,6 +48,20 @@ def reach(uri: str) -> None:
         _reach_server(uri)
     elif kind == "file":
         _refuse_files(uri)
+
+
+def open_first(uri: str) -> None:
+    """Have MLflow open a SQLite database, which may be new, in one process at a time; any other store is left to itself.
+
+    Processes that begin at once would break each other's migrations, and leave a database that nobody can use.
+    """
+    file = sqlite_file(uri)
+    if file is None:
+        return
+    from mlflow import MlflowClient
+
+    with FileLock(file.with_name(f"{file.name}.open.lock")):
+        MlflowClient(uri).search_experiments(max_results=1)
 
 
 def sqlite_file(uri: str) -> Path | None:

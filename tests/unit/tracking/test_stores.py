@@ -5,12 +5,17 @@ import http.server
 import os
 import socket
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import mlflow
 import pytest
+from mlflow import MlflowClient
 
+import fracture_mae
 from fracture_mae.config import Evaluate
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.tracking import runs, stores
@@ -36,6 +41,37 @@ def test_a_database_that_is_there_or_can_be_made_is_taken(store, tmp_path):
     stores.reach(f"sqlite:///{tmp_path}/new.db")
     stores.reach("sqlite://")
     assert not (tmp_path / "new.db").exists()
+
+
+AT_ONCE = """
+import pathlib, sys, time
+import mlflow
+from fracture_mae.tracking import stores
+pathlib.Path(sys.argv[1]).touch()
+while not pathlib.Path("go").exists():
+    time.sleep(0.001)
+stores.open_first("sqlite:///mlflow.db")
+mlflow.set_tracking_uri("sqlite:///mlflow.db")
+mlflow.MlflowClient().create_experiment(sys.argv[1])
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_begin_at_once_at_a_new_database(tmp_path):
+    names = ["first", "second", "third"]
+    environment = os.environ | {"PYTHONPATH": str(Path(fracture_mae.__file__).parents[1])}
+    command = [sys.executable, "-c", AT_ONCE]
+    started = [
+        subprocess.Popen([*command, name], cwd=tmp_path, env=environment, stderr=subprocess.PIPE) for name in names
+    ]
+    end = time.monotonic() + 120
+    while not all((tmp_path / name).exists() for name in names) and time.monotonic() < end:
+        time.sleep(0.05)
+    (tmp_path / "go").touch()
+    said = [process.communicate(timeout=120)[1].decode() for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0], said
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    assert {each.name for each in client.search_experiments()} == {"Default", *names}
 
 
 def test_a_locked_database(store, tmp_path):
