@@ -114,6 +114,8 @@ def _choose(features: np.ndarray, table: pd.DataFrame, counts: np.ndarray, seed:
     weight, sign = balanced_weight(table, counts), 1 - 2 * table["label"].to_numpy()
     for number in range(fold.max() + 1):
         training, held_out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+        if not np.bincount(table["label"].iloc[training], counts[training], minlength=2).all():
+            continue  # all that counts of a label, such as that of the one source with both, is held out
         fitted_under = balanced_weight(table.iloc[training], counts[training])
         for line in _path(features[training], table.iloc[training], fitted_under, C_GRID):
             error = np.logaddexp(0, sign[held_out] * line.logit(features[held_out]))

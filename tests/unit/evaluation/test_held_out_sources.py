@@ -138,15 +138,21 @@ def test_a_head_on_features_never_sees_the_source_nor_do_its_settings(marked, mo
     seen = []
     path = linear_probe._path
 
-    def spy(features, rows, training, held_out, weight, penalties):
-        seen.append((set(rows["source"].iloc[training]), set(rows["source"].iloc[held_out])))
-        return path(features, rows, training, held_out, weight, penalties)
+    def spy(features, rows, weight, penalties):
+        seen.append(rows)
+        return path(features, rows, weight, penalties)
 
     monkeypatch.setattr(linear_probe, "_path", spy)
     features = np.random.default_rng(0).normal(size=(len(table), 3))
     linear_probe.out_of_fold(features, table, marked.fold, seed=0, by_source=True)
     assert len(seen) == 4 * (3 + 1)
-    assert all(not trained & held_out for trained, held_out in seen)
+    for number in range(4):
+        *inner, whole = seen[4 * number : 4 * number + 4]
+        held_out = set(table["source"][marked.fold == number])
+        assert set(whole["source"]) == set(table["source"]) - held_out
+        for rows in inner:  # all files of a source that was not held out, or none
+            assert set(rows["source"]) < set(whole["source"])
+            assert len(rows) == whole["source"].isin(rows["source"]).sum()
 
 
 def test_held_out_sources_are_judged_within_strata_too():

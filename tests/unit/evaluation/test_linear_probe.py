@@ -129,3 +129,16 @@ def test_inner_folds_part_no_xray(monkeypatch):
     for inner in fitted:  # all files of a patient, or none
         here = table["patient"].isin(inner["patient"])
         assert here.sum() == len(inner) < len(table)
+
+
+def test_where_all_that_counts_of_a_label_is_of_one_source_the_strongest_penalty_is_taken():
+    """Its inner fold leaves nothing to fit on, and every other one nothing to judge by."""
+    features, table = made(n_xrays=60)
+    table["source"] = np.array(["a", "b", "c"])[np.arange(60) // 20][table["group"].str[1:].astype(int)]
+    counts = (table["source"] == "a").to_numpy(float)
+    line = linear_probe.fit(features, table, seed=0, by_source=True, counts=counts)
+    assert line.inverse_penalty == linear_probe.C_GRID[0]
+    only = (table["source"] == "a").to_numpy()
+    alone = linear_probe.fit(features[only], table[only], seed=0)
+    assert np.isfinite(line.logit(features)).all()
+    assert np.corrcoef(line.weight, alone.weight)[0, 1] > 0.9
