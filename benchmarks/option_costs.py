@@ -97,6 +97,8 @@ def measured(options: dict[str, dict[str, Any]], rounds: int) -> dict[str, list[
     with ProcessPoolExecutor(1, **fresh) as processes:
         for name in tqdm(list(options) * rounds, desc="Options", unit="training"):
             found[name].append(processes.submit(measure, options[name]).result())
+            values = ", ".join(f"{what} {value:.1f}" for what, value in found[name][-1].items())
+            tqdm.write(f"{name}: {values}")  # or whoever stops it would have nothing
     return found
 
 
