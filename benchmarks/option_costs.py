@@ -70,7 +70,10 @@ def measure(options: dict[str, Any]) -> dict[str, float]:
         start = time.perf_counter()
         settings = {"accelerator": accelerator, "checkpoints": NoCheckpoints()}
         matching = classifier_stage.matched(dataset.train, config)
-        log = lambda row, _: rows.append(row | {"at": time.perf_counter()})  # noqa: E731
+
+        def log(row: dict[str, float], _: int) -> None:
+            rows.append(row | {"at": time.perf_counter()})
+
         classifier_stage.train(classifier, dataset, config, **settings, log=log, matching=matching)
         before = rows[0]["at"] - start - (rows[1]["at"] - rows[0]["at"])
         start = time.perf_counter()

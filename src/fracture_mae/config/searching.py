@@ -15,7 +15,7 @@ from fracture_mae.config.options import (
     ReferenceOptions,
     check_can_be_assured,
 )
-from fracture_mae.config.training import FinetuneMae, TrainClassifier
+from fracture_mae.config.training import PATCH_POOLS, FinetuneMae, TrainClassifier
 
 
 class Tune(ReferenceOptions, DataOptions):
@@ -114,7 +114,7 @@ class Tune(ReferenceOptions, DataOptions):
     @field_validator("pool")
     @classmethod
     def _of_features_pooled_before(cls, pool: str, info: ValidationInfo) -> str:
-        if pool in ("lse", "topk", "attention") and info.data.get("depth") == "head":
+        if pool in PATCH_POOLS and info.data.get("depth") == "head":
             raise ValueError(
                 f"found {pool!r} beside --depth head, whose heads read tokens that were pooled before, once for all trials; expected "
                 "mean or cls, or --depth finetune"

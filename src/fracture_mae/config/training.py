@@ -22,7 +22,7 @@ from fracture_mae.config.options import (
     WholeNumber,
 )
 
-_OF_PATCHES = ("lse", "topk", "attention")  # ways to pool what a head says of each patch
+PATCH_POOLS = ("lse", "topk", "attention")  # of what a head says of each patch
 
 # Of a random start: what 1e-3 is at the usual batch of 32.
 _RANDOM_RATE = BaseRate(8e-3)
@@ -229,7 +229,7 @@ class TrainClassifier(
         recipe = super()._recipe(values)
         if values.get("weight_by") == "group" and recipe.get("sampler") == "xray_class":
             recipe = recipe | {"sampler": "class"}
-        if values.get("pool") in _OF_PATCHES:
+        if values.get("pool") in PATCH_POOLS:
             recipe = recipe | {"head_init": "random"}
         return recipe
 
@@ -237,7 +237,7 @@ class TrainClassifier(
     @classmethod
     def _of_heads_on_pooled_tokens(cls, head_init: str, info: ValidationInfo) -> str:
         pool = info.data.get("pool")
-        if head_init == "probe" and pool in _OF_PATCHES:
+        if head_init == "probe" and pool in PATCH_POOLS:
             raise ValueError(
                 f"found 'probe' beside --pool {pool}, whose head reads each patch by itself, while a probe reads their mean; expected "
                 "random, or --pool mean or cls"

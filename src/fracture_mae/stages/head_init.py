@@ -80,16 +80,15 @@ def _probe(
 
 
 class _Reader(nn.Module):
-    """What the head of a classifier reads of a whole picture."""
+    """What the head of a classifier reads of a whole picture; the head's own weights are no part of it."""
 
     def __init__(self, classifier: FractureClassifier):
         super().__init__()
-        self.encoder, self.norm, self._pool = classifier.encoder, classifier.norm, classifier.pool
+        self.encoder, self.norm = classifier.encoder, classifier.norm
+        self._features, self._pool = classifier.features, classifier.pool
 
     def forward(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
-        tokens = self.encoder(pixels)
-        pooled = tokens.cls if self._pool == "cls" else tokens.patches.float().mean(dim=1)
-        return {_READ: self.norm(pooled).float()}
+        return {_READ: self.norm(self._features(pixels)).float()}
 
     def described(self) -> str:
         return f"{self.encoder.described()}, {self._pool}, layer norm"
