@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from fracture_mae.config import Compare, FinetuneMae, TrainClassifier
+from fracture_mae.config.command_line import parse
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation.judging import slug
 from fracture_mae.evaluation.references import FILE_PROPERTIES, GRADIENT_HISTOGRAMS
@@ -150,7 +152,7 @@ def main() -> None:
         for name, seed in tqdm([each for each in wanted if not answers.has(*each)], desc="Rows", unit="row"):
             _run(name, seed, given, answers)
         table = tabulate(answers, [name for name in ROWS if answers.read(name, SOURCES)])
-    except FractureMaeError as error:
+    except (FractureMaeError, click.UsageError) as error:
         raise SystemExit(f"Error: {error}") from None
     table.to_csv(given.out / "table.csv")
     print(table.to_string())
@@ -167,7 +169,7 @@ def _run(name: str, seed: int, given: argparse.Namespace, answers: Answers) -> N
     if row.frozen:
         encoder = given.cnn if row.start == CNN else given.model
         size = {} if row.start == CNN else {"image_size": given.image_size}
-        asked = Compare.model_validate(shared | size | row.options | {"encoders": encoder, "cross_validate": "sources"})
+        asked = parse(Compare, shared | size | row.options | {"encoders": encoder, "cross_validate": "sources"})
         with runs.run("compare", asked, f"{name}, seed {seed}") as run:
             print(compare(asked, run))
         table = slug(GRADIENT_HISTOGRAMS if row.start == HISTOGRAMS else encoder)
@@ -176,8 +178,8 @@ def _run(name: str, seed: int, given: argparse.Namespace, answers: Answers) -> N
     else:
         options = {"epochs": given.cnn_epochs, "image_size": given.cnn_size} if row.start == CNN else {}
         encoder = given.cnn if row.start == CNN else _fine_tuned(row.options, given)
-        asked = TrainClassifier.model_validate(
-            shared | options | row.options | {"encoder": encoder, "cross_validate": "5,sources"}
+        asked = parse(
+            TrainClassifier, shared | options | row.options | {"encoder": encoder, "cross_validate": "5,sources"}
         )
         with runs.run("train_classifier", asked, f"{name}, seed {seed}") as run:
             print(train_classifier(asked, run))
@@ -191,7 +193,8 @@ def _fine_tuned(options: dict[str, Any], given: argparse.Namespace) -> str:
     preprocess = TrainClassifier.model_validate(options).preprocess_for(None)
     known = given.out / f"mae_{preprocess}.txt"
     if not known.exists():
-        asked = FinetuneMae.model_validate(
+        asked = parse(
+            FinetuneMae,
             {
                 "data_dir": given.data_dir,
                 "model": given.model,
@@ -199,7 +202,7 @@ def _fine_tuned(options: dict[str, Any], given: argparse.Namespace) -> str:
                 "epochs": given.mae_epochs,
                 "preprocess": preprocess,
                 "boxes": "none",
-            }
+            },
         )
         with runs.run("finetune_mae", asked, f"autoencoder, {preprocess}") as run:
             print(finetune_mae(asked, run))

@@ -13,12 +13,14 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
+import click
 import pandas as pd
 from tqdm import tqdm
 
 from benchmarks.memory import PeakMemory
 from benchmarks.timing import Sample
 from fracture_mae.config import TrainClassifier
+from fracture_mae.config.command_line import parse
 from fracture_mae.data.types import Dataset
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.evaluation.prediction import predict
@@ -59,7 +61,7 @@ def measure(options: dict[str, Any]) -> dict[str, float]:
         X-rays per second of the last epoch's steps and of answers for the training files; megabytes that the process came to hold
         beyond what it had with model and X-rays loaded; seconds before the first step.
     """
-    config = TrainClassifier.model_validate(_SHARED | options)
+    config = parse(TrainClassifier, _SHARED | options)
     accelerator = make_accelerator(config.precision, config.device)
     config, encoder, dataset = _loaded(config)
     classifier = classifier_stage.build(encoder, config)
@@ -138,14 +140,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=OPTIONS, default=list(OPTIONS), help="these beside the default")
     given = parser.parse_args()
+    if given.rounds < 1:
+        parser.error(f"--rounds: found {given.rounds}, expected 1 or more")
     shared = {"data_dir": given.data_dir, "encoder": given.encoder, "batch_size": given.batch_size}
     options = {name: shared | OPTIONS[name] for name in OPTIONS if name in {DEFAULT, *given.only}}
     os.environ["TQDM_DISABLE"] = "1"  # in the trainings
     try:
         for each in options.values():
-            _loaded(TrainClassifier.model_validate(_SHARED | each))  # whatever is to be decoded is in the cache then
+            _loaded(parse(TrainClassifier, _SHARED | each))  # whatever is to be decoded is in the cache then
         table = tabulate(measured(options, given.rounds))
-    except FractureMaeError as error:
+    except (FractureMaeError, click.UsageError) as error:
         raise SystemExit(f"Error: {error}") from None
     print(table.to_string())
 

@@ -132,3 +132,10 @@ def test_every_row_is_something_that_can_be_asked_for(name):
     row = generalisation.ROWS[name]
     kind = generalisation.Compare if row.frozen else generalisation.TrainClassifier
     kind.model_validate(row.options)
+
+
+def test_an_option_that_cannot_be_is_a_sentence(tmp_path, monkeypatch):
+    words = ["generalisation", "--data-dir", "x", "--out", str(tmp_path), "--rows", "default", "--mae-epochs", "0"]
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(SystemExit, match="Error: --epochs: found 0"):
+        generalisation.main()

@@ -44,3 +44,18 @@ def test_what_goes_wrong_is_a_sentence(store, monkeypatch):
     monkeypatch.setenv("TQDM_DISABLE", "1")
     with pytest.raises(SystemExit, match=r"Error: .*/nowhere"):
         option_costs.main()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--batch-size", "0"], "Error: --batch-size: found 0"),
+        (["--rounds", "0"], "--rounds: found 0, expected 1 or more"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(store, monkeypatch, capsys, words, told):
+    monkeypatch.setattr("sys.argv", ["option_costs", "--only", "freeze=true", *words])
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    with pytest.raises(SystemExit) as ended:
+        option_costs.main()
+    assert told in f"{ended.value}{capsys.readouterr().err}"
