@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fracture_mae.data.copies import candidates, search
+from fracture_mae.data.copies import candidates, inverted_file, search
 from fracture_mae.data.copies.candidates import Index
 from fracture_mae.data.copies.keypoints import MAX_KEYPOINTS, Features, KeypointStore
 from fracture_mae.data.synthetic.xray import xray
@@ -41,22 +41,28 @@ def with_copies(originals: list[Features]) -> list[Features]:
     return originals + [changed(each) for each in originals]
 
 
-@pytest.mark.parametrize("few", [0, 40])
-def test_a_copy_is_the_best_candidate_whether_cells_are_found_by_trees_or_not(pool, monkeypatch, few):
-    monkeypatch.setattr(candidates, "_FEW_CELLS", few)
+@pytest.mark.parametrize("few", [4, 40])
+def test_a_copy_is_the_best_candidate_whether_all_centres_are_compared_or_not(pool, monkeypatch, few):
+    monkeypatch.setattr(inverted_file, "_FEW", few)
+    monkeypatch.setattr(inverted_file, "_CELL", 8)
     index = Index(with_copies(strangers(40)), pool)
-    assert len(index._centres) == 40  # of 256 vectors each
-    assert (index._forest is None) == (few == 40)
     found = list(index.candidates(range(80)))
     best = [max(mine, key=lambda candidate: candidate.votes) for mine in found]
     assert [(c.a, c.b, c.flipped, c.negative) for c in best] == [(i, (i + 40) % 80, False, False) for i in range(80)]
 
 
-@pytest.mark.parametrize(("name", "size"), [("_BLOCK", 1), ("_BLOCK", 7), ("_VECTORS", 50), ("_CELLS", 1)])
-def test_candidates_do_not_depend_on_how_many_are_looked_for_at_once(pool, monkeypatch, name, size):
+@pytest.mark.parametrize(
+    ("module", "name", "size"),
+    [
+        *((candidates, "_BLOCK", size) for size in (1, 7)),
+        *((inverted_file, *each) for each in (("_VECTORS", 50), ("_CELLS", 1), ("_AT_ONCE", 50))),
+    ],
+)
+def test_candidates_do_not_depend_on_how_many_are_looked_for_at_once(pool, monkeypatch, module, name, size):
+    monkeypatch.setattr(inverted_file, "_FEW", 2)
     features = with_copies(strangers(10, n_keypoints=100))
     expected = list(Index(features, pool).candidates(range(20)))
-    monkeypatch.setattr(candidates, name, size)
+    monkeypatch.setattr(module, name, size)
     assert list(Index(features, pool).candidates(range(20))) == expected
     with ThreadPoolExecutor(1) as one:
         assert list(Index(features, one).candidates(range(20))) == expected
@@ -66,8 +72,8 @@ def test_links_do_not_depend_on_how_many_are_looked_for_at_once(monkeypatch):
     xrays = [xray(np.random.default_rng(seed), fractured=False, size=128) for seed in range(2)]
     pictures = {f"{i} {n}": np.rot90(picture, n).copy() for i, picture in enumerate(xrays) for n in range(3)}
     whole = search.find(pictures.__getitem__, list(pictures), num_workers=2)
-    for name in ("_BLOCK", "_VECTORS", "_CELLS"):
-        monkeypatch.setattr(candidates, name, 1)
+    for module, name in ((candidates, "_BLOCK"), (inverted_file, "_VECTORS"), (inverted_file, "_CELLS")):
+        monkeypatch.setattr(module, name, 1)
     assert search.find(pictures.__getitem__, list(pictures)[::-1], num_workers=1).equals(whole)
     assert len(whole) == 4
 
@@ -76,7 +82,7 @@ def test_links_do_not_depend_on_how_many_are_looked_for_at_once(monkeypatch):
 def test_among_a_handful_of_cells_a_copy_is_found_as_well(pool, n):
     """With 256 vectors in a cell there are as many as pictures in the first half."""
     index = Index(with_copies(strangers(n)), pool)
-    assert len(index._centres) == n
+    assert index._file.n_cells == n
     for mine in index.candidates(range(2 * n)):
         best = max(mine, key=lambda candidate: candidate.votes)
         assert (best.b, best.flipped, best.negative) == ((best.a + n) % (2 * n), False, False)
@@ -88,10 +94,14 @@ def test_few_vectors_are_no_error(pool):
 
 
 def test_a_further_picture_takes_less_than_five_kilobytes_of_the_index(pool):
-    """128 vectors of 32 bytes, the position of the picture beside each, and a centre of 32 floats for 256 of them."""
+    """128 vectors of 32 bytes, the position of the picture beside each, and a centre of 32 bytes for 256 of them."""
+
+    def bytes_of(owner: object) -> int:
+        return sum(value.nbytes for value in vars(owner).values() if isinstance(value, np.ndarray))
 
     def held(n: int) -> int:
-        return sum(value.nbytes for value in vars(Index(strangers(n), pool)).values() if isinstance(value, np.ndarray))
+        index = Index(strangers(n), pool)
+        return bytes_of(index) + bytes_of(index._file)
 
     assert 128 * 36 <= (held(100) - held(20)) / 80 <= 4_800
 
