@@ -30,12 +30,8 @@ class InvertedFile:
     def __init__(self, vectors: np.ndarray, pool: Executor, rng: np.random.Generator, along: np.ndarray | None = None):
         self._vectors, self._pool = vectors, pool
         centres = vectors[rng.choice(len(vectors), max(1, len(vectors) // _CELL), replace=False)]
-        self._centres, self._coarser = (
-            np.unique(centres, axis=0),
-            None,
-        )  # of equal ones all but one would have empty cells
-        if len(self._centres) > _FEW:
-            self._coarser = InvertedFile(self._centres, pool, rng)
+        self._centres = np.unique(centres, axis=0)  # of equal ones all but one would have empty cells
+        self._coarser = InvertedFile(self._centres, pool, rng) if len(self._centres) > _FEW else None
         cells = self.nearest_cells(vectors, 1)[:, 0]
         by_cell = np.argsort(cells, kind="stable")
         for column in (*vectors.T, *([] if along is None else [along])):
