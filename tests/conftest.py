@@ -1,5 +1,6 @@
 """Fixtures for all tests, and caches that no test shares with the user."""
 
+import gc
 import os
 import tempfile
 from pathlib import Path
@@ -9,10 +10,19 @@ from filelock import FileLock
 
 from tests import builders
 
+# What is read stays: the collector, which would go through it again and again, gets a fifth of the fast tests' time otherwise.
+gc.set_threshold(10_000)
 # torch and huggingface_hub read these once, when they are imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HOME"] = str(Path(tempfile.gettempdir(), "fracture-mae-tests-without-a-hub"))
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def pytest_collection_finish():
+    if "PYTEST_XDIST_WORKER" in os.environ:  # which comes to need all of them
+        import fracture_mae.tracking.libraries  # noqa: F401
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items):
@@ -27,9 +37,22 @@ def _own_cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def real_cache(tmp_path_factory):
-    """A cache that all tests on real X-rays share: to search them for copies takes minutes."""
-    return tmp_path_factory.mktemp("real-cache")
+def shared(tmp_path_factory):
+    """A folder that parallel workers have in common."""
+    root = tmp_path_factory.getbasetemp()
+    return root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+
+@pytest.fixture(scope="session")
+def real_xrays(shared):
+    """See `real_xrays.prepare`; of parallel workers one prepares them, which takes minutes, and the others wait."""
+    from tests import real_xrays
+
+    root = shared / "real"
+    with FileLock(shared / "real.lock"):
+        if not root.exists():
+            real_xrays.prepare(Path(os.environ["FRACTURE_DATA"]), root)
+    return root
 
 
 @pytest.fixture
@@ -63,12 +86,10 @@ def dataset():
 
 
 @pytest.fixture(scope="session")
-def chain(tmp_path_factory):
+def chain(shared):
     """Where the whole chain ran once; of parallel workers one runs it and the others wait."""
     from tests.workplace import SMALL, Workplace, given
 
-    root = tmp_path_factory.getbasetemp()
-    shared = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
     workplace = Workplace(shared / "chain")
     with FileLock(shared / "chain.lock"):
         if not workplace.root.exists():

@@ -1,10 +1,5 @@
 """A stand-in for pretrained weights: what the recipes make of an autoencoder that was trained on built-in X-rays before."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 from accelerate.state import AcceleratorState
 
@@ -65,9 +60,7 @@ def test_on_like_xrays_the_rate_of_a_random_start_undoes_what_the_recipe_keeps(p
 
 
 @pytest.mark.data
-def test_on_real_xrays_the_error_falls_from_the_first_epoch_on(pretrained, accelerator, tmp_path):
-    materialise = Path(os.environ["FRACTURE_DATA"]) / "materialise.py"
-    command = [sys.executable, materialise, tmp_path / "xrays", "--unique"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    before, first, second = errors(pretrained, accelerator, str(tmp_path / "xrays"))
+def test_on_real_xrays_the_error_falls_from_the_first_epoch_on(pretrained, accelerator, real_xrays, monkeypatch):
+    monkeypatch.setenv("FRACTURE_MAE_CACHE", str(real_xrays / "cache"))
+    before, first, second = errors(pretrained, accelerator, str(real_xrays / "nameless"))
     assert second < first < before

@@ -23,12 +23,11 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory, real_cache):
+def workplace(tmp_path_factory, real_xrays):
     """The real X-rays as they are published, copies and all, and an empty store."""
     root = tmp_path_factory.mktemp("real")
-    materialise = Path(os.environ["FRACTURE_DATA"]) / "materialise.py"
-    subprocess.run([sys.executable, materialise, root / "xrays"], check=True, stdout=subprocess.DEVNULL)
-    (root / "cache").symlink_to(real_cache)
+    (root / "xrays").symlink_to(real_xrays / "published")
+    (root / "cache").symlink_to(real_xrays / "cache")
     return root
 
 

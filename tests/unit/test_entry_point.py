@@ -166,3 +166,15 @@ def test_a_line_in_a_log_is_there_at_once():
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     done = subprocess.run([sys.executable, "-c", script], env=buffered, capture_output=True, text=True, check=True)
     assert done.stdout == "epoch 1\n"
+
+
+def test_what_the_libraries_are_is_not_searched_for_garbage():
+    """Neither while they are read nor when the process ends, once all else that is to be done then is done."""
+    script = """if True:
+        import atexit, gc
+        atexit.register(lambda: print(gc.get_threshold()[0], gc.get_freeze_count() > 10_000))  # the first is the last to be called
+        import entrypoints
+        atexit.register(lambda: print(gc.get_freeze_count()))
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0", "10000", "True"]

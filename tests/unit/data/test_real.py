@@ -1,9 +1,6 @@
 """The real X-rays: what is known of them must come out."""
 
 import os
-import shutil
-import subprocess
-import sys
 from itertools import combinations
 from pathlib import Path
 
@@ -14,40 +11,25 @@ import pytest
 from fracture_mae.data import loading, splits
 from fracture_mae.data.copies import search
 from fracture_mae.data.copies.groups import families
+from tests import real_xrays
 
 pytestmark = pytest.mark.data
+SOURCE = Path(os.environ.get("FRACTURE_DATA", ""))
 
 LOOKED_AT = 24  # links between pictures that names hold apart: looked at one by one, each pair is one X-ray
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    """Folders `published` and `nameless`; in the latter each content once, called 0001.jpg, 0002.png, …"""
-    source, root = Path(os.environ["FRACTURE_DATA"]), tmp_path_factory.mktemp("real")
-    subprocess.run(
-        [sys.executable, source / "materialise.py", root / "published"], check=True, stdout=subprocess.DEVNULL
-    )
-    contents = _listing().drop_duplicates("image").reset_index(drop=True)
-    for row in contents.itertuples():
-        file = root / "nameless" / row.label / f"{row.Index:04}{Path(row.image).suffix}"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / "images" / row.image, file)
-    return root
-
-
-@pytest.fixture(autouse=True)
-def _one_cache(real_cache, monkeypatch, _own_cache):
-    monkeypatch.setenv("FRACTURE_MAE_CACHE", str(real_cache))
-
-
-def _listing() -> pd.DataFrame:
-    return pd.read_csv(Path(os.environ["FRACTURE_DATA"]) / "listing.csv")
+@pytest.fixture
+def root(real_xrays, monkeypatch):
+    """The folders `published` and `nameless`, see `real_xrays.prepare`, whose cache is in use."""
+    monkeypatch.setenv("FRACTURE_MAE_CACHE", str(real_xrays / "cache"))
+    return real_xrays
 
 
 @pytest.fixture(scope="module")
 def named():
     """A row for each content and family of names that it has: columns image, family, rotated."""
-    listing = _listing()
+    listing = real_xrays.listing(SOURCE)
     family = families(listing["label"] + "/" + listing["published_name"], listing["label"])
     rotated = listing["published_name"].str.contains("rotated")
     return listing.assign(family=family, rotated=rotated).drop_duplicates(["image", "family", "rotated"])
@@ -57,7 +39,7 @@ def named():
 def found(root):
     """The links under names that tell nothing, a and b as in the listing; and the group of each image."""
     dataset = loading.load(str(root / "nameless"), image_size=32)
-    images = _listing().drop_duplicates("image")["image"].reset_index(drop=True)
+    images = real_xrays.contents(SOURCE)
     number = dataset.index["path"].map(lambda path: int(Path(path).stem))
     image = pd.Series(images[number].to_numpy(), index=dataset.index["sha256"])
     links = dataset.links.assign(a=image[dataset.links["a"]].to_numpy(), b=image[dataset.links["b"]].to_numpy())
