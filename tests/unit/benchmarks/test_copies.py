@@ -1,0 +1,61 @@
+"""The index of copies among simulated pictures."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks import copies
+
+
+@pytest.fixture
+def pool():
+    """Descriptors that no two have in common: bright in 32 places of 128."""
+    rng = np.random.default_rng(1)
+    return (rng.permuted(np.tile(np.arange(128) < 32, (600, 1)), axis=1) * 120).astype(np.uint8)
+
+
+def simulated(tmp_path, pool, **options):
+    return copies.Simulated(tmp_path / "made.npy", pool, **options)
+
+
+def test_no_two_pictures_share_a_descriptor_but_copies_two_of_three(tmp_path, pool):
+    pictures = simulated(tmp_path, pool, n=40, n_copies=10, noise=0)
+    rows = [{bytes(each) for each in picture.descriptors} for picture in pictures]
+    assert len(set().union(*rows[:30])) == 30 * 128
+    for copy, original in pictures.copies:
+        assert copy >= 30 > original
+        assert len(rows[copy] & rows[original]) in (
+            85,
+            128,
+        )  # of 128, 43 are another's; unless that other is the original
+
+
+def test_values_lie_between_those_they_are_made_of(tmp_path, pool):
+    first = simulated(tmp_path, pool, n=4, n_copies=0, noise=0)[0].descriptors
+    assert first.max() <= 120
+    assert ((first > 0).sum(axis=1) > 32).all()  # of two descriptors, each with 32 values
+
+
+def test_undisturbed_copies_are_all_found_and_disturbed_beyond_measure_none(pool):
+    table = copies.tabulate([60, 120], pool, n_copies=20, noise=0)
+    assert table["found"].tolist() == [20, 20]
+    assert table["ratio"].iloc[0] == 1
+    assert table["ratio"].iloc[1] == pytest.approx(table["both [ms]"].iloc[1] / table["both [ms]"].iloc[0])
+    assert copies.tabulate([120], pool, n_copies=20, noise=1e4)["found"].item() <= 4
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--sizes", "100", "60", "--copies", "30"], "found 30 copies among 60 pictures, expected less than half"),
+        (["--copies", "-1"], "found -1 copies among 1000 pictures"),
+        (["--noise", "nan"], "--noise: found nan, expected 0 or more"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(monkeypatch, capsys, options, sentence):
+    monkeypatch.setattr(sys, "argv", ["copies", *options])
+    with pytest.raises(SystemExit) as ended:
+        copies.main()
+    assert ended.value.code == 2
+    assert sentence in capsys.readouterr().err
