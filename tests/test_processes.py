@@ -153,12 +153,14 @@ def test_ctrl_c_ends_all(workplace):
 
 
 def test_a_mistake_that_all_ranks_find_is_told_once(workplace):
-    done = workplace.python("finetune_mae", **MAE | {"data_dir": "/nowhere"}, nproc=2)
+    empty = workplace.root / "empty"
+    empty.mkdir()
+    done = workplace.python("finetune_mae", **MAE | {"data_dir": empty}, nproc=2)
     assert done.returncode == 1
-    assert done.stderr.count("Error: --data-dir /nowhere") == 1
+    assert done.stderr.count(f"Error: {empty} holds no X-rays") == 1
     assert "Traceback" not in done.stderr
     run = workplace.runs("fracture-mae")[-1]
-    assert run.data.tags["failure_reason"].startswith("FractureMaeError: --data-dir /nowhere")
+    assert run.data.tags["failure_reason"].startswith(f"FractureMaeError: {empty} holds no X-rays")
 
 
 def test_torchrun_on_two_machines_makes_one_run(workplace, alone):

@@ -27,6 +27,7 @@ from fracture_mae import plots
 from fracture_mae.config import Config
 from fracture_mae.data import splits, unlabelled
 from fracture_mae.data.copies import groups
+from fracture_mae.data.reading import index
 from fracture_mae.data.reading.cache_folder import shortage
 from fracture_mae.data.types import Dataset
 from fracture_mae.errors import FractureMaeError, first_line, legible
@@ -229,6 +230,9 @@ def run(entry_point: str, config: Config, name: str = "") -> Iterator[Run]:
 
     Args:
         name: of the run, where the user gave none; empty: that of the entry point.
+
+    Raises:
+        FractureMaeError: the store cannot be used, or the X-rays that `config` names are not there.
     """
     if not ranks.is_first():
         yield SilentRun()
@@ -244,6 +248,8 @@ def run(entry_point: str, config: Config, name: str = "") -> Iterator[Run]:
             ownership.close_dead_runs(MlflowClient())
             current.tags({"entry_point": entry_point} | ownership.process_tags())
             current.config(config)
+            for option in ("data_dir", "unlabelled_dir"):  # told before anything heavy is read
+                index.check(getattr(config, option, "none"), option)
         yield current
         mlflow.end_run("FINISHED")
     except BaseException as error:

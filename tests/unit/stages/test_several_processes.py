@@ -35,3 +35,16 @@ def test_each_process_needs_a_gpu_of_its_own(monkeypatch, device, refused):
             several_processes._check_devices(FinetuneMae(nproc=3, device=device))
     else:
         several_processes._check_devices(FinetuneMae(nproc=3, device=device))
+
+
+@pytest.mark.parametrize("option", ["data_dir", "unlabelled_dir"])
+def test_xrays_that_are_not_there_are_told_before_processes_are_started(store, monkeypatch, option):
+    started = []
+    monkeypatch.setattr(several_processes, "start", lambda *arguments: started.append(arguments))
+    with pytest.raises(
+        FractureMaeError, match=f"--{option.replace('_', '-')} /nowhere: there is no such folder or CSV"
+    ):
+        several_processes.lead("entrypoints.finetune_mae", FinetuneMae(nproc=2, device="cpu", **{option: "/nowhere"}))
+    assert started == []
+    several_processes.lead("entrypoints.finetune_mae", FinetuneMae(nproc=2, device="cpu"))
+    assert len(started) == 1

@@ -12,6 +12,7 @@ import sqlalchemy
 import yaml
 
 from fracture_mae.config import Evaluate, FinetuneMae
+from fracture_mae.data.reading.cache_folder import cache_root
 from fracture_mae.errors import FractureMaeError
 from fracture_mae.tracking import ownership, runs
 from fracture_mae.tracking.report import Report
@@ -112,6 +113,29 @@ def test_failures_end_the_run_with_the_reason(store, error, reason):
     found = only_run(store)
     assert (found.info.status, found.data.tags[REASON]) == ("FAILED", reason)
     assert mlflow.active_run() is None
+
+
+@pytest.mark.parametrize(
+    ("data_dir", "reason"),
+    [
+        ("/nowhere", "/nowhere: there is no such folder or CSV"),
+        ("synthetic:n=4", "synthetic:n=4: 'n' is not understood"),
+    ],
+)
+def test_xrays_that_are_not_there_fail_the_run_before_anything_is_read(store, data_dir, reason):
+    with pytest.raises(FractureMaeError), runs.run("evaluate", Evaluate(data_dir=data_dir)):
+        pytest.fail("the run went on")
+    found = only_run(store)
+    assert found.info.status == "FAILED"
+    assert found.data.tags[REASON].startswith(f"FractureMaeError: --data-dir {reason}")
+
+
+def test_xrays_are_not_made_before_they_are_read(store, tmp_path):
+    (tmp_path / "xrays.csv").touch()
+    for data_dir in ("synthetic", "synthetic:n_xrays=9", str(tmp_path), "xrays.csv"):
+        with runs.run("evaluate", Evaluate(data_dir=data_dir)):
+            pass
+    assert not cache_root().exists()
 
 
 def test_sigterm_ends_the_run_as_failed(store):
@@ -363,9 +387,11 @@ def test_ctrl_c_within_a_query_shows_no_traceback(store, caplog):
 ODD = ["$a_^$", "100 %s", "\"quoted\" 'twice'", "two\nlines", "r\udcf6ntgen", "\x1b[31m", "😀", "a/b\\c", "x" * 600]
 
 
-def test_names_with_meaning_to_somebody_are_logged(store):
+def test_names_with_meaning_to_somebody_are_logged(store, tmp_path):
     """As folders, labels and files may be called; what cannot be stored is shown legibly."""
-    with runs.run("evaluate", Evaluate(data_dir="".join(ODD[:-1]), positive_label=ODD[4])) as run:
+    folder = tmp_path / "".join(ODD[:-1])
+    folder.mkdir(parents=True)
+    with runs.run("evaluate", Evaluate(data_dir=str(folder), positive_label=ODD[4])) as run:
         run.tags({f"tag {number}": name for number, name in enumerate(ODD)})
         run.note("\n".join(ODD))
         run.table(pd.DataFrame({"name": [*ODD[:4], *ODD[5:]]}), "names.csv")

@@ -196,6 +196,15 @@ def root_of(data_dir: str, option: str = "data_dir") -> Path:
     return root
 
 
+def check(data_dir: str, option: str = "data_dir") -> None:
+    """Raise what `root_of` would, but make no built-in X-rays; the word `none` says that there are to be none."""
+    word, _, options = data_dir.partition(":")
+    if word == "synthetic":
+        _synthetic_options(options)
+    elif data_dir.lower() != "none":
+        root_of(data_dir, option)
+
+
 def _synthetic_options(text: str) -> dict[str, Any]:
     kinds: dict[str, Callable[[str], Any]] = {"n_xrays": int, "copies": float, "seed": int, "size": int}
     kinds["boxes"] = {"true": True, "false": False}.__getitem__
