@@ -2,9 +2,10 @@
 
     python -m benchmarks.copies --sizes 1000 20000 100000
 
-So many X-rays are not at hand: pictures are simulated, each of 128 descriptors of its own, every one between two that were drawn from
-those of the X-rays in --data-dir. Some pictures are copies of others: a third of their descriptors are another picture's, and noise is
-added to all. Describing X-rays and comparing candidates, which take as long for each of them however many there are, are left out.
+So many X-rays are not at hand: pictures are simulated, each of 128 descriptors of its own, every one mixed from two that were
+drawn from those of the X-rays in --data-dir, and as far from the mean as these are. Some pictures are copies of others: a third
+of their descriptors are another picture's, and noise is added to all. Describing X-rays and comparing candidates, which take as
+long for each of them however many there are, are left out.
 """
 
 import argparse
@@ -51,11 +52,13 @@ class Simulated(Sequence[Features]):
         rng = np.random.default_rng(seed)
         self._descriptors = np.lib.format.open_memmap(file, "w+", np.uint8, (n, _KEYPOINTS, _D))
         n_originals = n - n_copies
+        centre = pool.mean(axis=0, dtype=np.float32)
         for place in tqdm(range(n_originals), desc="Simulating", unit="picture", leave=False):
             first = rng.integers(len(pool), size=_KEYPOINTS)
             second = (first + rng.integers(1, len(pool), size=_KEYPOINTS)) % len(pool)  # another one
-            share = rng.uniform(0.2, 0.8, (_KEYPOINTS, 1))
-            self._descriptors[place] = np.round(share * pool[first] + (1 - share) * pool[second])
+            angle = rng.uniform(0.2, 0.8, (_KEYPOINTS, 1)) * np.pi / 2  # a mean of two would lie nearer to the centre
+            mixed = centre + np.cos(angle) * (pool[first] - centre) + np.sin(angle) * (pool[second] - centre)
+            self._descriptors[place] = mixed.round().clip(0, 255)
         originals = rng.choice(n_originals, n_copies, replace=False)
         self.copies = np.stack([np.arange(n_originals, n), originals], axis=1)
         for place, original in self.copies:
