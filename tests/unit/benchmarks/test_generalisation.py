@@ -118,6 +118,7 @@ def test_what_a_run_has_logged_is_kept(store, tmp_path, monkeypatch, capsys):
         return ""
 
     monkeypatch.setattr(generalisation, "compare", compare)
+    (tmp_path / "x").mkdir()
     monkeypatch.setattr("sys.argv", ["generalisation", "--data-dir", "x", "--out", "table", "--rows", "histograms"])
     generalisation.main()
     assert "1.000" in capsys.readouterr().out
