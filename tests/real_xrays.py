@@ -16,9 +16,9 @@ def listing(source: Path) -> pd.DataFrame:
     return pd.read_csv(source / "listing.csv")
 
 
-def contents(source: Path) -> pd.Series:
-    """The image of each content; its place is its name in `nameless`."""
-    return listing(source).drop_duplicates("image")["image"].reset_index(drop=True)
+def contents(source: Path) -> pd.DataFrame:
+    """The first row of each content; its place is its name in `nameless`."""
+    return listing(source).drop_duplicates("image").reset_index(drop=True)
 
 
 def prepare(source: Path, root: Path) -> None:
@@ -29,11 +29,10 @@ def prepare(source: Path, root: Path) -> None:
     """
     command = [sys.executable, source / "materialise.py", root / "published"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    label = listing(source).drop_duplicates("image").set_index("image")["label"]
-    for number, image in contents(source).items():
-        file = root / "nameless" / label[image] / f"{number:04}{Path(image).suffix}"
+    for row in contents(source).itertuples():
+        file = root / "nameless" / row.label / f"{row.Index:04}{Path(row.image).suffix}"
         file.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / "images" / image, file)
+        shutil.copyfile(source / "images" / row.image, file)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("FRACTURE_MAE_CACHE", str(root / "cache"))
         loading.load(str(root / "nameless"), image_size=32)

@@ -13,11 +13,9 @@ def chain(config: Main, run: Run) -> str:
     """Run all steps; their results, to print.
 
     Raises:
-        FractureMaeError: there are no such data, or a step failed; its own run holds the reason.
+        FractureMaeError: a step failed; its own run holds the reason.
     """
-    index.root_of(config.data_dir)  # told, or made, while the steps' libraries are read
-    if config.unlabelled_dir.lower() != "none":
-        index.root_of(config.unlabelled_dir, "unlabelled_dir")
+    index.root_of(config.data_dir)  # built-in X-rays are made while the steps' libraries are read
     shared = config.shared()
     steps = Chain(run, config.env_manager)
     steps.run("reconstruct_baseline", shared | {"model": config.model})

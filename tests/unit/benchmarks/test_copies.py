@@ -25,10 +25,8 @@ def test_no_two_pictures_share_a_descriptor_but_copies_two_of_three(tmp_path, po
     assert len(set().union(*rows[:30])) == 30 * 128
     for copy, original in pictures.copies:
         assert copy >= 30 > original
-        assert len(rows[copy] & rows[original]) in (
-            85,
-            128,
-        )  # of 128, 43 are another's; unless that other is the original
+        # Of 128, 43 are another picture's, unless that other is the original itself.
+        assert len(rows[copy] & rows[original]) in (85, 128)
 
 
 def test_descriptors_spread_as_those_they_are_made_of(tmp_path):

@@ -39,7 +39,7 @@ def named():
 def found(root):
     """The links under names that tell nothing, a and b as in the listing; and the group of each image."""
     dataset = loading.load(str(root / "nameless"), image_size=32)
-    images = real_xrays.contents(SOURCE)
+    images = real_xrays.contents(SOURCE)["image"]
     number = dataset.index["path"].map(lambda path: int(Path(path).stem))
     image = pd.Series(images[number].to_numpy(), index=dataset.index["sha256"])
     links = dataset.links.assign(a=image[dataset.links["a"]].to_numpy(), b=image[dataset.links["b"]].to_numpy())
