@@ -10,6 +10,7 @@ long for each of them however many there are, are left out.
 
 import argparse
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -75,16 +76,28 @@ class Simulated(Sequence[Features]):
 
 
 def pool_of(data_dir: str) -> np.ndarray:
-    """The descriptors of X-rays, uint8 [m, 128]; raises FractureMaeError where there are hardly any."""
+    """The descriptors of X-rays, uint8 [m, 128]; files that cannot be read are told and left out.
+
+    Raises:
+        FractureMaeError: there are hardly any.
+    """
     table, _ = index.read(data_dir, "fractured")
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        described = threads.map(lambda path: describe(read_picture(path)).descriptors, table["path"])
+        described = threads.map(_descriptors, table["path"])
         pool = np.concatenate(list(tqdm(described, "Describing X-rays", len(table), leave=False)))
     if len(pool) < 2:
         raise FractureMaeError(
             f"--data-dir {data_dir}: found {len(pool)} keypoints in {len(table)} files, expected 2 or more"
         )
     return pool
+
+
+def _descriptors(path: str) -> np.ndarray:
+    try:
+        return describe(read_picture(path)).descriptors
+    except FractureMaeError as error:
+        tqdm.write(f"left out: {error}", file=sys.stderr)
+        return np.zeros((0, _D), np.uint8)
 
 
 def measure(pictures: Simulated) -> dict[str, float]:
@@ -132,8 +145,8 @@ def main() -> None:
         parser.error(
             f"--copies, --sizes: found {given.copies} copies among {min(given.sizes)} pictures, expected less than half of each size"
         )
-    if not given.noise >= 0:
-        parser.error(f"--noise: found {given.noise}, expected 0 or more")
+    if not 0 <= given.noise < np.inf:
+        parser.error(f"--noise: found {given.noise}, expected a number, 0 or more")
     try:
         table = tabulate(given.sizes, pool_of(given.data_dir), given.copies, given.noise)
     except (FractureMaeError, click.UsageError) as error:

@@ -2,10 +2,12 @@
 
 import sys
 
+import cv2
 import numpy as np
 import pytest
 
 from benchmarks import copies
+from fracture_mae.errors import FractureMaeError
 
 
 @pytest.fixture
@@ -46,12 +48,28 @@ def test_undisturbed_copies_are_all_found_and_disturbed_beyond_measure_none(pool
     assert copies.tabulate([120], pool, n_copies=20, noise=1e4)["found"].item() <= 4
 
 
+def test_a_file_that_cannot_be_read_is_told_and_left_out(tmp_path, capsys):
+    whole = cv2.imencode(".png", np.random.default_rng(0).integers(0, 255, (200, 200), dtype=np.uint8))[1].tobytes()
+    for label, content in (("fractured", whole), ("healthy", whole[: len(whole) // 2])):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "x.png").write_bytes(content)
+    pool = copies.pool_of(str(tmp_path))
+    assert pool.shape[0] > 50
+    assert pool.shape[1] == 128
+    assert "left out: " in (told := capsys.readouterr().err)
+    assert "healthy/x.png" in told
+    (tmp_path / "fractured" / "x.png").write_bytes(b"")
+    with pytest.raises(FractureMaeError, match="found 0 keypoints in 2 files, expected 2 or more"):
+        copies.pool_of(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
         (["--sizes", "100", "60", "--copies", "30"], "found 30 copies among 60 pictures, expected less than half"),
         (["--copies", "-1"], "found -1 copies among 1000 pictures"),
-        (["--noise", "nan"], "--noise: found nan, expected 0 or more"),
+        (["--noise", "nan"], "--noise: found nan, expected a number, 0 or more"),
+        (["--noise", "inf"], "--noise: found inf"),
     ],
 )
 def test_numbers_that_cannot_be_are_refused(monkeypatch, capsys, options, sentence):
