@@ -55,6 +55,15 @@ def real_xrays(shared):
     return root
 
 
+@pytest.fixture(scope="module")
+def real_workplace(tmp_path_factory, real_xrays):
+    """The real X-rays as they are published, copies and all, and an empty store."""
+    root = tmp_path_factory.mktemp("real")
+    (root / "xrays").symlink_to(real_xrays / "published")
+    (root / "cache").symlink_to(real_xrays / "cache")
+    return root
+
+
 @pytest.fixture
 def accelerator():
     from accelerate.state import AcceleratorState

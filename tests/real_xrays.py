@@ -1,14 +1,18 @@
 """The real X-rays, laid out for tests and searched for copies once for all of them."""
 
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import mlflow
 import pandas as pd
 import pytest
 
 from fracture_mae.data import loading
+
+PROJECT = Path(__file__).resolve().parents[1]
 
 
 def listing(source: Path) -> pd.DataFrame:
@@ -36,3 +40,18 @@ def prepare(source: Path, root: Path) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("FRACTURE_MAE_CACHE", str(root / "cache"))
         loading.load(str(root / "nameless"), image_size=32)
+
+
+def start(workplace: Path, entry_point: str, *options: str) -> mlflow.entities.Run:
+    """Run an entry point on the real X-rays; its finished MLflow run."""
+    environment = os.environ | {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{workplace / 'mlflow.db'}",
+        "FRACTURE_MAE_CACHE": str(workplace / "cache"),
+        "PYTHONPATH": str(PROJECT),
+    }
+    command = [sys.executable, "-m", f"entrypoints.{entry_point}", "--data-dir", str(workplace / "xrays"), *options]
+    done = subprocess.run(command, env=environment, cwd=workplace, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    client = mlflow.MlflowClient(environment["MLFLOW_TRACKING_URI"])
+    experiment = client.get_experiment_by_name("fracture-mae")
+    return client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"], max_results=1)[0]

@@ -1,9 +1,6 @@
 """The thread from real X-rays to a judged classifier, each step as a user starts it."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import mlflow
@@ -17,33 +14,9 @@ from fracture_mae.models import classifier, gate
 from fracture_mae.models.gate import Gate
 from fracture_mae.models.pixels import to_unit
 from tests import foreign
+from tests.real_xrays import start
 
 pytestmark = [pytest.mark.data, pytest.mark.slow]
-PROJECT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory, real_xrays):
-    """The real X-rays as they are published, copies and all, and an empty store."""
-    root = tmp_path_factory.mktemp("real")
-    (root / "xrays").symlink_to(real_xrays / "published")
-    (root / "cache").symlink_to(real_xrays / "cache")
-    return root
-
-
-def start(workplace: Path, entry_point: str, *options: str) -> mlflow.entities.Run:
-    """Run an entry point on the real X-rays; its finished MLflow run."""
-    environment = os.environ | {
-        "MLFLOW_TRACKING_URI": f"sqlite:///{workplace / 'mlflow.db'}",
-        "FRACTURE_MAE_CACHE": str(workplace / "cache"),
-        "PYTHONPATH": str(PROJECT),
-    }
-    command = [sys.executable, "-m", f"entrypoints.{entry_point}", "--data-dir", str(workplace / "xrays"), *options]
-    done = subprocess.run(command, env=environment, cwd=workplace, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    client = mlflow.MlflowClient(environment["MLFLOW_TRACKING_URI"])
-    experiment = client.get_experiment_by_name("fracture-mae")
-    return client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"], max_results=1)[0]
 
 
 def folder_of(workplace: Path, trained: mlflow.entities.Run) -> Path:
@@ -69,23 +42,23 @@ def shares_refused(folder: Path) -> dict[str, float]:
     return shares
 
 
-def test_from_xrays_to_a_judged_classifier(workplace):
+def test_from_xrays_to_a_judged_classifier(real_workplace):
     size = (
         "--image-size",
         "64",
         "--preprocess",
         "letterbox",
     )  # a third of the time of the default, which other tests look at
-    tuned = start(workplace, "finetune_mae", "--model", "vit-mae-nano", *size, "--epochs", "8")
+    tuned = start(real_workplace, "finetune_mae", "--model", "vit-mae-nano", *size, "--epochs", "8")
     metrics = tuned.data.metrics
     assert metrics["validation/masked_mse"] < 0.8 * metrics["baseline/validation/masked_mse"]
     assert metrics["validation/relative_masked_mse"] < 0.9  # better than the mean of the visible pixels
     assert tuned.data.tags["leakage"] == "0%"
 
-    trained = start(workplace, "train_classifier", "--epochs", "2")
+    trained = start(real_workplace, "train_classifier", "--epochs", "2")
     assert trained.data.tags["encoder.split"] == "the same"
 
-    judged = start(workplace, "evaluate", "--n-draws", "200")
+    judged = start(real_workplace, "evaluate", "--n-draws", "200")
     assert {
         "test/xray/auroc",
         "test/image/auroc",
@@ -98,22 +71,15 @@ def test_from_xrays_to_a_judged_classifier(workplace):
     assert judged.data.tags["promotion"].startswith("promoted to champion") == (low > max(0.5, shortcut))
     folder = Path(
         mlflow.artifacts.download_artifacts(
-            judged.info.artifact_uri, tracking_uri=f"sqlite:///{workplace / 'mlflow.db'}"
+            judged.info.artifact_uri, tracking_uri=f"sqlite:///{real_workplace / 'mlflow.db'}"
         )
     )
     # Of 64 pixels and two epochs; docs/evaluation.md tells what a gate at 128 pixels refuses.
     assert (
         judged.data.metrics["test/refused_share"] <= 0.1
     )  # 1 % is promised on average, and rotated copies come together
-    refused = shares_refused(folder_of(workplace, trained))
+    refused = shares_refused(folder_of(real_workplace, trained))
     assert refused["blank"] >= 0.8
     assert sum(refused.values()) >= 0.8 * len(refused), refused
     confusion = json.loads((folder / "test/xray/confusion_matrix.json").read_text())
     assert sum(map(sum, confusion["matrix"])) == judged.data.metrics["test/n_xrays"]
-
-
-def test_an_audit_shows_what_the_copies_are_worth(workplace):
-    metrics = start(workplace, "audit_data", "--image-size", "64").data.metrics
-    assert metrics["n_xrays"] < metrics["n_contents"] < metrics["n_files"]
-    assert metrics["leakage/test_in_train/same_X_ray"] >= metrics["leakage/test_in_train/same_bytes"] > 0.1
-    assert metrics["leaky/auroc"] > metrics["honest/auroc"]
