@@ -4,7 +4,6 @@ import csv
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -89,10 +88,10 @@ def _write(folder: Path, n_xrays: int, copies: float, seed: int, size: int, with
             (folder / split / label).mkdir(parents=True)
     write_xray = partial(_write_xray, folder, copies, size)
     seeds = np.random.SeedSequence(seed).spawn(n_xrays)
-    with open(folder / GROUPS_FILE, "w", newline="", encoding="utf-8") as file, ThreadPoolExecutor() as pool:
+    with open(folder / GROUPS_FILE, "w", newline="", encoding="utf-8") as file:
         groups, boxes = csv.writer(file), []
         groups.writerow(["path", "xray"])
-        written = pool.map(write_xray, range(n_xrays), seeds)
+        written = map(write_xray, range(n_xrays), seeds)  # threads would wait for each other: most of it is Python
         hidden = None if progress else True  # None: where stderr is no terminal
         for rows, boxed in tqdm(written, total=n_xrays, desc="synthetic X-rays", unit="X-ray", disable=hidden):
             groups.writerows(rows)
