@@ -4,7 +4,7 @@ Loaded with the plugin, while MLflow is only half imported, so MLflow is importe
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,9 +25,11 @@ def is_this_project(uri: str) -> bool:
     return isinstance(project, dict) and project.get("name") == _PROJECT
 
 
-def before_running(cli: ModuleType) -> None:
-    """Have `mlflow run` of this project look at the store that its runs are to be kept in."""
+def before_running_or_showing(cli: ModuleType) -> None:
+    """Have `mlflow run` of this project look at the store that its runs are to be kept in, and `mlflow ui` wait while another process
+    makes the database beside this project: the two at once would leave it unusable."""
     _check_before(getattr(cli, "run", None), _check_store)
+    _check_before(getattr(cli, "server", None), _open_shown)
 
 
 def before_serving(cli: ModuleType) -> None:
@@ -88,6 +90,16 @@ def _check_store(params: Mapping[str, Any]) -> None:
         raise
     except Exception as error:
         raise stores.unusable(error) from error
+
+
+def _open_shown(params: Mapping[str, Any]) -> None:
+    from fracture_mae.tracking import stores
+
+    uri = params.get("backend_store_uri") or ""
+    file = stores.sqlite_file(uri)
+    if file and is_this_project(str(file.parent)):
+        with suppress(Exception):  # the server says itself what it cannot use
+            stores.open_first(uri)
 
 
 def _check_served(params: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ from fracture_mae.tracking import command_checks
 from fracture_mae.tracking.command_checks import EXPERIMENT, is_this_project
 
 _BACKENDS = "mlflow.projects.backend.loader"
-_COMMANDS = {"mlflow.cli": command_checks.before_running, "mlflow.models.cli": command_checks.before_serving}
+_COMMANDS = {"mlflow.cli": command_checks.before_running_or_showing, "mlflow.models.cli": command_checks.before_serving}
 _RUN_OF_A_BACKEND = (
     *("self", "project_uri", "entry_point", "params", "version"),
     *("backend_config", "tracking_uri", "experiment_id"),
@@ -36,8 +36,8 @@ _PATHS = {
 class ExperimentProvider:
     """Puts runs of `mlflow run .` into `EXPERIMENT`, unless the user names another; MLflow asks it only then.
 
-    MLflow makes it while it is imported, and with it `Backend` takes the place of MLflow's local backend, and `mlflow run` and `mlflow
-    models serve` look at what they need before they begin.
+    MLflow makes it while it is imported, and with it `Backend` takes the place of MLflow's local backend, and `mlflow run`, `mlflow ui`
+    and `mlflow models serve` look at what they need before they begin.
     """
 
     def __init__(self) -> None:

@@ -2,12 +2,14 @@ import inspect
 import os
 import subprocess
 import sys
+import threading
 from types import SimpleNamespace
 
 import click
 import mlflow.cli
 import pytest
 from click.testing import CliRunner
+from filelock import FileLock
 from mlflow.exceptions import MlflowException
 from mlflow.projects.backend import loader
 from mlflow.projects.backend.local import LocalBackend
@@ -216,7 +218,7 @@ def command_of(callback, *options):
 def test_mlflow_run_looks_at_the_store_before_it_begins(store, another_project):
     begun = []
     command = command_of(lambda **_: begun.append(1), "uri", "experiment_id", "experiment_name")
-    command_checks.before_running(SimpleNamespace(run=command))
+    command_checks.before_running_or_showing(SimpleNamespace(run=command))
     number = experiment_named("fracture-mae")
     assert CliRunner().invoke(command, ["--uri", str(PROJECT)]).exit_code == 0
     store.delete_experiment(number)
@@ -233,7 +235,7 @@ def test_mlflow_run_looks_at_the_store_before_it_begins(store, another_project):
 @pytest.mark.parametrize(
     ("before", "name", "given"),
     [
-        (command_checks.before_running, "run", ["--uri", str(PROJECT)]),
+        (command_checks.before_running_or_showing, "run", ["--uri", str(PROJECT)]),
         (command_checks.before_serving, "serve", ["--model_uri", "models:/fracture-classifier/1"]),
     ],
 )
@@ -274,8 +276,38 @@ def test_a_server_that_ended_has_said_why_itself(said, shown):
     assert ("Error: the server has ended" in result.output) == shown
 
 
+def test_mlflow_ui_waits_for_whoever_makes_the_database(tmp_path):
+    (tmp_path / "MLproject").write_text("name: fracture-mae\n")
+    file, begun = tmp_path / "mlflow.db", []
+    command = command_of(lambda **_: begun.append(file.exists()), "backend_store_uri")
+    command_checks.before_running_or_showing(SimpleNamespace(server=command))
+    asked = ["--backend_store_uri", f"sqlite:///{file}"]
+    with FileLock(f"{file}.open.lock"):
+        waiting = threading.Thread(target=CliRunner().invoke, args=(command, asked))
+        waiting.start()
+        waiting.join(timeout=1)
+        assert waiting.is_alive()
+        assert not file.exists()
+    waiting.join(timeout=60)
+    assert begun == [True]
+
+
+def test_mlflow_ui_of_other_stores_is_left_alone(tmp_path):
+    begun = []
+    command = command_of(lambda **_: begun.append(1), "backend_store_uri")
+    command_checks.before_running_or_showing(SimpleNamespace(server=command))
+    for given in ([], ["--backend_store_uri", f"sqlite:///{tmp_path}/mlflow.db"], ["--backend_store_uri", "mlruns"]):
+        assert CliRunner().invoke(command, given).exit_code == 0
+    assert len(begun) == 3
+    (tmp_path / "MLproject").write_text("name: fracture-mae\n")
+    (tmp_path / "mlflow.db").write_bytes(b"no database")  # of which MLflow's server has its own words
+    assert CliRunner().invoke(command, ["--backend_store_uri", f"sqlite:///{tmp_path}/mlflow.db"]).exit_code == 0
+    assert len(begun) == 4
+    assert not (tmp_path / "mlruns").exists()
+
+
 def test_a_command_of_another_shape_is_left_alone():
-    command_checks.before_running(SimpleNamespace())
+    command_checks.before_running_or_showing(SimpleNamespace())
     command_checks.before_serving(SimpleNamespace(serve=print))
 
 
