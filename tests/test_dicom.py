@@ -17,9 +17,9 @@ from tests.workplace import SMALL, Workplace
 
 pytestmark = pytest.mark.slow
 N_PATIENTS = 12
-NUMBER = 48_213_300  # of the first patient
+NUMBER = 482_133_057_900  # of the first patient; its ten first digits stand in no other number by chance
 STUDIES, INSTANCES = f"{ROOT}4711.1.", f"{ROOT}4711.3."
-TELLTALES = ("zebedee", "quux", "482133", "19430217", "1943-02-17", "20190512", "2019-05-12", f"{ROOT}4711")
+TELLTALES = ("zebedee", "quux", "4821330579", "19430217", "1943-02-17", "20190512", "2019-05-12", f"{ROOT}4711")
 
 
 @pytest.fixture(scope="module")
