@@ -12,6 +12,7 @@ from benchmarks.workload import Workload
 
 def measure(workload: Workload) -> Iterator[Outcome]:
     """Run the parts that the config names, one after the other."""
+    gc.freeze()  # so that collecting after each part does not look at the libraries
     for name in workload.config.parts:
         try:
             yield PARTS[name](workload)
