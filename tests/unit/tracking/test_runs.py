@@ -119,7 +119,7 @@ def test_failures_end_the_run_with_the_reason(store, error, reason):
     ("data_dir", "reason"),
     [
         ("/nowhere", "/nowhere: there is no such folder or CSV"),
-        ("synthetic:n=4", "synthetic:n=4: 'n' is not understood"),
+        ("synthetic:n=4", "synthetic:n=4: 'n=4' is not understood"),
     ],
 )
 def test_xrays_that_are_not_there_fail_the_run_before_anything_is_read(store, data_dir, reason):

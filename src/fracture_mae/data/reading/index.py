@@ -208,14 +208,17 @@ def check(data_dir: str, option: str = "data_dir") -> None:
 def _synthetic_options(text: str) -> dict[str, Any]:
     kinds: dict[str, Callable[[str], Any]] = {"n_xrays": int, "copies": float, "seed": int, "size": int}
     kinds["boxes"] = {"true": True, "false": False}.__getitem__
-    try:
-        pairs = (pair.split("=") for pair in text.split(",") if pair)
-        return {name: kinds[name](value) for name, value in pairs}
-    except (KeyError, ValueError) as error:
-        raise FractureMaeError(
-            f"--data-dir synthetic:{text}: {error} is not understood. Expected: synthetic, or such as synthetic:n_xrays=500,seed=1 "
-            f"with any of {', '.join(kinds)}."
-        ) from None
+    found = {}
+    for pair in filter(None, text.split(",")):
+        name, _, value = pair.partition("=")
+        try:
+            found[name] = kinds[name](value)
+        except (KeyError, ValueError):
+            raise FractureMaeError(
+                f"--data-dir synthetic:{text}: {pair!r} is not understood. Expected: synthetic, or such as "
+                f"synthetic:n_xrays=500,seed=1,boxes=true with any of {', '.join(kinds)}."
+            ) from None
+    return found
 
 
 def _with_classes(

@@ -160,9 +160,14 @@ def test_what_is_no_data(tmp_path, name, message):
         index.read(str(tmp_path / name), "fractured")
 
 
-def test_options_of_synthetic_are_checked():
-    with pytest.raises(FractureMaeError, match="n_xray=5"):
-        index.read("synthetic:n_xray=5", "fractured")
+@pytest.mark.parametrize(
+    "wrong", ["n_xray=5", "n_xrays=nan", "n_xrays", "seed=1.5", "copies=few", "boxes=perhaps", "size=1=2"]
+)
+def test_options_of_synthetic_are_checked(wrong):
+    with pytest.raises(
+        FractureMaeError, match=f"synthetic:seed=1,{wrong}: '{wrong}' is not understood. Expected: synth"
+    ):
+        index.read(f"synthetic:seed=1,{wrong}", "fractured")
 
 
 @pytest.mark.parametrize(
