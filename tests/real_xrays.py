@@ -11,8 +11,7 @@ import pandas as pd
 import pytest
 
 from fracture_mae.data import loading
-
-PROJECT = Path(__file__).resolve().parents[1]
+from tests.workplace import PROJECT
 
 
 def listing(source: Path) -> pd.DataFrame:
